@@ -147,8 +147,9 @@ def test_evaluate_judges_a_test_archive_whole(run: Run, make_model: MakeModel, t
         loud_in_quarter(tmp_path / "archive" / label / "a.wav", quarter)
         loud_in_quarter(tmp_path / "archive" / label / "b.wav", 0)
     report, figures = tmp_path / "report.html", tmp_path / "figures.json"
-    code, out, _ = run("evaluate", model, tmp_path / "archive", "--json", figures, "--report", report)
+    code, out, err = run("evaluate", model, tmp_path / "archive", "--json", figures, "--report", report)
     assert code == 0
+    assert "twice, counted once: 1\n" in err
     # The two clips of the first class are the same bytes and count once; "b" of the other classes is heard as yes.
     assert "accuracy 57.14 %" in out
     found = json.loads(figures.read_text())
@@ -156,6 +157,31 @@ def test_evaluate_judges_a_test_archive_whole(run: Run, make_model: MakeModel, t
     assert found["clips"] == 7
     assert found["accuracy_interval"] == pytest.approx([0.2505, 0.8418], abs=1e-4)
     assert "<html" in report.read_text(encoding="utf-8")
+
+
+def test_evaluate_in_full_measures_noise_false_alarms_and_cost(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    for quarter, label in enumerate(LABELS):
+        (tmp_path / "archive" / label).mkdir(parents=True)
+        loud_in_quarter(tmp_path / "archive" / label / "a.wav", quarter)
+    (tmp_path / "talk").mkdir()
+    for name in ("3170-1-0001", "84-1-0001"):  # of these speakers only the first measures
+        loud_in_quarter(tmp_path / "talk" / f"{name}.wav", 0)
+    (tmp_path / "noise").mkdir()
+    hum = 0.1 * np.random.default_rng(0).standard_normal(31 * 8000)
+    soundfile.write(tmp_path / "noise" / "hum.wav", hum, 8000)
+    figures = tmp_path / "figures.json"
+    options = ["--full", "--noise", tmp_path / "noise", "--speech", tmp_path / "talk", "--json", figures]
+    code, out, _ = run("evaluate", model, tmp_path / "archive", *options, "--report", tmp_path / "report.html")
+    assert code == 0
+    found = json.loads(figures.read_text())
+    assert found["robustness"]["clips"] == 3  # silence has no place in it
+    assert [point["snr_db"] for point in found["robustness"]["snr"]] == [20, 10, 5, 0]
+    assert found["speech_without_commands"]["false_alarms"] == 1
+    assert found["speech_without_commands"]["minutes"] == pytest.approx(1 / 60)
+    assert found["cost"]["file_bytes"] == Path(model).stat().st_size
+    assert "60.00 false alarms a minute" in out
+    assert "in unheard noise: 100.0 % clean" in out
 
 
 def test_train_evaluate_and_predict_as_the_readme_says(run: Run, tiny_corpus: Path, tmp_path: Path) -> None:

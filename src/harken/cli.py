@@ -88,7 +88,7 @@ def corpus_show(
 
     corpus = read_corpus(folders)
     write_page(corpus, out)
-    _say_repeats(corpus)
+    _say_repeats(len(corpus.repeats))
     print(out)
 
 
@@ -120,7 +120,7 @@ def train(
         list[Path] | None, typer.Option(help="Corpus whose every word is `_unknown_` (recipe own).")
     ] = None,
     train_only: Annotated[list[Path] | None, typer.Option(help="Corpus that trains and never judges.")] = None,
-    devices: Annotated[int, typer.Option(help="GPUs to train on; under torchrun, those of each host.")] = 1,
+    devices: Annotated[int, typer.Option(help="GPUs to train on; under torchrun, its own numbers hold.")] = 1,
 ) -> None:
     """Train a recogniser; it ends as RUN/model.onnx."""
     _needs("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock")
@@ -148,6 +148,9 @@ def train(
             train_only=tuple(train_only or ()),
         )
         result = train_run(with_settings(chosen, changes), material, out, devices=devices)
+    if not result.first_process:
+        return
+    _say_repeats(result.repeats)
     sides = ", ".join(f"{count:,} to {side}" for side, count in result.counts.items() if count)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"{sides}; {result.epochs} epochs; validation accuracy {100 * result.accuracy:.2f} %")
@@ -164,26 +167,40 @@ def evaluate(
         Path | None, typer.Option(help="The page to write; else report.html beside the model or here.")
     ] = None,
     noise: Noise = None,
+    speech: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --full: folder of speech without the words; false alarms in it count."),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Measure noise, shift, gain, false alarms, time and memory too: minutes.")
+    ] = False,
 ) -> None:
     """Judge a model: accuracy with its interval, each word's scores, the confusion matrix, and a report to look at."""
     _needs("train", "matplotlib", "sklearn", "filelock")
     from harken.evaluation.judge import judge
     from harken.evaluation.report import report_json, write_report
+    from harken.evaluation.shipped import measure_shipped
     from harken.files import replacing
     from harken.modelfile import ModelFile, bundled_models
-    from harken.tables import print_judgement
+    from harken.tables import print_judgement, print_shipped
 
     if split not in (None, "validation", "test", "all"):
         raise HarkenError(f"--split {split}: give validation, test or all")
+    if speech and not full:
+        raise HarkenError("--speech is measured with --full: add it")
     opened = ModelFile(model, threads=os.cpu_count() or 1)
     judgement = judge(opened, folders, split=split, noise=noise or ())  # type: ignore[arg-type]
     bundled = opened.path.stem in bundled_models() and model == opened.path.stem
     report = report or (Path() if bundled else opened.path.parent) / "report.html"
-    write_report(judgement, report)
+    _say_repeats(judgement.examples.repeats)
+    measured = vars(measure_shipped(judgement, folders, noise=noise or (), speech=speech or ())) if full else {}
+    write_report(judgement, report, **measured)
     if json_file is not None:
         with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(report_json(judgement), indent=1), encoding="utf-8")
+            temporary.write_text(json.dumps(report_json(judgement, **measured), indent=1), encoding="utf-8")
     print_judgement(judgement)
+    if full:
+        print_shipped(**measured)
     print(report)
 
 
@@ -269,9 +286,9 @@ def _needs(extra: str, *modules: str) -> None:
         raise HarkenError(f"this needs {', '.join(missing)}: run pip install 'harken[{extra}]'")
 
 
-def _say_repeats(corpus: Any) -> None:
-    if corpus.repeats:
-        print(f"harken: {len(corpus.repeats)} clips stand in the corpus twice and count once", file=sys.stderr)
+def _say_repeats(repeats: int) -> None:
+    if repeats:
+        print(f"harken: clips that stand in the corpus twice, counted once: {repeats:,}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ from harken.models.registry import NETWORKS
 from harken.recognizer import Prediction, Recognizer
 
 if TYPE_CHECKING:
+    from harken.evaluation.cost import Cost
     from harken.evaluation.judge import Judgement
+    from harken.evaluation.rejection import Rejection
+    from harken.evaluation.robustness import Robustness
 
 _AT_ONCE = 64
 _WHY = {"silence": "silence", "unknown": "another word", "unsure": "unsure"}
@@ -114,6 +117,23 @@ def print_judgement(judgement: "Judgement") -> None:
         console.print(f"left out, since the model has no class for them: {words}", markup=False)
     for reason in judgement.examples.unreadable:
         console.print(f"not judged: {reason}", markup=False)
+
+
+def print_shipped(cost: "Cost", robustness: "Robustness | None", rejection: "Rejection | None") -> None:
+    """Print what was measured beyond accuracy, a line each."""
+    console = Console(highlight=False)
+    if robustness is not None:
+        points = ", ".join(f"{100 * point.accuracy:.1f} % at {point.value:g} dB" for point in robustness.snr[1:])
+        console.print(f"in unheard noise: {100 * robustness.clean.accuracy:.1f} % clean, {points} (SNR)")
+    if rejection is not None:
+        console.print(
+            f"with thresholds: {100 * rejection.found:.1f} % of words found, {rejection.alarms_per_minute:.2f} false alarms "
+            f"a minute in {rejection.minutes:.1f} minutes of speech without them"
+        )
+    console.print(
+        f"one clip on one thread: {cost.latency_ms_median:.2f} ms (99 % within {cost.latency_ms_p99:.2f}); "
+        f"model file {cost.file_bytes / 1024:,.0f} KB"
+    )
 
 
 def _table(*columns: str) -> Table:

@@ -30,7 +30,8 @@ class Examples:
 
     waveforms : float32 [N, window], full scale 1.0, at the model's rate. truth : [N] indices into the model's labels.
     names : [N] `word/stem`, or where a window of noise was cut. left_out : words that the model cannot answer, with
-    their numbers of clips. unreadable : one line for each clip that could not be read.
+    their numbers of clips. unreadable : one line for each clip that could not be read. repeats : how many clips stand in
+    the folders twice, and judge once.
     """
 
     waveforms: NDArray[np.float32]
@@ -38,6 +39,7 @@ class Examples:
     names: tuple[str, ...]
     left_out: dict[str, int]
     unreadable: tuple[str, ...] = ()
+    repeats: int = 0
 
 
 def gather_examples(
@@ -65,7 +67,7 @@ def gather_examples(
     if split == "validation":
         names += [f"{window.recording} from {window.start / recipe.sample_rate:.2f} s" for window in task.silence]
     place = np.array([card.labels.index(label) for label in task.labels])
-    return Examples(waveforms, place[truth], tuple(names), {})
+    return Examples(waveforms, place[truth], tuple(names), {}, repeats=task.repeats)
 
 
 def _whole(card: Card, corpus: Corpus) -> Examples:
@@ -87,4 +89,4 @@ def _whole(card: Card, corpus: Corpus) -> Examples:
     readable = packed.lengths > 0
     names = tuple(clip.name for clip, kept in zip(known, readable, strict=True) if kept)
     reasons = tuple(reason for _, reason in packed.unreadable)
-    return Examples(waveforms[readable], truth[readable], names, dict(left_out), reasons)
+    return Examples(waveforms[readable], truth[readable], names, dict(left_out), reasons, len(corpus.repeats))

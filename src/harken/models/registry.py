@@ -60,10 +60,10 @@ _ALL = [
         f"bc_resnet_{name}": (f"broadcasted residual learning, width {tau}", {"tau": tau})
         for name, tau in (("1", 1), ("1_5", 1.5), ("2", 2), ("3", 3), ("6", 6), ("8", 8))
     }),
-    *_family("bc_resnet:BCResNet", "log_mel", "arXiv:2106.04140, changed: half the frame rate, causal", {
-        "harken_tiny": ("of the bundled `tiny`: BC-ResNet-1, causal", {"tau": 1, "causal": True}),
-        "harken_base": ("of the bundled `base`: BC-ResNet-3, causal, 20 ms a step", {"tau": 3, "causal": True, "time_stride": 2}),
-        "harken_large": ("of the bundled `large`: BC-ResNet-6, 20 ms a step", {"tau": 6, "time_stride": 2}),
+    *_family("bc_resnet:BCResNet", "log_mel", "arXiv:2106.04140, changed", {
+        "harken_tiny": ("BC-ResNet-1 without look-ahead", {"tau": 1, "causal": True}),
+        "harken_base": ("BC-ResNet-3 without look-ahead, at half the frame rate", {"tau": 3, "causal": True, "time_stride": 2}),
+        "harken_large": ("BC-ResNet-6 at half the frame rate", {"tau": 6, "time_stride": 2}),
     }),
     *_family("ds_cnn:DSCNN", "log_mel", "arXiv:1711.07128", {
         "ds_cnn_s": ("depthwise separable convolutions, small: MLPerf Tiny's reference", {"size": "s"}),

@@ -52,6 +52,7 @@ class Task:
     classes, sides : each packed clip's class and side ("" where the protocol leaves it out).
     noise, speech : what silence, noise and unknown speech are drawn from in training, if anything.
     held_out_noise, silence : the noise that judges, and its windows on the validation side.
+    repeats : how many clips of the folders stand in them twice, and count once.
     """
 
     labels: tuple[str, ...]
@@ -63,6 +64,7 @@ class Task:
     speech: Recordings | None = None
     held_out_noise: Recordings | None = None
     silence: tuple[SilenceWindow, ...] = ()
+    repeats: int = 0
 
     @property
     def words(self) -> int:
@@ -102,6 +104,7 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
         noise=noise,
         speech=_speech(recipe, material) if UNKNOWN in labels else None,
         held_out_noise=held_out,
+        repeats=len(corpus.repeats),
     )
     if SILENCE in labels and held_out is not None:
         task = replace(task, silence=_silence_windows(recipe, task, held_out))

@@ -40,12 +40,18 @@ _VALIDATION_BATCH = 256
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run ended with. accuracy is that of the shipped weights on the validation side, as a fraction."""
+    """What a run ended with.
+
+    accuracy : of the shipped weights on the validation side, as a fraction. counts : clips on each side. repeats : clips
+    that the folders hold twice, counted once. first_process : whether this process speaks for all of the run.
+    """
 
     model: Path
     accuracy: float
     epochs: int
     counts: dict[str, int]
+    repeats: int
+    first_process: bool
 
 
 def train(recipe: Recipe, material: Material, out: Path, *, cache: Path | None = None, devices: int = 1) -> Trained:
@@ -202,7 +208,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     if trainer.is_global_zero:
         accuracy = finish(load_spotter(out, len(task.labels)), recipe, material, task, model)
     counts = {side: len(task.rows(side)) for side in ("train", "validation", "test")}
-    return Trained(model, accuracy, trainer.current_epoch, counts)
+    return Trained(model, accuracy, trainer.current_epoch, counts, task.repeats, trainer.is_global_zero)
 
 
 def _processes(devices: int) -> tuple[int, int]:
