@@ -51,10 +51,10 @@ def measure(folder: Path) -> dict[str, float]:
     import torch
 
     from harken.corpus.pack import PackedClips
+    from harken.tasks.protocol import Task
+    from harken.tasks.recipe import find_recipe, with_settings
     from harken.training.batches import Epochs
     from harken.training.listening import TrainingEar
-    from harken.training.protocol import Task
-    from harken.training.recipe import find_recipe, with_settings
 
     names = sorted(folder.glob("shard-*.npy"), key=lambda path: int(path.stem[6:]))
     shards = tuple(np.load(name, mmap_mode="r") for name in names)

@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from harken.tasks.protocol import Material, Task, make_task
+from harken.tasks.recipe import Recipe, find_recipe, with_settings
 from harken.training.augment import SpecAugment
 from harken.training.batches import NOISE_ROW, Epochs
 from harken.training.listening import TrainingEar
 from harken.training.module import Spotter, TrainingModule
-from harken.training.protocol import Material, Task, make_task
-from harken.training.recipe import Recipe, find_recipe, with_settings
 
 _STEPS = 12
 _WARM_UP = 3

@@ -26,7 +26,7 @@ def load_corpus(data: Path) -> dict[str, Any]:
     from harken.audio import load_clip
     from harken.corpus.pack import pack
     from harken.corpus.table import audio_files, read_corpus
-    from harken.training.recipe import find_recipe
+    from harken.tasks.recipe import find_recipe
 
     recipe = find_recipe("tutorial")
     load_clip(audio_files(data / recipe.words[0])[0], recipe.sample_rate)  # as tutorial_keras.py does

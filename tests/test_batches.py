@@ -10,12 +10,12 @@ from harken.corpus.pack import PackedClips
 from harken.corpus.recordings import Recordings
 from harken.corpus.table import Clip
 from harken.labels import SILENCE, UNKNOWN
+from harken.tasks.protocol import Task
+from harken.tasks.recipe import RECIPES, Recipe, with_settings
+from harken.tasks.silence import SilenceWindow
 from harken.training import batches
 from harken.training.batches import NOISE_ROW, SPEECH_ROW, BatchStream, ClipStore, Epochs, validation_rows
 from harken.training.listening import TrainingEar
-from harken.training.protocol import Task
-from harken.training.recipe import RECIPES, Recipe, with_settings
-from harken.training.silence import SilenceWindow
 
 SAMPLES = 40
 PLAIN = [

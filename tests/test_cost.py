@@ -89,7 +89,7 @@ def test_parameters_of_a_recipe() -> None:
 
     from harken.evaluation.cost import _parameters
     from harken.modelfile import Card
-    from harken.training.recipe import find_recipe
+    from harken.tasks.recipe import find_recipe
 
     recipe = json.loads(json.dumps(asdict(find_recipe("tutorial"))))
     card = Card(tuple(recipe["words"]), 8000, 8000, {}, {"recipe": recipe})

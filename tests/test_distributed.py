@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import tiny_training
 from harken.training import run
-from harken.training.protocol import Material
+from harken.tasks.protocol import Material
 
 run.finish = tiny_training.not_finished
 with tiny_training.tiny_networks():

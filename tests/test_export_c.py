@@ -25,8 +25,8 @@ from harken.export.c.tables import float_tables
 from harken.export.onnx import change_metadata, write_model_file
 from harken.modelfile import ModelFile
 from harken.models.bc_resnet import BCResNet
+from harken.tasks.recipe import Recipe, find_recipe
 from harken.training.module import Spotter
-from harken.training.recipe import Recipe, find_recipe
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("gcc", "cc", "clang"))), reason="there is no C compiler here: install gcc"

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from conftest import tone
+from harken.tasks.recipe import RECIPES, Recipe, with_settings
 from harken.training.module import Spotter, TrainingModule, learning_rate_factor, moving_average
-from harken.training.recipe import RECIPES, Recipe, with_settings
 
 RATE = 4_000
 

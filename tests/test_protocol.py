@@ -14,9 +14,9 @@ from harken.corpus.split import official_side
 from harken.corpus.table import Clip
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
-from harken.training import protocol
-from harken.training.protocol import Material, Task, make_task, side_waveforms
-from harken.training.recipe import COMMANDS, RECIPES, Recipe, with_settings
+from harken.tasks import protocol
+from harken.tasks.protocol import Material, Task, make_task, side_waveforms
+from harken.tasks.recipe import COMMANDS, RECIPES, Recipe, with_settings
 
 RATE = 4_000
 SMALL = [f"sample_rate={RATE}", "window_s=0.05"]

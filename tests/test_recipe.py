@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from harken.errors import HarkenError
-from harken.training.recipe import COMMANDS, RECIPES, find_recipe, with_settings
+from harken.tasks.recipe import COMMANDS, RECIPES, find_recipe, with_settings
 
 V12 = RECIPES["v12"]
 

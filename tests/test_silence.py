@@ -5,7 +5,7 @@ import pytest
 
 from harken.corpus.recordings import Recordings
 from harken.errors import HarkenError
-from harken.training.silence import draw_silence, silence_waveforms
+from harken.tasks.silence import draw_silence, silence_waveforms
 
 
 def held_out(*sizes: int, names: Sequence[str] = ()) -> Recordings:

@@ -26,7 +26,7 @@ from harken.evaluation.stream_audio import (
 from harken.evaluation.stream_tuning import tune_listener
 from harken.listener import ListenerSettings
 from harken.modelfile import Card
-from harken.training.recipe import find_recipe
+from harken.tasks.recipe import find_recipe
 from tones import RATE, ToneRecognizer, quiet, tone
 
 LABELS = ("low", "high", "_unknown_", "_silence_")

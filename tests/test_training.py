@@ -14,11 +14,11 @@ from conftest import tone
 from harken.errors import HarkenError
 from harken.labels import SILENCE
 from harken.recognizer import Recognizer
+from harken.tasks.protocol import Material
+from harken.tasks.recipe import Recipe
 from harken.training import run
 from harken.training.history import COLUMNS, read_history
 from harken.training.listening import TrainingEar
-from harken.training.protocol import Material
-from harken.training.recipe import Recipe
 from harken.training.run import Batches, Trained, load_spotter, read_run, resume, train
 from tiny_training import (
     EPOCHS,

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from conftest import tone
 from harken.models.registry import NETWORKS, Network
-from harken.training.protocol import Material
-from harken.training.recipe import RECIPES, Recipe, with_settings
+from harken.tasks.protocol import Material
+from harken.tasks.recipe import RECIPES, Recipe, with_settings
 
 RATE = 4_000
 WORDS = {"low": 300.0, "middle": 700.0, "high": 1400.0}

@@ -126,8 +126,8 @@ def train(
     _needs("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock")
     # With the default, torch's threads collapse when something else uses a core; it must be set before torch is read.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from harken.training.protocol import Material
-    from harken.training.recipe import find_recipe, with_settings
+    from harken.tasks.protocol import Material
+    from harken.tasks.recipe import find_recipe, with_settings
     from harken.training.run import resume as resume_run
     from harken.training.run import train as train_run
 

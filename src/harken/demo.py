@@ -13,8 +13,8 @@ from harken.evaluation.report import write_report
 from harken.modelfile import ModelFile
 from harken.recognizer import Recognizer
 from harken.tables import print_judgement
-from harken.training.protocol import Material
-from harken.training.recipe import COMMANDS, find_recipe
+from harken.tasks.protocol import Material
+from harken.tasks.recipe import COMMANDS, find_recipe
 from harken.training.run import resume, train
 
 _TAKES = 500  # of each word, a fifth of them in voices that training never hears

@@ -129,8 +129,8 @@ def _parameters(card: Card) -> int | None:
     if "recipe" not in card.fields:
         return None
     from harken.models.summary import count_parameters
+    from harken.tasks.recipe import Recipe
     from harken.training.module import Spotter
-    from harken.training.recipe import Recipe
 
     return count_parameters(Spotter(Recipe.from_json(card.fields["recipe"]), len(card.labels)).network)
 

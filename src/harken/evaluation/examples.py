@@ -18,8 +18,8 @@ from harken.corpus.table import Corpus, read_corpus
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
 from harken.modelfile import Card
-from harken.training.protocol import Material, make_task, side_waveforms
-from harken.training.recipe import Recipe
+from harken.tasks.protocol import Material, make_task, side_waveforms
+from harken.tasks.recipe import Recipe
 
 Split = Literal["validation", "test", "all"]
 

@@ -174,8 +174,8 @@ def keyword_clips(card: Card, folders: Sequence[Path], split: Literal["validatio
     else:
         if "recipe" not in card.fields:
             raise HarkenError(f"the model does not say how its {split} side was made: take every clip with --split all")
-        from harken.training.protocol import Material, make_task
-        from harken.training.recipe import Recipe
+        from harken.tasks.protocol import Material, make_task
+        from harken.tasks.recipe import Recipe
 
         # The sides of the words do not depend on what else a recipe trains with.
         recipe = replace(Recipe.from_json(card.fields["recipe"]), unknown_share=0, silence_share=0, noise_probability=0)

@@ -1,8 +1,5 @@
-"""Training, from a recipe and folders to a model file.
+"""Training, from a task (harken.tasks) to a model file.
 
-recipe      every hyperparameter of a run, frozen; the named recipes
-protocol    tutorial, v12, v35, own: a corpus -> classes and sides
-silence     the windows of noise that stand for `_silence_` where a model is judged
 batches     which clips an epoch draws, and their samples
 augment/    one transform a file, each on whole batches
 listening   rows of a batch -> what the network hears

@@ -16,8 +16,8 @@ from torch.utils.data import IterableDataset
 
 from harken.corpus.pack import PackedClips
 from harken.labels import SILENCE, UNKNOWN
-from harken.training.protocol import Task
-from harken.training.recipe import Recipe
+from harken.tasks.protocol import Task
+from harken.tasks.recipe import Recipe
 
 NOISE_ROW = -1
 SPEECH_ROW = -2

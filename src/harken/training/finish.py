@@ -17,9 +17,9 @@ from harken.export.onnx import change_metadata, write_model_file
 from harken.labels import UNKNOWN
 from harken.modelfile import ModelFile
 from harken.models.summary import count_parameters, multiply_adds
+from harken.tasks.protocol import Material, Task, side_waveforms
+from harken.tasks.recipe import Recipe
 from harken.training.module import Spotter
-from harken.training.protocol import Material, Task, side_waveforms
-from harken.training.recipe import Recipe
 
 _BATCH = 256
 _TEMPERATURES = np.geomspace(0.25, 4.0, 81)

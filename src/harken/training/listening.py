@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from harken.tasks.protocol import Task
+from harken.tasks.recipe import Recipe
 from harken.training.augment import Gain, Mixup, Noise, Pitch, Room, Shift, Speed, WindowBank
 from harken.training.augment.draws import chosen, from_db, uniform
 from harken.training.batches import NOISE_ROW, SPEECH_ROW, ClipStore
-from harken.training.protocol import Task
-from harken.training.recipe import Recipe
 
 _QUIETEST_DB = -60.0
 

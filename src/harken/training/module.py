@@ -14,9 +14,9 @@ from torch.optim.swa_utils import AveragedModel
 from harken.errors import HarkenError
 from harken.frontend import front_end
 from harken.models.registry import find_network
+from harken.tasks.recipe import Recipe
 from harken.training.augment import SpecAugment
 from harken.training.listening import TrainingEar
-from harken.training.recipe import Recipe
 
 
 class Spotter(nn.Module):

@@ -27,13 +27,13 @@ from torch.utils.data import DataLoader
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.modelfile import ModelFile
+from harken.tasks.protocol import Material, Task, make_task
+from harken.tasks.recipe import Recipe
 from harken.training.batches import BatchStream, Epochs, validation_rows
 from harken.training.finish import finish
 from harken.training.history import History
 from harken.training.listening import TrainingEar
 from harken.training.module import Spotter, TrainingModule
-from harken.training.protocol import Material, Task, make_task
-from harken.training.recipe import Recipe
 
 _VALIDATION_BATCH = 256
 

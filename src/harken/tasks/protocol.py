@@ -21,8 +21,8 @@ from harken.corpus.recordings import Recordings, noise_side, read_recordings, sp
 from harken.corpus.table import Clip, Corpus, audio_files, read_corpus
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
-from harken.training.recipe import Recipe
-from harken.training.silence import SilenceWindow, draw_silence, silence_waveforms
+from harken.tasks.recipe import Recipe
+from harken.tasks.silence import SilenceWindow, draw_silence, silence_waveforms
 
 _OWN_VALIDATION = 0.15  # of the clips of a folder of one's own
 _OFFICIAL_SHARE = 0.1  # of `_unknown_` and of `_silence_`, beside the clips of the words
@@ -243,7 +243,7 @@ def _names(folders: Sequence[Path]) -> str:
 
 
 def _list() -> list[dict[str, str]]:
-    text = files("harken.training").joinpath("v12_validation.tsv").read_text(encoding="utf-8")
+    text = files("harken.tasks").joinpath("v12_validation.tsv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 

@@ -36,7 +36,7 @@ class Recipe:
     """All that decides a run but the recordings themselves. Values are set by `--set name=value`."""
 
     name: str
-    protocol: Protocol  # how a corpus becomes classes and sides: see harken.training.protocol
+    protocol: Protocol  # how a corpus becomes classes and sides: see harken.tasks.protocol
     network: str  # a name of `harken models`
     words: tuple[str, ...] = COMMANDS  # the words to tell apart; empty: all the words of the corpus
     seed: int = 7  # of the split, the weights, and every draw
