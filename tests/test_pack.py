@@ -12,8 +12,10 @@ import pytest
 import soundfile
 
 from conftest import TEN_WORDS, tone
+from harken.cache import default_cache
+from harken.corpus import decode
 from harken.corpus import pack as packing
-from harken.corpus.pack import default_cache, pack
+from harken.corpus.pack import pack
 from harken.corpus.table import Clip, read_corpus
 from harken.errors import HarkenError
 
@@ -40,14 +42,14 @@ def clips(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """Return the names of the clips that are decoded, as they are."""
-    names, load, lock = [], packing.load_clip, threading.Lock()
+    names, load, lock = [], decode.load_clip, threading.Lock()
 
     def noting(path, rate):
         with lock:
-            names.append(path.stem)
+            names.append(Path(path).stem)
         return load(path, rate)
 
-    monkeypatch.setattr(packing, "load_clip", noting)
+    monkeypatch.setattr(decode, "load_clip", noting)
     return names
 
 
@@ -179,20 +181,20 @@ def test_an_interrupted_run_goes_on_where_it_stopped(clips, cache, monkeypatch, 
     whole = pack(clips, sample_rate=RATE, samples=100, cache=cache / "whole")
     decoded.clear()
     monkeypatch.setattr(packing, "_BLOCK", 4)
-    noting = packing.load_clip
+    noting = decode.load_clip
 
     def failing(path, rate):
-        if path.stem == "09":
+        if Path(path).stem == "09":
             raise error
         return noting(path, rate)
 
-    monkeypatch.setattr(packing, "load_clip", failing)
+    monkeypatch.setattr(decode, "load_clip", failing)
     with pytest.raises((KeyboardInterrupt, HarkenError)):
         pack(clips, sample_rate=RATE, samples=100, cache=cache)
     assert packs(cache)[0].suffix == ".partial"
     decoded.clear()
 
-    monkeypatch.setattr(packing, "load_clip", noting)
+    monkeypatch.setattr(decode, "load_clip", noting)
     packed = pack(clips, sample_rate=RATE, samples=100, cache=cache)
 
     assert sorted(decoded) == [f"{number:02}" for number in range(8, 20)]
@@ -204,17 +206,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(clips, cache, monkeypatch, 
 def test_what_was_unreadable_before_an_interruption_is_still_noted_after_it(clips, cache, monkeypatch):
     monkeypatch.setattr(packing, "_BLOCK", 4)
     clips[1].path.write_bytes(b"not audio")
-    load = packing.load_clip
+    load = decode.load_clip
 
     def failing(path, rate):
-        if path.stem == "09":
+        if Path(path).stem == "09":
             raise KeyboardInterrupt
         return load(path, rate)
 
-    monkeypatch.setattr(packing, "load_clip", failing)
+    monkeypatch.setattr(decode, "load_clip", failing)
     with pytest.raises(KeyboardInterrupt):
         pack(clips, sample_rate=RATE, samples=100, cache=cache)
-    monkeypatch.setattr(packing, "load_clip", load)
+    monkeypatch.setattr(decode, "load_clip", load)
     packed = pack(clips, sample_rate=RATE, samples=100, cache=cache)
     assert [row for row, _ in packed.unreadable] == [1]
 
@@ -259,16 +261,16 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path, clips):
 SLOW_PACKING = """
 import sys, time
 from pathlib import Path
-from harken.corpus import pack as packing
+from harken.corpus import decode, pack as packing
 from harken.corpus.table import read_corpus
 
-load = packing.load_clip
+load = decode.load_clip
 def slow(path, rate):
     time.sleep(0.02)
-    print(path.stem, flush=True)
+    print(Path(path).stem, flush=True)
     return load(path, rate)
 
-packing.load_clip, packing._BLOCK, packing.os.cpu_count = slow, 4, lambda: 1
+decode.load_clip, packing._BLOCK = slow, 4
 packed = packing.pack(read_corpus([sys.argv[1]]).clips, sample_rate=8000, samples=100, cache=Path(sys.argv[2]))
 print("packed", int(packed.lengths.sum()), sum(int(shard.sum(dtype=int)) for shard in packed.shards))
 """
@@ -302,6 +304,50 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_from(clips, cache, de
     assert min(decoded) == "08"
     assert len(decoded) == 12
     assert rows(packed)[:, 99].tolist() == [100 * number for number in range(20)]
+
+
+@pytest.fixture
+def by_processes(monkeypatch):
+    """Let twenty clips be worth two processes."""
+    monkeypatch.setattr(packing, "_BLOCK", 4)
+    monkeypatch.setattr(packing, "_CLIPS_PER_PROCESS", 10)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+
+def test_processes_write_what_one_would_have(clips, cache, monkeypatch, by_processes, decoded):
+    clips[9].path.write_bytes(b"not audio")
+    packed = pack(clips, sample_rate=RATE, samples=100, cache=cache / "two")
+    assert decoded == []  # not here
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "_CLIPS_PER_PROCESS", 1000)
+        alone = pack(clips, sample_rate=RATE, samples=100, cache=cache / "one")
+    assert len(decoded) == 20
+    np.testing.assert_array_equal(rows(packed), rows(alone))
+    np.testing.assert_array_equal(packed.lengths, alone.lengths)
+    assert packed.unreadable == alone.unreadable
+    assert packs(cache / "one")[0].name == packs(cache / "two")[0].name
+
+
+def test_a_process_that_is_ended_is_told_and_made_up_for(clips, cache, monkeypatch, by_processes, capfd):
+    class Dying(decode.Decoders):
+        def write(self, blocks):
+            results = super().write(blocks)
+            yield next(results)
+            for process in self._processes:
+                process.kill()
+                process.wait()
+            yield from results
+
+    for clip in clips[4:]:  # slow enough not to be done before
+        soundfile.write(clip.path, np.zeros(2_000_000, np.int16), 48_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "Decoders", Dying)
+        with pytest.raises(HarkenError, match=r"^a process that decodes clips was ended: start again"):
+            pack(clips, sample_rate=RATE, samples=100, cache=cache)
+    assert packs(cache)[0].suffix == ".partial"
+    packed = pack(clips, sample_rate=RATE, samples=100, cache=cache)
+    assert np.count_nonzero(packed.lengths) == 20
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("both", "kept"), [(False, 8_538), (True, 14_642)])

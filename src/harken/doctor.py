@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harken import __version__
-from harken.corpus.pack import default_cache
+from harken.cache import default_cache
 from harken.modelfile import bundled_models
 
 

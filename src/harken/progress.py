@@ -1,6 +1,6 @@
 """Progress bars: drawn on a terminal, silent in a pipe."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -9,7 +9,11 @@ from rich.progress import track
 T = TypeVar("T")
 
 
-def progress(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yield `items` one by one under a bar that says `what`; the bar goes to standard error and leaves when done."""
+def progress(items: Iterable[T], what: str, *, total: int | None = None) -> Iterator[T]:
+    """Yield `items` one by one under a bar that says `what`; the bar goes to standard error and leaves when done.
+
+    total : how many there are, where `items` do not say.
+    """
     console = Console(stderr=True)
-    yield from track(items, description=what, console=console, disable=not console.is_terminal, transient=True)
+    hidden = not console.is_terminal
+    yield from track(items, description=what, total=total, console=console, disable=hidden, transient=True)

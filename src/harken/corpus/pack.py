@@ -4,16 +4,17 @@ pack          clips -> PackedClips, from the cache where the same content was pa
 PackedClips   rows of int16 samples, and each row's length
 
 A pack is a folder named after the content of its clips: `shard-0.npy`, `shard-1.npy`, … (rows x samples, at most 2 GB
-each), `lengths.npy` and `index.json`. It is built as `NAME.partial` under a file lock and renamed when whole, so that a
-second run waits for the first, and a run after an interruption goes on where it stopped.
+each), `lengths.npy`, `digests.npy` and `index.json`. It is built in a folder `….partial`, named after how the clips' files
+look, under a file lock, and renamed when whole, so that a second run waits for the first, and a run after an
+interruption goes on where it stopped.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,17 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from harken.audio import load_clip, to_int16
+from harken.cache import default_cache
+from harken.corpus.decode import DIGEST_BYTES, Block, Decoders, PackForm, RowWriter, Unreadable, content_digest
 from harken.corpus.table import Clip
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.progress import progress
 
-_FORMAT = 1  # raise it when packed samples change, so that old packs are not read
+_FORMAT = 2  # raise it when packed samples change, so that old packs are not read
 _SHARD_BYTES = 2_000_000_000
 _BLOCK = 256  # clips decoded between two notes of how far the work has come
+_CLIPS_PER_PROCESS = 500  # under half a second of work: no more than starting a process takes
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,6 @@ class PackedClips:
         return int(self.shards[0].shape[1])
 
 
-def default_cache() -> Path:
-    """Return the folder of packs: $HARKEN_CACHE, else harken in the user's cache folder."""
-    if configured := os.environ.get("HARKEN_CACHE"):
-        return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "harken"
-
-
 def pack(clips: Sequence[Clip], *, sample_rate: int, samples: int, cache: Path | None = None) -> PackedClips:
     """Pack clips at `sample_rate` Hz into rows of `samples`: shorter ones padded with zeros at the end, longer ones cut.
 
@@ -84,18 +80,35 @@ def pack(clips: Sequence[Clip], *, sample_rate: int, samples: int, cache: Path |
 def _pack(clips: Sequence[Clip], sample_rate: int, samples: int, cache: Path) -> PackedClips:
     form = f"{_FORMAT} {sample_rate} {samples}"
     # Files that look untouched are not read again: a note under their names, sizes and times leads to the pack.
-    note = cache / f"{_hash_of_looks(form, clips)}.link"
-    if note.is_file() and (folder := cache / note.read_text()).is_dir():
+    looks = _hash_of_looks(form, clips)
+    note = cache / f"{looks}.link"
+    if (folder := _noted(note)) is not None:
         return _open(folder)
-    folder = cache / _hash_of_content(form, clips)
-    with FileLock(cache / f"{folder.name}.lock"):
-        if not folder.is_dir():  # another run may have built it while this one waited
-            partial = folder.with_suffix(".partial")
-            _build(partial, clips, sample_rate, samples)
-            partial.rename(folder)
-    with replacing(note) as temporary:
-        temporary.write_text(folder.name)
+    with FileLock(cache / f"{looks}.lock"):
+        if (folder := _noted(note)) is None:  # another run may have built it while this one waited
+            folder = _packed_elsewhere(form, clips, sample_rate, samples, cache)
+            folder = folder or _build(cache / f"{looks}.partial", form, clips, sample_rate, samples)
+            with replacing(note) as temporary:
+                temporary.write_text(folder.name)
     return _open(folder)
+
+
+def _noted(note: Path) -> Path | None:
+    folder = note.parent / note.read_text() if note.is_file() else note
+    return folder if folder.is_dir() else None
+
+
+def _packed_elsewhere(form: str, clips: Sequence[Clip], sample_rate: int, samples: int, cache: Path) -> Path | None:
+    """Return the pack of the same content under other names or times. Only a pack of as many clips is a reason to look."""
+    alike = any(
+        json.loads(index.read_text()).get("form") == [len(clips), sample_rate, samples]
+        for index in cache.glob("*/index.json")
+        if not index.parent.suffix
+    )
+    if not alike:
+        return None
+    folder = cache / _hash_of_content(form, [content_digest(clip.path) for clip in clips])
+    return folder if folder.is_dir() else None
 
 
 def _open(folder: Path) -> PackedClips:
@@ -109,62 +122,75 @@ def _open(folder: Path) -> PackedClips:
     )
 
 
-def _build(folder: Path, clips: Sequence[Clip], sample_rate: int, samples: int) -> None:
-    folder.mkdir(exist_ok=True)
+def _build(partial: Path, form: str, clips: Sequence[Clip], sample_rate: int, samples: int) -> Path:
+    """Build a pack in the folder `partial`, or go on with it, and return the folder that it was renamed to."""
+    partial.mkdir(exist_ok=True)
     rows_per_shard = max(_BLOCK, _SHARD_BYTES // (2 * samples) // _BLOCK * _BLOCK)
     starts = range(0, len(clips), rows_per_shard)
-    shards = [
-        _writable(folder / f"shard-{i}.npy", (min(rows_per_shard, len(clips) - start), samples), np.int16)
-        for i, start in enumerate(starts)
-    ]
-    lengths = _writable(folder / "lengths.npy", (len(clips),), np.int32)
-    index = folder / "index.json"
+    for i, start in enumerate(starts):
+        _make(partial / f"shard-{i}.npy", (min(rows_per_shard, len(clips) - start), samples), np.int16)
+    _make(partial / "lengths.npy", (len(clips),), np.int32)
+    _make(partial / "digests.npy", (len(clips), DIGEST_BYTES), np.uint8)
+    index = partial / "index.json"
     state: dict[str, Any] = {
-        "shards": [f"shard-{i}.npy" for i in range(len(shards))],
+        "shards": [f"shard-{i}.npy" for i in range(len(starts))],
         "sample_rate": sample_rate,
+        "form": [len(clips), sample_rate, samples],
         "unreadable": [],
         "done": 0,
     }
     if index.is_file():
         state = json.loads(index.read_text())
-
-    def decode(row: int) -> str | None:
-        try:
-            clip = load_clip(clips[row].path, sample_rate)
-        except HarkenError as error:
-            return str(error)
-        kept = clip[:samples]
-        target = shards[row // rows_per_shard][row % rows_per_shard]
-        target[: kept.size] = to_int16(kept)
-        lengths[row] = clip.size
-        return None
-
-    blocks = range(state["done"], len(clips), _BLOCK)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Threads do: decoding and resampling happen in C with the interpreter's lock released.
-        for start in progress(blocks, "packing"):
-            rows = range(start, min(start + _BLOCK, len(clips)))
-            for row, reason in zip(rows, pool.map(decode, rows), strict=True):
-                if reason is not None:
-                    state["unreadable"].append((row, reason))
-            state["done"] = rows.stop
-            with replacing(index) as temporary:
-                temporary.write_text(json.dumps(state))
+    places = PackForm(str(partial), len(starts), rows_per_shard, samples, sample_rate)
+    writer = RowWriter(places)
+    blocks = [
+        Block(start, tuple(str(clip.path) for clip in clips[start : start + _BLOCK]))
+        for start in range(state["done"], len(clips), _BLOCK)
+    ]
+    early: dict[int, tuple[Block, Unreadable]] = {}  # done before an earlier one is
+    with _writing(places, writer, blocks) as written:
+        for block, unreadable in progress(written, "packing", total=len(blocks)):
+            early[block.first] = (block, unreadable)
+            while state["done"] in early:
+                block, unreadable = early.pop(state["done"])
+                state["unreadable"] += unreadable
+                state["done"] += len(block.paths)
+                with replacing(index) as temporary:
+                    temporary.write_text(json.dumps(state))
     if len(state["unreadable"]) == len(clips):
-        shutil.rmtree(folder)  # another day, or another libsndfile, may read them
+        shutil.rmtree(partial)  # another day, or another libsndfile, may read them
         raise HarkenError(f"none of {len(clips)} clips can be read; the first: {state['unreadable'][0][1]}")
-    for array in (*shards, lengths):
-        array.flush()
+    writer.flush()
+    folder = partial.parent / _hash_of_content(form, [row.tobytes() for row in writer.digests])
+    if folder.is_dir():  # a run on copies of the same clips was quicker
+        shutil.rmtree(partial)
+    else:
+        partial.rename(folder)
+    return folder
 
 
-def _writable(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> "np.memmap[Any, Any]":
-    if not path.is_file():
-        with replacing(path) as temporary:
-            np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-            if hasattr(os, "posix_fallocate"):  # on a full disk fail here, rather than be killed at some later write
-                with temporary.open("r+b") as file:
-                    os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
-    return np.lib.format.open_memmap(path, mode="r+")
+@contextmanager
+def _writing(
+    places: PackForm, writer: RowWriter, blocks: Sequence[Block]
+) -> Iterator[Iterable[tuple[Block, Unreadable]]]:
+    """Give the blocks as they are written: by processes where there are enough clips to be worth starting them."""
+    processes = min(os.cpu_count() or 1, sum(len(block.paths) for block in blocks) // _CLIPS_PER_PROCESS)
+    if processes < 2:
+        yield ((block, writer.write(block)) for block in blocks)
+    else:
+        with Decoders(places, processes) as decoders:
+            yield decoders.write(blocks)
+
+
+def _make(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Make an array of zeros on disk, unless it is there."""
+    if path.is_file():
+        return
+    with replacing(path) as temporary:
+        np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # on a full disk fail here, rather than be killed at some later write
+            with temporary.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
 
 
 # A clip that cannot be read has a place in both hashes: it is noted when its turn comes to be decoded.
@@ -182,12 +208,5 @@ def _hash_of_looks(form: str, clips: Sequence[Clip]) -> str:
     return total.hexdigest()
 
 
-def _hash_of_content(form: str, clips: Sequence[Clip]) -> str:
-    total = hashlib.blake2b(form.encode(), digest_size=16)
-    for clip in clips:
-        try:
-            content = clip.path.read_bytes()
-        except OSError:
-            content = b""
-        total.update(hashlib.blake2b(content, digest_size=16).digest())
-    return total.hexdigest()
+def _hash_of_content(form: str, digests: Sequence[bytes]) -> str:
+    return hashlib.blake2b(form.encode() + b"".join(digests), digest_size=DIGEST_BYTES).hexdigest()
