@@ -114,7 +114,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 
 def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("harken.extras.find_spec", lambda name: None)
     code, _, err = run("train", "--data", "x", "--out", "y")
     assert code == 2
     assert "pip install 'harken[train]'" in err

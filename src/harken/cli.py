@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 
 from harken import __version__
+from harken.cli_stream import evaluate_stream
 from harken.errors import HarkenError
+from harken.extras import needs
 
 app = typer.Typer(
     name="harken",
@@ -82,7 +84,7 @@ def corpus_show(
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("corpus.html"),
 ) -> None:
     """Draw a corpus as one HTML page: its clips, durations, speakers, an example of each word, and what is wrong."""
-    _needs("train", "matplotlib")
+    needs("train", "matplotlib")
     from harken.corpus.page import write_page
     from harken.corpus.table import read_corpus
 
@@ -102,7 +104,7 @@ def models(
     if name is None:
         print_models()
     else:
-        _needs("train", "torch")
+        needs("train", "torch")
         print_layers(name)
 
 
@@ -123,7 +125,7 @@ def train(
     devices: Annotated[int, typer.Option(help="GPUs to train on; under torchrun, its own numbers hold.")] = 1,
 ) -> None:
     """Train a recogniser; it ends as RUN/model.onnx."""
-    _needs("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock")
+    needs("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock")
     # With the default, torch's threads collapse when something else uses a core; it must be set before torch is read.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from harken.tasks.protocol import Material
@@ -176,7 +178,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Judge a model: accuracy with its interval, each word's scores, the confusion matrix, and a report to look at."""
-    _needs("train", "matplotlib", "sklearn", "filelock")
+    needs("train", "matplotlib", "sklearn", "filelock")
     from harken.evaluation.judge import judge
     from harken.evaluation.report import report_json, write_report
     from harken.evaluation.shipped import measure_shipped
@@ -202,6 +204,9 @@ def evaluate(
     if full:
         print_shipped(**measured)
     print(report)
+
+
+app.command("evaluate-stream")(evaluate_stream)
 
 
 @app.command()
@@ -262,7 +267,7 @@ def demo(
     data: Data = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Walk the tutorial from end to end, on a synthesised corpus or on --data DIR."""
-    _needs("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock", "matplotlib")
+    needs("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock", "matplotlib")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from harken.demo import run_demo
 
@@ -275,15 +280,6 @@ def doctor() -> None:
     from harken.doctor import print_doctor
 
     print_doctor()
-
-
-def _needs(extra: str, *modules: str) -> None:
-    """Refuse a command whose extra is not installed, with the line that installs it."""
-    from importlib.util import find_spec
-
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
-        raise HarkenError(f"this needs {', '.join(missing)}: run pip install 'harken[{extra}]'")
 
 
 def _say_repeats(repeats: int) -> None:

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harken.evaluation.judge import Judgement
     from harken.evaluation.rejection import Rejection
     from harken.evaluation.robustness import Robustness
+    from harken.evaluation.stream import StreamJudgement
 
 _AT_ONCE = 64
 _WHY = {"silence": "silence", "unknown": "another word", "unsure": "unsure"}
@@ -134,6 +136,25 @@ def print_shipped(cost: "Cost", robustness: "Robustness | None", rejection: "Rej
         f"one clip on one thread: {cost.latency_ms_median:.2f} ms (99 % within {cost.latency_ms_p99:.2f}); "
         f"model file {cost.file_bytes / 1024:,.0f} KB"
     )
+
+
+def print_stream(judgement: "StreamJudgement") -> None:
+    """Print the figures of a judged stream, a line each."""
+    console = Console(highlight=False)
+    outcome, hearing = judgement.outcome, judgement.hearing
+    low, high = judgement.false_alarms_per_hour_interval
+    console.print(
+        f"false alarms [bold]{judgement.false_alarms_per_hour:.2f} an hour[/bold] ({low:.2f} to {high:.2f}, 95 % interval): "
+        f"{outcome.false_alarms:,} in {hearing.hours:.2f} hours of background"
+    )
+    console.print(
+        f"missed [bold]{100 * judgement.miss_rate:.1f} %[/bold] of {len(hearing.utterances):,} words; "
+        f"{outcome.confused:,} heard as another, {outcome.repeated:,} heard twice"
+    )
+    if judgement.latencies_s.size:
+        median, late = (float(value) for value in np.percentile(judgement.latencies_s, (50, 95)))
+        console.print(f"latency from the end of a word: median {median:.2f} s, 95 % within {late:.2f} s")
+    console.print(f"real-time factor on one thread: {judgement.real_time_factor:.4f}")
 
 
 def _table(*columns: str) -> Table:

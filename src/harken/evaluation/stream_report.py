@@ -1,0 +1,139 @@
+"""A judged stream as one self-contained page: the trade-off, how soon it answers, what it missed, its false alarms to play."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from harken.evaluation.stream import Share, StreamJudgement
+from harken.files import replacing
+from harken.page import (
+    COLOURS,
+    Html,
+    Section,
+    Sorted,
+    card,
+    document,
+    figure_svg,
+    grid,
+    new_figure,
+    player,
+    style_axes,
+    table,
+)
+
+_ACCENT, _SOFT = COLOURS["accent"][0], COLOURS["soft"][0]
+_MOST_PLAYED = 60
+_WIDTH = 620
+
+
+def write_stream_report(judgement: StreamJudgement, path: str | Path, *, title: str, sample_rate: int) -> None:
+    """Write the page of a judged stream. sample_rate : of the audio of its false alarms, in Hz.
+
+    Raises HarkenError when `path` cannot be written, or a recording is gone.
+    """
+    with replacing(path) as temporary:
+        hearing, outcome = judgement.hearing, judgement.outcome
+        low, high = judgement.false_alarms_per_hour_interval
+        facts = [
+            ("false alarms an hour", f"{judgement.false_alarms_per_hour:.2f}"),
+            ("95 % interval", f"{low:.2f}–{high:.2f}"),
+            ("words missed", f"{100 * judgement.miss_rate:.1f} %"),
+            ("hours of background", f"{hearing.hours:.2f}"),
+        ]
+        if judgement.latencies_s.size:
+            facts.append(("median latency", f"{np.median(judgement.latencies_s):.2f} s"))
+        facts.append(("real-time factor", f"{judgement.real_time_factor:.4f}"))
+        lead = (
+            f"{len(hearing.utterances):,} words placed in speech, noise and silence; {outcome.missed:,} missed, "
+            f"{outcome.false_alarms:,} false alarms in background on its own."
+        )
+        parts = [_trade_off(judgement), _latency(judgement), _missed(judgement), _alarms(judgement, sample_rate)]
+        page = document(title, parts, kicker="harken stream report", lead=lead, facts=facts)
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _trade_off(judgement: StreamJudgement) -> Section:
+    note = (
+        "Words missed against false alarms an hour as all thresholds move together; the dot is the model at its own. At the "
+        "left edge there is no false alarm at all: this much background cannot tell lower rates."
+    )
+    return Section(
+        "Trade-off", [figure_svg(trade_off_curve(judgement), label="words missed against false alarms an hour")], note
+    )
+
+
+def trade_off_curve(judgement: StreamJudgement) -> Figure:
+    """Return words missed (%) against false alarms per hour (logarithmic), with the working point marked."""
+    curve = judgement.trade_off
+    least = 0.5 / judgement.hearing.hours  # half of what one false alarm in all of it would be
+    figure = new_figure(_WIDTH, 360)
+    axes = figure.add_subplot()
+    rates = np.maximum(curve.false_alarms_per_hour, least)
+    axes.step(rates, 100 * curve.missed, where="post", color=_ACCENT, linewidth=1.6)
+    own = int(np.flatnonzero(curve.moves == 0)[0])
+    axes.plot(rates[own], 100 * curve.missed[own], "o", color=_ACCENT, markersize=8)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("false alarms an hour")
+    axes.set_ylabel("words missed (%)")
+    style_axes(axes, grid=True)
+    return figure
+
+
+def _latency(judgement: StreamJudgement) -> Section:
+    if not judgement.latencies_s.size:
+        return Section("Latency", [], "No word was found.")
+    note = (
+        f"From the end of a word to its event: median {np.median(judgement.latencies_s):.2f} s, 95 % within "
+        f"{np.percentile(judgement.latencies_s, 95):.2f} s. Below zero, it was heard before it had ended."
+    )
+    figure = new_figure(_WIDTH, 260)
+    axes = figure.add_subplot()
+    axes.hist(1000 * judgement.latencies_s, bins=40, color=_ACCENT)
+    axes.set_xlabel("latency (ms)")
+    axes.set_ylabel("words")
+    style_axes(axes, grid=True)
+    return Section("Latency", [figure_svg(figure, label="histogram of latencies")], note)
+
+
+def _missed(judgement: StreamJudgement) -> Section:
+    snrs = sorted(judgement.shares(lambda word: word.snr_db), key=lambda share: -(share.value or np.inf))
+    tables = [
+        card("By word", _shares("Word", judgement.shares(lambda word: word.word))),
+        card("By background", _shares("Background", judgement.shares(lambda word: word.background))),
+        card("By signal-to-noise ratio", _shares("SNR", snrs)),
+    ]
+    return Section("Missed words", [grid(tables, min_width_px=280)])
+
+
+def _shares(name: str, shares: Sequence[Share]) -> Html:
+    def called(value: object) -> str:
+        return "in silence" if value is None else f"{value:g} dB" if isinstance(value, float) else str(value)
+
+    rows = [
+        (
+            called(share.value),
+            Sorted(f"{share.words:,}", share.words),
+            Sorted(f"{100 * share.miss_rate:.1f} %", share.miss_rate),
+        )
+        for share in shares
+    ]
+    return table([name, "Placed", "Missed"], rows)
+
+
+def _alarms(judgement: StreamJudgement, sample_rate: int) -> Section:
+    alarms = judgement.false_alarms
+    if not alarms:
+        return Section("False alarms", [], "There was none.")
+    cards = [
+        card(
+            alarm.word,
+            aside=f"{100 * alarm.confidence:.1f} % sure; {alarm.path.name} at {alarm.at_s:.1f} s",
+            button=player(alarm.audio(sample_rate), sample_rate, label=f"false alarm: {alarm.word}"),
+        )
+        for alarm in alarms[:_MOST_PLAYED]
+    ]
+    of_them = f", the {_MOST_PLAYED} surest of {len(alarms):,}" if len(alarms) > _MOST_PLAYED else ""
+    return Section("False alarms", [grid(cards, min_width_px=280)], f"What was taken for a word{of_them}.")

@@ -1,0 +1,115 @@
+"""The command that judges a model on continuous audio, on a stream whose answers are known."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import MakeModel
+from harken.cli import main
+from harken.modelfile import ModelFile
+
+Run = Callable[..., tuple[int, str, str]]
+RATE = 8_000
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harken", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+def bursts(path: Path, seconds: float, at_s: tuple[float, ...] = (), level: float = 0.0) -> Path:
+    """Write a recording that is quiet but for bursts of a quarter of a second at full level."""
+    samples = level * np.random.default_rng(1).standard_normal(round(seconds * RATE)).astype(np.float32)
+    for start in at_s:
+        samples[round(start * RATE) : round((start + 0.25) * RATE)] = 0.9
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, RATE)
+    return path
+
+
+@pytest.fixture
+def stream(tmp_path: Path, make_model: MakeModel) -> list[object]:
+    """Return the options of a stream: four words, and a minute of background in which one burst is a false alarm."""
+    for number in range(4):
+        bursts(tmp_path / "words" / ("yes", "no")[number % 2] / f"{number}.wav", 0.5, (0.1 + 0.01 * number,))
+    bursts(tmp_path / "talk" / "2100-1-0001.wav", 30, (10.0,), 0.002)
+    bursts(tmp_path / "talk" / "3170-1-0001.wav", 30, (), 0.002)
+    listener = {"thresholds": {"yes": 0.6, "no": 0.6}, "smoothing_ms": 100.0}
+    model = make_model(sample_rate=RATE, window=RATE, listener=listener, thresholds=None)
+    return [model, "--keywords", tmp_path / "words", "--split", "all", "--background", tmp_path / "talk"]
+
+
+def test_the_figures_the_page_and_the_json_agree(run: Run, stream: list[object], tmp_path: Path) -> None:
+    figures, page = tmp_path / "figures.json", tmp_path / "page.html"
+    code, out, err = run("evaluate-stream", *stream, "--json", figures, "--report", page)
+    assert (code, err) == (0, "")
+    found = json.loads(figures.read_text())
+    assert found["words"] == 4
+    assert found["hours"] == pytest.approx(1 / 60, rel=0.01)
+    # A burst passes through every quarter of the window: first the last one (silence), then unknown, no, yes.
+    assert found["false_alarms"] >= 1
+    assert found["false_alarms_per_hour"] == pytest.approx(found["false_alarms"] / found["hours"])
+    low, high = found["false_alarms_per_hour_interval"]
+    assert low < found["false_alarms_per_hour"] < high
+    assert {"miss_rate", "latency_s", "real_time_factor"} <= set(found)
+    assert f"false alarms {found['false_alarms_per_hour']:.2f} an hour" in out
+    assert out.splitlines()[-1] == str(page)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<audio") == found["false_alarms"]
+    assert "2100-1-0001.wav" in text
+
+
+def test_the_speakers_of_one_side_are_heard_alone(run: Run, stream: list[object], tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    stream[-1] = f"{stream[-1]}:measure"
+    code, _, _ = run("evaluate-stream", *stream, "--json", figures, "--report", tmp_path / "page.html")
+    assert code == 0
+    found = json.loads(figures.read_text())
+    assert found["hours"] == pytest.approx(0.5 / 60, rel=0.01)
+    assert found["false_alarms"] == 0
+
+
+def test_tuning_writes_a_copy_with_the_thresholds_that_were_judged(
+    run: Run, stream: list[object], tmp_path: Path
+) -> None:
+    figures, tuned = tmp_path / "figures.json", tmp_path / "tuned.onnx"
+    options = ["--tune", 600, "--out", tuned, "--json", figures, "--report", tmp_path / "page.html"]
+    before = Path(str(stream[0])).read_bytes()
+    code, out, _ = run("evaluate-stream", *stream, *options)
+    assert code == 0
+    stored = ModelFile(tuned).card.fields["listener"]
+    assert stored == json.loads(figures.read_text())["settings"]
+    assert stored["thresholds"] != {"yes": 0.6, "no": 0.6}
+    assert stored["smoothing_ms"] == 100.0
+    assert Path(str(stream[0])).read_bytes() == before
+    assert str(tuned) in out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tune", "1"], "--tune RATE and --out FILE go together"),
+        (["--out", "x.onnx"], "--tune RATE and --out FILE go together"),
+        (["--split", "half"], "give validation, test or all"),
+        (["--snr", "nan"], "signal-to-noise ratios"),
+    ],
+)
+def test_impossible_options_are_refused_in_a_line(
+    run: Run, stream: list[object], options: list[str], said: str
+) -> None:
+    code, out, err = run("evaluate-stream", *stream, *options)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
