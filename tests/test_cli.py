@@ -184,6 +184,27 @@ def test_evaluate_in_full_measures_noise_false_alarms_and_cost(run: Run, make_mo
     assert "in unheard noise: 100.0 % clean" in out
 
 
+def test_export_prints_the_check_and_leaves_the_file(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    for quarter, label in enumerate(LABELS):
+        (tmp_path / "archive" / label).mkdir(parents=True)
+        loud_in_quarter(tmp_path / "archive" / label / "a.wav", quarter)
+    options = ["--to", "onnx-int8", "--out", tmp_path / "small.onnx", "--data", tmp_path / "archive"]
+    code, out, _ = run("export", model, *options)
+    assert code == 0
+    assert out.startswith("100.00 % of 2 clips answered alike; largest difference 0\n")
+    assert out.splitlines()[-1] == str(tmp_path / "small.onnx")
+    assert json.loads((tmp_path / "small.onnx.json").read_text())["agreement"] == 1
+    for form, name, said in (
+        ("onnx-int8", "small.c", "written as NAME.onnx"),
+        ("c", "small.onnx", "written as NAME.c"),
+        ("tflite", "x.c", "give one of"),
+    ):
+        code, _, err = run("export", model, "--to", form, "--out", tmp_path / name, "--data", tmp_path / "archive")
+        assert code == 2
+        assert said in err
+
+
 def test_train_evaluate_and_predict_as_the_readme_says(run: Run, tiny_corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     code, printed, err = run("train", "--recipe", "tutorial", "--data", tiny_corpus, "--out", out, "--set", "epochs=1")

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from harken import __version__
+from harken.cli_export import export
 from harken.cli_stream import evaluate_stream
 from harken.errors import HarkenError
 from harken.extras import needs
@@ -207,6 +208,7 @@ def evaluate(
 
 
 app.command("evaluate-stream")(evaluate_stream)
+app.command("export")(export)
 
 
 @app.command()

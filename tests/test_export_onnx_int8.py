@@ -1,0 +1,78 @@
+"""A model file in 8 bits: the same answers in less room, metadata kept, and nothing left where it disagrees."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from harken.errors import HarkenError
+from harken.export import onnx_int8
+from harken.export.onnx import write_model_file
+from harken.export.onnx_int8 import front_end_nodes, write_onnx_int8
+from harken.modelfile import ModelFile
+from harken.tasks.recipe import Recipe, find_recipe
+from taught import RATE, clips, taught, words
+
+LABELS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "_unknown_", "_silence_")
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return replace(find_recipe("v12"), network="ds_cnn_s")
+
+
+@pytest.fixture(scope="module")
+def model(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "model.onnx"
+    card = {"labels": LABELS, "sample_rate": RATE, "window": recipe.samples, "recipe": asdict(recipe)}
+    write_model_file(taught(recipe, None, len(LABELS)), path, card | {"thresholds": {"yes": 0.5}})
+    return path
+
+
+def test_8_bits_answer_alike_in_less_room(model: Path, tmp_path: Path) -> None:
+    compared = words(RATE, *range(40, 44))
+    report = write_onnx_int8(model, tmp_path / "int8.onnx", compared, calibration=words(RATE, *range(30, 34)))
+    source, quantised = ModelFile(model), ModelFile(tmp_path / "int8.onnx")
+    wanted, found = source.probabilities(compared), quantised.probabilities(compared)
+    assert report.agreement == (wanted.argmax(1) == found.argmax(1)).mean() >= 0.97
+    assert report.largest_difference == np.abs(wanted - found).max() > 0
+    assert np.isfinite(quantised.probabilities(clips(RATE))).all()  # digital silence among them
+    assert quantised.card == source.card
+    assert report.bytes == (tmp_path / "int8.onnx").stat().st_size < report.source_bytes
+    beside = json.loads((tmp_path / "int8.onnx.json").read_text())
+    assert (beside["path"], beside["agreement"]) == ("int8.onnx", report.agreement)
+
+
+def test_the_front_end_stays_in_float(model: Path, tmp_path: Path) -> None:
+    write_onnx_int8(model, tmp_path / "int8.onnx", words(RATE, 40), calibration=words(RATE, 30))
+    graph = onnx.load(str(tmp_path / "int8.onnx")).graph
+    before = {node.op_type for node in graph.node if node.name in front_end_nodes(graph)}
+    assert "MatMul" in before  # the DFT and the mel filters
+    assert not {"QuantizeLinear", "DequantizeLinear"} & before
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    maker = {output: node.op_type for node in graph.node for output in node.output}
+    assert all(maker[node.input[0]] == "DequantizeLinear" for node in convolutions)
+
+
+def test_a_form_that_disagrees_is_not_left(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_int8, "_AGREEMENT", 1.01)
+    with pytest.raises(HarkenError, match=r"int8.onnx was not written: in 8 bits .* calibrate on more clips"):
+        write_onnx_int8(model, tmp_path / "int8.onnx", clips(RATE), calibration=clips(RATE, 1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_clips(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(HarkenError, match="no clips to calibrate"):
+        write_onnx_int8(model, tmp_path / "int8.onnx", clips(RATE), calibration=clips(RATE)[:0])
+
+
+def test_the_first_convolution_of_a_raw_waveform_is_its_front_end(tmp_path: Path) -> None:
+    tutorial = replace(find_recipe("tutorial"), sample_rate=RATE)
+    card = {"labels": LABELS, "sample_rate": RATE, "window": RATE}
+    write_model_file(taught(tutorial, None, 12), tmp_path / "model.onnx", card)
+    graph = onnx.load(str(tmp_path / "model.onnx")).graph
+    kept = [node.op_type for node in graph.node if node.name in front_end_nodes(graph)]
+    assert kept.count("Conv") == 1
