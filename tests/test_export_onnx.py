@@ -118,3 +118,8 @@ def test_changed_metadata_stand_beside_the_others(written: tuple[nn.Module, Path
         ModelFile(copy).probabilities(waveforms(2)), ModelFile(path).probabilities(waveforms(2))
     )
     assert ModelFile(path).card.thresholds == {}
+
+
+def test_nothing_of_the_machine_that_trained_is_in_the_file(written: tuple[nn.Module, Path]) -> None:
+    assert str(Path(__file__).parent).encode() not in written[1].read_bytes()
+    assert b"stack_trace" not in written[1].read_bytes()

@@ -72,14 +72,25 @@ class LogMel(nn.Module):
         return max(0, 1 + (samples - self.window) // self.hop)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        frames = waveform.unfold(-1, self.window, self.hop)  # [N, frames, window]
         if torch.compiler.is_compiling():
-            spectrum = frames @ self.dft
+            spectrum = self._framed(waveform) @ self.dft
             real, imaginary = spectrum.chunk(2, dim=-1)
             power = real * real + imaginary * imaginary
         else:
+            frames = waveform.unfold(-1, self.window, self.hop)
             power = torch.view_as_real(torch.fft.rfft(frames * self.hann)).square().sum(-1)
         return torch.log(power @ self.filters + LOG_FLOOR).transpose(1, 2)
+
+    def _framed(self, waveform: Tensor) -> Tensor:
+        """Return the frames [N, frames, window], as `unfold` does; of a window of whole hops without its table of indices."""
+        if self.window % self.hop:
+            return waveform.unfold(-1, self.window, self.hop)
+        frames = self.frames(waveform.shape[-1])
+        parts = [
+            waveform[:, start : start + frames * self.hop].reshape(-1, frames, self.hop)
+            for start in range(0, self.window, self.hop)
+        ]
+        return torch.cat(parts, dim=-1)
 
 
 class RawWaveform(nn.Module):

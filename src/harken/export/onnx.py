@@ -57,6 +57,7 @@ def write_model_file(spotter: nn.Module, path: Path, metadata: Mapping[str, Any]
         )
     assert program is not None
     model = program.model_proto
+    _forget_origin(model)
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
     with replacing(path) as temporary:
         onnx.save(model, str(temporary))
@@ -90,6 +91,13 @@ def _silent() -> Iterator[None]:
             yield
         finally:
             logging.disable(level)
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes at each node: a trace of calls, with the paths of the machine that trained."""
+    for part in (*model.graph.node, *model.graph.initializer, *model.graph.value_info, *model.functions, model.graph):
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 def change_metadata(source: Path, target: Path, changes: Mapping[str, Any]) -> None:
