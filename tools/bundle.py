@@ -52,7 +52,8 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], command: str) -> 
         f"| words / `_unknown_` / `_silence_` | {share(found)} / {share(recalls['_unknown_']['recall'])} / "
         f"{share(recalls['_silence_']['recall'])} |",
         f"| in noise that training did not hear | {share(robustness['clean'])} clean; {snr} |",
-        f"| with its thresholds, in speech without the words | {speech['per_minute']:.2f} false alarms a minute |",
+        f"| with its thresholds, in speech without the words | {speech['per_minute']:.2f} false alarms a minute; "
+        f"{share(speech['words_found'])} of words are still found |",
         f"| one clip, one thread | {cost['latency_ms_median']:.2f} ms on {cost['processor']} |",
         "",
         "Accuracy counts the most probable class; thresholds play no part. The validation list is fixed: 1,900 clips of the",
@@ -69,7 +70,7 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], command: str) -> 
         "## How it was made",
         "",
         "```",
-        command,
+        *command.split("|"),
         "harken evaluate RUN speech_commands speech_commands_more --full --noise background_noise \\",
         "    --speech speech_without_commands --json FIGURES.json",
         "```",

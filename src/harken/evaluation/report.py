@@ -88,6 +88,7 @@ def report_json(
         low, high = poisson_interval(rejection.alarms, rejection.minutes)
         values["speech_without_commands"] = {
             "minutes": rejection.minutes,
+            "words_found": rejection.found,
             "false_alarms": rejection.alarms,
             "per_minute": rejection.alarms_per_minute,
             "per_minute_interval": [low, high],
