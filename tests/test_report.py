@@ -195,7 +195,7 @@ def test_json_holds_the_same_figures(judgement: Judgement) -> None:
     }  # fmt: skip
     assert values["cost"]["latency_ms_p99"] == 2.41
     assert values["speech_without_commands"] == {
-        "minutes": 24.0, "false_alarms": 12, "per_minute": 0.5,
+        "minutes": 24.0, "false_alarms": 12, "words_found": 0.9, "per_minute": 0.5,
         "per_minute_interval": pytest.approx([0.258357, 0.873399], abs=1e-5),
     }  # fmt: skip
     assert values["rejection"]["words"][0] == {

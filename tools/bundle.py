@@ -93,12 +93,17 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("run", type=Path)
     parser.add_argument("figures", type=Path)
-    parser.add_argument("--command", required=True)
+    parser.add_argument("--command", required=True, help="that made the run; | stands where a line ends")
     options = parser.parse_args()
     _WEIGHTS.mkdir(exist_ok=True)
     target = _WEIGHTS / f"{options.name}.onnx"
     figures = json.loads(options.figures.read_text())
-    added = {"name": options.name, "licence": _LICENCE, "attribution": list(_ATTRIBUTION), "command": options.command}
+    added = {
+        "name": options.name,
+        "licence": _LICENCE,
+        "attribution": list(_ATTRIBUTION),
+        "command": options.command.replace("|", "\n"),
+    }
     change_metadata(options.run / "model.onnx", target, added)
     with replacing(target.with_suffix(".md")) as temporary:
         temporary.write_text(card(options.name, ModelFile(target), figures, options.command), encoding="utf-8")
