@@ -11,7 +11,6 @@ from rich.console import Console
 
 from harken import __version__
 from harken.cli_export import export
-from harken.cli_serve import serve
 from harken.cli_stream import evaluate_stream
 from harken.errors import HarkenError
 from harken.extras import needs
@@ -210,7 +209,6 @@ def evaluate(
 
 app.command("evaluate-stream")(evaluate_stream)
 app.command("export")(export)
-app.command("serve")(serve)
 
 
 @app.command()
