@@ -248,7 +248,7 @@ def test_a_teacher_of_other_classes_is_refused(
     unbroken: tuple[Trained, Path], material: Material, tmp_path: Path
 ) -> None:
     for other in ("silence_share=0", "window_s=0.1"):
-        with pytest.raises(HarkenError, match=r"the teacher .* has other classes, another rate or another window"):
+        with pytest.raises(HarkenError, match=r" has other classes, another rate or another window"):
             train(recipe(f"teacher={unbroken[1]}", other), material, tmp_path / "run")
 
 

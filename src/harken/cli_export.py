@@ -9,22 +9,34 @@ import typer
 from harken.errors import HarkenError
 from harken.extras import needs
 
-_FORMS = ("onnx-int8", "c", "c-int8")
+_FORMS = ("onnx-int8", "c", "c-int8", "web")
 _CALIBRATION = 256  # clips, or half of what there is
 
 
 def export(
     model: Annotated[str, typer.Argument(help="Path of a model file, folder of a run, or name of a bundled model.")],
-    form: Annotated[str, typer.Option("--to", help="onnx-int8, c or c-int8.")],
-    out: Annotated[Path, typer.Option(help="File to write: NAME.onnx, or NAME.c, with NAME.h beside it.")],
+    form: Annotated[str, typer.Option("--to", help="onnx-int8, c, c-int8 or web.")],
+    out: Annotated[Path, typer.Option(help="NAME.onnx; or NAME.c, with NAME.h beside it; or, for web, a folder.")],
     data: Annotated[
-        list[Path], typer.Option(help="Corpus to check the form on: the model's validation side, or a test archive.")
-    ],
+        list[Path] | None,
+        typer.Option(help="Corpus to check the form on: the model's validation side, or a test archive."),
+    ] = None,
     noise: Annotated[
         list[Path] | None, typer.Option(help="Folder of noise recordings, of which silence is checked.")
     ] = None,
+    ort: Annotated[
+        Path | None, typer.Option(help="For web: folder with onnxruntime-web; else it is fetched from npm.")
+    ] = None,
 ) -> None:
-    """Export a model to another form, checked on clips against the source before it is left on disk."""
+    """Export a model to another form, checked on clips against the source before it is left on disk.
+
+    To the web it goes as it is, so that there is nothing to check: a folder for any static host.
+    """
+    if form == "web":
+        from harken.export.web import write_web
+
+        print(write_web(model, out, ort=ort))
+        return
     needs("train", "onnx", "torch", "filelock")
     import numpy as np
 
@@ -35,6 +47,8 @@ def export(
 
     if form not in _FORMS:
         raise HarkenError(f"--to {form}: give one of {', '.join(_FORMS)}")
+    if not data:
+        raise HarkenError(f"--to {form} is checked on clips: name a corpus by --data DIR")
     suffix = ".onnx" if form == "onnx-int8" else ".c"
     if out.suffix != suffix:
         raise HarkenError(f"--out {out}: this form is written as NAME{suffix}")

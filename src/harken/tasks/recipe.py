@@ -83,6 +83,7 @@ class Recipe:
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.05
     average_decay: float = 0.998  # a step, of the moving average of weights; 0: none
+    start_from: str = ""  # folder of a run with the same network and classes, whose best weights this one starts with
     teacher: str = ""  # folder of a finished run with the same classes, to distil from
     teacher_share: float = 0.7  # of the loss that comes from the teacher
     teacher_temperature: float = 2.0

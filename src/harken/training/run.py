@@ -61,8 +61,8 @@ def train(recipe: Recipe, material: Material, out: Path, *, cache: Path | None =
     processes must see `out` on a disk that they share.
     Raises HarkenError when `out` holds a run already, or the folders do not suffice.
     """
-    if recipe.teacher:
-        recipe = replace(recipe, teacher=str(Path(recipe.teacher).absolute()))
+    earlier = {name: getattr(recipe, name) for name in ("teacher", "start_from")}
+    recipe = replace(recipe, **{name: str(Path(run).absolute()) for name, run in earlier.items() if run})
     _refuse_used(out)
     return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices)
 
@@ -168,7 +168,9 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     spotter = Spotter(recipe, len(task.labels))
     if recipe.channels_last:
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    teacher = _load_teacher(recipe, task) if recipe.teacher else None
+    if recipe.start_from:
+        _start_from(spotter, recipe, task)
+    teacher = _load_earlier(Path(recipe.teacher), recipe, task) if recipe.teacher else None
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teacher=teacher)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
@@ -222,15 +224,23 @@ def _processes(devices: int) -> tuple[int, int]:
     return here, int(os.environ["WORLD_SIZE"]) // here
 
 
-def _load_teacher(recipe: Recipe, task: Task) -> Spotter:
-    """Return the best weights of the teacher's run. Raises HarkenError when it answers another question."""
-    folder = Path(recipe.teacher)
-    taught, _ = read_run(folder)
-    labels = ModelFile(folder).card.labels
-    if (labels, taught.sample_rate, taught.samples) != (task.labels, recipe.sample_rate, recipe.samples):
+def _start_from(spotter: Spotter, recipe: Recipe, task: Task) -> None:
+    """Put the best weights of an earlier run into a fresh spotter."""
+    started, _ = read_run(Path(recipe.start_from))
+    if (started.network, started.bands) != (recipe.network, recipe.bands):
         raise HarkenError(
-            f"the teacher {folder} has other classes, another rate or another window: train one with these"
+            f"{recipe.start_from} trained {started.network}: start {recipe.network} from a run of the same network"
         )
+    earlier = _load_earlier(Path(recipe.start_from), recipe, task)
+    spotter.network.load_state_dict(earlier.network.state_dict())
+
+
+def _load_earlier(folder: Path, recipe: Recipe, task: Task) -> Spotter:
+    """Return the best weights of an earlier run. Raises HarkenError when it answers another question."""
+    earlier, _ = read_run(folder)
+    labels = ModelFile(folder).card.labels
+    if (labels, earlier.sample_rate, earlier.samples) != (task.labels, recipe.sample_rate, recipe.samples):
+        raise HarkenError(f"{folder} has other classes, another rate or another window: train one with these")
     return load_spotter(folder, len(labels))
 
 

@@ -1,0 +1,134 @@
+"""A folder of static files: the page of `harken serve`, with the model running in the browser.
+
+write_web    model file -> folder
+fetch_ort    onnxruntime-web's module and wasm, from npm at a pinned version
+"""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from harken.cache import default_cache
+from harken.errors import HarkenError
+from harken.files import replacing
+from harken.modelfile import ModelFile
+from harken.progress import progress
+from harken.serve.card import card_json
+
+ORT_VERSION = "1.23.2"
+ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+_ORT_INTEGRITY = "sha512-T09JUtMn+CZLk3mFwqiH0lgQf+4S7+oYHHtk6uhaYAAJI95bTcKi5bOOZYwORXfS/RLZCjDDEXGWIuOCAFlEjg=="
+_REGISTRY = "https://registry.npmjs.org"
+_BLOCK = 1 << 18  # bytes
+_SILENCE_S = 30  # of the registry, before it counts as gone
+
+# Static hosts send no headers of ours. frame-ancestors has no meaning here; all else is as harken serves it.
+_POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "media-src 'self' blob:; base-uri 'none'; form-action 'none'"
+)
+_SERVED_ONLY = frozenset({"engine.js", "docs.html", "docs.js", "index.html"})
+
+
+def write_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], *, ort: Path | None = None) -> Path:
+    """Write page, model, card and onnxruntime-web into `folder`, for any static host, and return its index.html.
+
+    ort : folder that holds ORT_FILES; else they are fetched once and kept in the cache.
+    The model is the very file: tests compare what a browser makes of it with what Python does.
+    Raises HarkenError when `folder` holds anything but an earlier export, or onnxruntime-web cannot be had.
+    """
+    source = ModelFile(model)
+    runtime = fetch_ort() if ort is None else _checked(ort)
+    target = Path(folder)
+    with _replacing_folder(target) as made:
+        (made / "page").mkdir()
+        page = files("harken").joinpath("serve", "page")
+        for file in page.iterdir():
+            if file.name not in _SERVED_ONLY:
+                name = "engine.js" if file.name == "engine-browser.js" else file.name
+                (made / "page" / name).write_bytes(file.read_bytes())
+        index = page.joinpath("index.html").read_text(encoding="utf-8")
+        policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        index = re.sub(r'(<meta charset="utf-8">)', rf"\1\n{policy}", index, count=1)
+        (made / "index.html").write_text(index, encoding="utf-8")
+        (made / "card.json").write_text(json.dumps(card_json(source), indent=1), encoding="utf-8")
+        shutil.copyfile(source.path, made / "model.onnx")
+        (made / "ort").mkdir()
+        for name in ORT_FILES:
+            shutil.copyfile(runtime / name, made / "ort" / name)
+    return target / "index.html"
+
+
+def fetch_ort(cache: Path | None = None) -> Path:
+    """Return a folder that holds ORT_FILES, fetched from npm (or NPM_CONFIG_REGISTRY) and checked by SHA-512 once.
+
+    Raises HarkenError when they cannot be fetched, or are not what was published.
+    """
+    folder = (cache or default_cache()) / f"onnxruntime-web-{ORT_VERSION}"
+    if all((folder / name).is_file() for name in ORT_FILES):
+        return folder
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", _REGISTRY).rstrip("/")
+    url = f"{registry}/onnxruntime-web/-/onnxruntime-web-{ORT_VERSION}.tgz"
+    archive = _download(url)
+    found = base64.b64encode(hashlib.sha512(archive).digest()).decode()
+    if f"sha512-{found}" != _ORT_INTEGRITY:
+        raise HarkenError(f"{url} is not the archive that was published: name a folder of your own by --ort DIR")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
+        for name in ORT_FILES:
+            member = packed.extractfile(f"package/dist/{name}")
+            assert member is not None  # the digest says what the archive holds
+            with replacing(folder / name) as temporary:
+                temporary.write_bytes(member.read())
+    return folder
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=_SILENCE_S) as answer:
+            size = int(answer.headers.get("Content-Length") or 0)
+            blocks = iter(lambda: answer.read(_BLOCK), b"")
+            return b"".join(progress(blocks, "fetching onnxruntime-web", total=-(-size // _BLOCK) or None))
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        reason = getattr(error, "reason", error)
+        raise HarkenError(f"{url} cannot be fetched ({reason}): name a folder that holds it by --ort DIR") from error
+
+
+def _checked(folder: Path) -> Path:
+    missing = [name for name in ORT_FILES if not (folder / name).is_file()]
+    if missing:
+        raise HarkenError(
+            f"--ort {folder} has no {', '.join(missing)}: name the dist folder of onnxruntime-web {ORT_VERSION}"
+        )
+    return folder
+
+
+@contextmanager
+def _replacing_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target`; put it in its place on success, delete it on any error."""
+    earlier = target.is_dir() and all((target / name).exists() for name in ("card.json", "model.onnx", "page"))
+    if target.exists() and not earlier and (not target.is_dir() or any(target.iterdir())):
+        raise HarkenError(f"{target} is there already, and is no page of harken's: name a new folder")
+    made = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+    try:
+        made.mkdir(parents=True)
+    except OSError as error:
+        raise HarkenError(f"cannot write {target}: {error.strerror}; choose a folder you may write to") from error
+    try:
+        yield made
+        if target.exists():
+            shutil.rmtree(target)
+        made.rename(target)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

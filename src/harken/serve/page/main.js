@@ -1,0 +1,181 @@
+// The page: one button, and what follows from it.
+
+import * as engine from "./engine.js";
+import { Heard } from "./heard.js";
+import { Microphone, obstacle } from "./microphone.js";
+import { offerRecording } from "./record.js";
+import { Views } from "./views.js";
+
+const NAMES = { _unknown_: "another word", _silence_: "silence" };
+const SHOWN_MS = 1500;
+
+const $ = (id) => document.getElementById(id);
+
+function say(text, alert = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("alert", alert);
+}
+
+/** A row for each class; those that are words have a threshold to drag. */
+class Words {
+  constructor(card, onChange) {
+    this.#card = card;
+    for (const label of card.labels) {
+      const name = document.createElement("label"), bar = document.createElement("div"), value = document.createElement("span");
+      name.textContent = NAMES[label] ?? label;
+      bar.className = "bar";
+      value.className = "value";
+      const fill = bar.appendChild(document.createElement("i"));
+      let slider = null;
+      if (card.words.includes(label)) {
+        slider = bar.appendChild(Object.assign(document.createElement("input"), { type: "range", min: 0, max: 1, step: 0.01, id: `threshold-${label}` }));
+        name.htmlFor = slider.id;
+        slider.ariaLabel = `Threshold of ${label}`;
+        slider.oninput = () => { slider.title = slider.value; onChange(this.thresholds()); };
+      }
+      this.#rows.push({ label, fill, bar, value, slider });
+      $("words").append(name, bar, value);
+    }
+    this.reset();
+  }
+
+  #card;
+  #rows = [];
+
+  thresholds() {
+    return Object.fromEntries(this.#rows.filter((row) => row.slider).map((row) => [row.label, Number(row.slider.value)]));
+  }
+
+  reset() {
+    for (const row of this.#rows) if (row.slider) row.slider.value = row.slider.title = this.#card.listener.thresholds[row.label];
+  }
+
+  show(posteriors) {
+    this.#rows.forEach(({ fill, bar, value, slider }, i) => {
+      fill.style.transform = `scaleX(${posteriors[i]})`;
+      value.textContent = posteriors[i].toFixed(2);
+      bar.classList.toggle("over", slider !== null && posteriors[i] >= Number(slider.value));
+    });
+  }
+}
+
+function showWord(word) {
+  $("word").textContent = word;
+  $("word").classList.remove("past");
+  clearTimeout(showWord.timer);
+  showWord.timer = setTimeout(() => $("word").classList.add("past"), SHOWN_MS);
+}
+
+function showCard(card) {
+  const percent = (value) => `${(100 * value).toFixed(1)} %`;
+  const facts = { name: card.name, "sample rate": `${card.sample_rate} Hz`, window: `${(card.window / card.sample_rate).toFixed(2)} s` };
+  for (const [key, value] of Object.entries(card.fields)) {
+    if (key === "name") continue;
+    facts[key.replaceAll("_", " ")] = /accuracy/.test(key) && typeof value === "number" ? percent(value) : typeof value === "object" ? JSON.stringify(value) : String(value);
+  }
+  for (const [name, value] of Object.entries(facts))
+    $("card").querySelector("dl").append(Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: value }));
+  $("model-line").textContent = `${card.name} hears ${card.words.join(", ")}`;
+}
+
+async function start() {
+  let card;
+  try {
+    card = await engine.card();
+  } catch (error) {
+    if (!(engine.TokenNeeded && error instanceof engine.TokenNeeded)) {
+      $("model-line").textContent = "";
+      return say(error.message, true);
+    }
+    $("model-line").textContent = "";
+    $("token-form").hidden = false;
+    $("token-form").onsubmit = (event) => {
+      event.preventDefault();
+      engine.useToken($("token").value);
+      $("token-form").hidden = true;
+      start();
+    };
+    if ($("token").value) say(error.message, true);
+    return;
+  }
+  showCard(card);
+  $("privacy").textContent = engine.privacy;
+  const heard = new Heard(card.labels), views = new Views($("wave"), $("spectrogram"));
+  let live = null;
+  const words = new Words(card, (thresholds) => live?.stream.retune(thresholds));
+  $("reset").onclick = () => { words.reset(); live?.stream.retune(words.thresholds()); };
+
+  function stop(why = "") {
+    live?.microphone.close();
+    live?.stream.close();
+    live = null;
+    views.stop();
+    $("speak").ariaPressed = "false";
+    $("speak").textContent = "Speak";
+    $("speak").disabled = false;
+    say(why, Boolean(why));
+  }
+
+  $("speak").onclick = async () => {
+    if (live) return stop();
+    $("speak").disabled = true;
+    say("Opening the microphone …");
+    let stream = null;
+    try {
+      const microphone = await Microphone.open((chunk) => stream?.push(chunk));
+      // The stream begins somewhat after the microphone: its seconds are counted from here.
+      let offset = 0;
+      try {
+        stream = await engine.listen(microphone.rate, {
+          posteriors: ({ posteriors }) => words.show(posteriors),
+          event: (event) => {
+            showWord(event.word);
+            heard.addEvent(event, microphone.cut(offset + event.start_s, offset + event.end_s), microphone.rate);
+          },
+          error: ({ error }) => say(error, true),
+          closed: (why) => { if (live) stop(why); },
+        });
+      } catch (error) {
+        microphone.close();
+        throw error;
+      }
+      offset = microphone.samples / microphone.rate;
+      live = { microphone, stream };
+      stream.retune(words.thresholds());
+      views.follow(microphone);
+      $("speak").ariaPressed = "true";
+      $("speak").textContent = "Stop";
+      $("speak").disabled = false;
+      say(`Say ${card.words.slice(0, 12).join(", ")}`);
+    } catch (error) {
+      stop(error.message);
+    }
+  };
+
+  async function judge(files) {
+    for (const file of files) {
+      const answer = await engine.predict(file).catch((error) => ({ error: error.message }));
+      if (answer.probabilities) {
+        words.show(card.labels.map((label) => answer.probabilities[label]));
+        showWord(answer.word ?? "none");
+      }
+      await heard.addFile(file, answer);
+    }
+  }
+
+  $("files").onchange = () => judge([...$("files").files]).then(() => { $("files").value = ""; });
+  addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    $("drop").classList.remove("over");
+    judge([...event.dataTransfer.files]);
+  });
+  offerRecording();
+  const why = obstacle();
+  $("speak").disabled = Boolean(why);
+  say(why, Boolean(why));
+  document.documentElement.dataset.ready = "true";
+}
+
+start();
