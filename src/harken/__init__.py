@@ -5,6 +5,7 @@ load_clip     any audio file or array -> float32 mono at a wanted rate
 HarkenError   what bad input raises: one line with the mend
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["HarkenError", "Recognizer", "load_clip"]
+
+# From 1.32 on, onnxruntime on Linux tells its maker of each session unless it is told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {"Recognizer": "harken.recognizer", "load_clip": "harken.audio"}
 

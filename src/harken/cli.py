@@ -11,6 +11,7 @@ from rich.console import Console
 
 from harken import __version__
 from harken.cli_export import export
+from harken.cli_record import record
 from harken.cli_serve import serve
 from harken.cli_stream import evaluate_stream
 from harken.errors import HarkenError
@@ -210,6 +211,7 @@ def evaluate(
 
 app.command("evaluate-stream")(evaluate_stream)
 app.command("export")(export)
+app.command("record")(record)
 app.command("serve")(serve)
 
 

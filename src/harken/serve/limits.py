@@ -57,7 +57,7 @@ def with_limits(limits: Limits, changes: Sequence[str]) -> Limits:
     return replace(limits, **values)
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - it is an answer, no error
     """A request that is not served: answered with `status`, and `line` as {"error": line}."""
 
     def __init__(self, status: int, line: str) -> None:

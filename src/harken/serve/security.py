@@ -8,6 +8,7 @@ import base64
 import binascii
 import hmac
 import json
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -48,8 +49,8 @@ class Access:
     loopback_only: bool = True
 
     def __post_init__(self) -> None:
-        if self.token is not None and not self.token.strip():
-            raise HarkenError("the token is empty: give one, or leave --token out")
+        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
+            raise HarkenError("--token: give letters, digits and signs of ASCII, without spaces, or leave it out")
         for origin in self.origins:
             parts = urlsplit(origin)
             if (
@@ -69,7 +70,7 @@ class Access:
             return 403, f"pages of {origin} may not use this server: allow it with --origin {origin}"
         if self.token is None or path in _OPEN or path.startswith("/page/"):
             return None
-        if hmac.compare_digest(_brought(headers).encode(), self.token.encode()):
+        if hmac.compare_digest(_brought(headers), self.token.encode()):
             return None
         return 401, "the token is missing or wrong: send it as Authorization: Bearer TOKEN"
 
@@ -131,16 +132,16 @@ def _name(netloc: str) -> str:
         return ""
 
 
-def _brought(headers: Headers) -> str:
+def _brought(headers: Headers) -> bytes:
     """Return the token that a request brings, in its header or, from a browser, in a WebSocket's subprotocols."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return token.strip()
+        return token.strip().encode("latin-1")  # as which the header was decoded
     for offered in headers.get("sec-websocket-protocol", "").split(","):
         if offered.strip().startswith(_BEARER):
             encoded = offered.strip().removeprefix(_BEARER)
             try:
-                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
             except (binascii.Error, ValueError):
-                return ""
-    return ""
+                return b""
+    return b""

@@ -19,6 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from harken.errors import HarkenError
 from harken.serve.limits import Limits
 
+_BACKLOG = 2048
+
 
 def serve(
     app: ASGIApp,
@@ -79,6 +81,7 @@ def _bound(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
+        listening.listen(_BACKLOG)  # from here on clients wait, however long the application takes to begin
     except OSError as error:
         listening.close()
         raise HarkenError(f"port {port} of {host} cannot be had ({error.strerror}): give another --port") from error

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ _SHORTEST_HOP_MS = 20.0  # a shorter one would let a single stream take a core
 _REASON_BYTES = 120  # a close frame has room for 123
 
 
-class _Closed(Exception):
+class _Closed(Exception):  # noqa: N818 - it is an end, no error
     """The stream ends with this code and reason."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -74,7 +75,7 @@ async def _hear(socket: WebSocket, recognizer: Recognizer, limits: Limits, worke
     if numbers.get("hop_ms", math.inf) < _SHORTEST_HOP_MS:
         raise _Closed(UNFIT, f"hop_ms={numbers['hop_ms']:g} is too short: {_SHORTEST_HOP_MS:g} or more")
     try:
-        listener = await workers.run(_TunedListener, recognizer, source_rate=rate, **numbers)
+        listener = await workers.run(partial(_TunedListener, recognizer, source_rate=rate, **numbers))  # type: ignore[arg-type]
     except HarkenError as error:
         raise _Closed(UNFIT, str(error)) from error
     await socket.send_json({"type": "ready", "labels": listener.labels, "settings": listener.settings.to_json()})

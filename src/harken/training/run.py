@@ -61,8 +61,7 @@ def train(recipe: Recipe, material: Material, out: Path, *, cache: Path | None =
     processes must see `out` on a disk that they share.
     Raises HarkenError when `out` holds a run already, or the folders do not suffice.
     """
-    earlier = {name: getattr(recipe, name) for name in ("teacher", "start_from")}
-    recipe = replace(recipe, **{name: str(Path(run).absolute()) for name, run in earlier.items() if run})
+    recipe = replace(recipe, teacher=_absolute(recipe.teacher), start_from=_absolute(recipe.start_from))
     _refuse_used(out)
     return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices)
 
@@ -222,6 +221,10 @@ def _processes(devices: int) -> tuple[int, int]:
         return devices, 1
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     return here, int(os.environ["WORLD_SIZE"]) // here
+
+
+def _absolute(run: str) -> str:
+    return str(Path(run).absolute()) if run else ""
 
 
 def _start_from(spotter: Spotter, recipe: Recipe, task: Task) -> None:

@@ -17,7 +17,7 @@ export function judgeTake(samples, rate) {
   if (last === power.length - 1) return { fault: "cut off at its end: speak a little sooner" };
   const length = Math.round(rate);
   if ((last + 1 - first) * step > length) return { fault: "longer than a second, or the room is loud: one short word" };
-  const middle = Math.round(((first + last + 1) / 2) * step);
+  const middle = Math.floor(((first + last + 1) * step) / 2);
   const start = Math.max(0, Math.min(samples.length - length, middle - Math.floor(length / 2)));
   return { clip: samples.slice(start, start + length) };
 }

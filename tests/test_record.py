@@ -1,0 +1,142 @@
+"""Recording a corpus in the terminal."""
+
+import queue
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from harken import sources
+from harken.cli import main
+from harken.corpus.table import read_corpus
+from harken.errors import HarkenError
+from harken.record import TAKE_S, Moment, record_corpus
+from harken.sources import Source
+from harken.take import judge_take
+
+RATE = 16_000
+
+
+def utterance(peak: float = 0.4, seconds: float = 0.4, start: float = 0.5, seed: int = 0) -> Any:
+    time = np.arange(round(TAKE_S * RATE)) / RATE
+    envelope = np.where((time >= start) & (time < start + seconds), np.sin(np.pi * (time - start) / seconds), 0)
+    noise = np.random.default_rng(seed).normal(0, 1e-4, time.size)
+    return (peak * envelope * np.sin(2 * np.pi * 300 * time) + noise).astype(np.float32)
+
+
+class Speaker:
+    """Hears the prompts and answers each as it was told: plainly, or by the next of `mistakes`."""
+
+    def __init__(self, *mistakes: Any) -> None:
+        self.mistakes = list(mistakes)
+        self.prompts: list[str] = []
+        self.waiting: queue.Queue[Any] = queue.Queue()
+        self.before = ""
+
+    def show(self, moment: Moment) -> None:
+        if moment.word and not self.before:
+            self.prompts.append(moment.word)
+        self.before = moment.word
+
+    def source(self, answers: int = 100) -> Source:
+        def chunks() -> Iterator[Any]:
+            for answer in range(answers):
+                yield np.zeros((round(0.4 * RATE), 1), np.float32)
+                said = self.mistakes.pop(0) if self.mistakes else utterance(seed=answer)
+                yield from np.split(said[:, None], 20)
+
+        return Source("microphone", RATE, True, chunks())
+
+
+def record(
+    folder: Path, speaker: Speaker, words: tuple[str, ...] = ("lights", "music"), takes: int = 2, **more: Any
+) -> int:
+    return record_corpus(speaker.source(**more), folder, words, takes=takes, speaker="ann", show=speaker.show)
+
+
+def test_takes_are_kept_word_by_turn_and_make_a_corpus(tmp_path: Path) -> None:
+    speaker = Speaker()
+    assert record(tmp_path, speaker) == 4
+    assert speaker.prompts == ["lights", "music", "lights", "music"]
+    corpus = read_corpus([tmp_path])
+    assert [(clip.word, clip.speaker) for clip in corpus.clips] == [
+        (w, "ann") for w in ("lights", "lights", "music", "music")
+    ]
+    samples, rate = soundfile.read(corpus.clips[0].path)
+    assert (rate, samples.size) == (RATE, RATE)
+    loud = np.flatnonzero(np.abs(samples) > 0.1)
+    assert abs((loud[0] + loud[-1]) / 2 - RATE / 2) < 0.02 * RATE
+
+
+def test_bad_takes_are_asked_for_again(tmp_path: Path) -> None:
+    speaker = Speaker(utterance(peak=0.004), np.clip(4 * utterance(), -1, 1), utterance(start=1.7))
+    assert record(tmp_path, speaker, words=("lights",), takes=1) == 1
+    assert speaker.prompts == ["lights"] * 4
+
+
+def test_a_recording_that_was_broken_off_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(HarkenError, match="has ended before all takes were made"):
+        record(tmp_path, Speaker(), takes=3, answers=3)
+    assert len(list(tmp_path.rglob("*.wav"))) == 3
+    assert record(tmp_path, Speaker(), takes=3) == 3
+    assert len(list(tmp_path.rglob("*.wav"))) == 6
+    assert record(tmp_path, Speaker(), takes=3) == 0
+
+
+def test_one_take_is_judged() -> None:
+    assert judge_take(utterance(), RATE).fault == ""
+    for take, fault in (
+        (utterance(peak=0.002), "too quiet"),
+        (np.zeros(2 * RATE, np.float32), "too quiet"),
+        (np.clip(5 * utterance(), -1, 1), "clips"),
+        (utterance(seconds=0.8, start=1.5), "cut off"),
+        (utterance(seconds=1.6, start=0.1), "longer than a second"),
+    ):
+        judged = judge_take(take, RATE)
+        assert judged.clip is None
+        assert fault in judged.fault
+    early = judge_take(utterance(start=0.02), RATE).clip
+    assert early is not None
+    assert np.abs(early[: RATE // 2]).max() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("words", "takes", "name", "part"),
+    [
+        (["../up"], 1, "ann", "a word names a folder"),
+        ([], 1, "ann", "give the words to record"),
+        (["a", "a"], 1, "ann", "each once"),
+        (["a"], 0, "ann", "ask for 1 or more"),
+        (["a"], 1, "a/b", "give letters and digits"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(words: list[str], takes: int, name: str, part: str, tmp_path: Path) -> None:
+    with pytest.raises(HarkenError, match=part):
+        record_corpus(Speaker().source(), tmp_path / "new", words, takes=takes, speaker=name, show=lambda _: None)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_prompts_line_by_line_in_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def open_microphone(_: str | None = None) -> Iterator[Source]:
+        yield Speaker(utterance(peak=0.003)).source()
+
+    monkeypatch.setattr(sources, "open_microphone", open_microphone)
+    monkeypatch.setattr(sys, "argv", ["harken", "record", str(tmp_path), "--words", "lights, music", "--takes", "1"])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code in (0, None)
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path}: 2 takes more. Next: harken corpus show {tmp_path}\n"
+    assert [text.split(" (")[0] for text in err.splitlines()] == [
+        "say lights, 1 of 2",
+        "say lights, 1 of 2",
+        "say music, 2 of 2",
+    ]
