@@ -241,7 +241,20 @@ def test_folders_that_hold_no_run_are_refused(tmp_path: Path) -> None:
         train(recipe(), Material(data=(tmp_path,)), file)
 
 
-# A teacher.
+# Earlier runs.
+
+
+def test_a_run_starts_from_the_weights_of_another(
+    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "finish", not_finished)
+    train(recipe(f"start_from={unbroken[1]}", "epochs=1", "learning_rate=1e-9"), material, tmp_path / "run")
+    (first,) = read_history(tmp_path / "run" / "history.csv")
+    assert first["validation_accuracy"] == max(
+        row["validation_accuracy"] for row in read_history(unbroken[1] / "history.csv")
+    )
+    with pytest.raises(HarkenError, match="from a run of the same network"):
+        train(recipe(f"start_from={unbroken[1]}", "network=ds_cnn_s"), material, tmp_path / "other")
 
 
 def test_a_teacher_of_other_classes_is_refused(

@@ -256,13 +256,13 @@ def listen(
     """Hear a stream out: each word as it is found, drawn live on a terminal, JSON lines in a pipe."""
     from harken.listen import listen as hear_out
     from harken.listen import read_actions
-    from harken.recognizer import Recognizer
     from harken.sources import input_devices
+    from harken.streamfile import open_for_streams
 
     if devices:
         print(*input_devices(), sep="\n")
         return
-    recognizer = Recognizer(model)
+    recognizer = open_for_streams(model)
     actions = read_actions(run or [], recognizer.card.words, shell=shell)
     hear_out(recognizer, source, sample_rate=rate, channels=channels, device=device, actions=actions)
 

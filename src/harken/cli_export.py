@@ -9,13 +9,13 @@ import typer
 from harken.errors import HarkenError
 from harken.extras import needs
 
-_FORMS = ("onnx-int8", "c", "c-int8", "web")
+_FORMS = ("onnx-stream", "onnx-int8", "c", "c-int8", "web")
 _CALIBRATION = 256  # clips, or half of what there is
 
 
 def export(
     model: Annotated[str, typer.Argument(help="Path of a model file, folder of a run, or name of a bundled model.")],
-    form: Annotated[str, typer.Option("--to", help="onnx-int8, c, c-int8 or web.")],
+    form: Annotated[str, typer.Option("--to", help="onnx-stream, onnx-int8, c, c-int8 or web.")],
     out: Annotated[Path, typer.Option(help="NAME.onnx; or NAME.c, with NAME.h beside it; or, for web, a folder.")],
     data: Annotated[
         list[Path] | None,
@@ -30,7 +30,8 @@ def export(
 ) -> None:
     """Export a model to another form, checked on clips against the source before it is left on disk.
 
-    To the web it goes as it is, so that there is nothing to check: a folder for any static host.
+    To the web it goes as it is: a folder for any static host. The streaming form is checked against the network over a
+    made-up stream.
     """
     if form == "web":
         from harken.export.web import write_web
@@ -38,6 +39,14 @@ def export(
         print(write_web(model, out, ort=ort))
         return
     needs("train", "onnx", "torch", "filelock")
+    if form == "onnx-stream":
+        from harken.export.onnx_stream import write_stream_of_run
+
+        if not Path(model).is_dir():
+            raise HarkenError(f"{model} is no folder of a run: the streaming form is made of its weights, name RUN")
+        write_stream_of_run(Path(model), out)
+        print(out)
+        return
     import numpy as np
 
     from harken.evaluation.examples import gather_examples

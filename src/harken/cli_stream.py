@@ -44,16 +44,16 @@ def evaluate_stream(
     from harken.evaluation.stream_tuning import tune_listener
     from harken.export.onnx import change_metadata
     from harken.files import replacing
-    from harken.modelfile import bundled_models
-    from harken.recognizer import Recognizer
+    from harken.modelfile import bundled_models, find_model
+    from harken.streamfile import open_for_streams
     from harken.tables import print_stream
 
     if split not in ("validation", "test", "all"):
         raise HarkenError(f"--split {split}: give validation, test or all")
     if (tune is None) != (out is None):
         raise HarkenError("--tune RATE and --out FILE go together: a tuned model is written as a copy")
-    recognizer = Recognizer(model)
-    path = recognizer.model.path
+    recognizer = open_for_streams(model)
+    path = find_model(model)
     audio = StreamAudio(
         clips=tuple(keyword_clips(recognizer.card, keywords, split)),  # type: ignore[arg-type]
         backgrounds=read_backgrounds(background),

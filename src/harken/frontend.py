@@ -43,6 +43,7 @@ class LogMel(nn.Module):
     ) -> None:
         super().__init__()
         high_hz = high_hz if high_hz is not None else min(7_600.0, sample_rate / 2 * 0.95)
+        self.sample_rate = sample_rate
         self.window = round(sample_rate * window_ms / 1000)
         self.hop = round(sample_rate * hop_ms / 1000)
         self.bands = bands

@@ -27,6 +27,7 @@ from harken.errors import HarkenError
 from harken.listener import Event, Listener
 from harken.recognizer import Recognizer
 from harken.sources import Source, open_file, open_microphone, open_pcm
+from harken.streamfile import StreamFile
 
 _FRAMES_PER_SECOND = 10
 _SHOWN_CLASSES = 6
@@ -78,7 +79,7 @@ def read_actions(runs: Sequence[str], words: Sequence[str], *, shell: bool = Fal
 
 
 def listen(
-    recognizer: Recognizer,
+    recognizer: Recognizer | StreamFile,
     source: str | None,
     *,
     sample_rate: int | None = None,

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.modelfile import Card
+from harken.modelfile import Card, ModelFile
 from harken.recognizer import Recognizer
 from harken.resampler import Resampler
+from harken.streamfile import StreamFile
 
 DEFAULT_THRESHOLD = 0.8  # of a word for which the model file holds none
 
@@ -105,7 +106,8 @@ class Listener:
 
     Parameters
     ----------
-    recognizer : whose model file listens.
+    recognizer : whose model file listens; or a streaming form, which takes the place of the window: each hop is one step
+        of it, and costs a fraction of a window. Its posteriors are those of all that was heard, averaged over a window.
     source_rate : of the stream in Hz, 4,000 to 192,000; never guessed.
     hop_ms, smoothing_ms, refractory_ms, gate_db : see ListenerSettings; else the model file's own.
     thresholds : of some words or all; the others keep the model file's own.
@@ -115,7 +117,7 @@ class Listener:
 
     def __init__(
         self,
-        recognizer: Recognizer,
+        recognizer: Recognizer | StreamFile,
         *,
         source_rate: int,
         hop_ms: float | None = None,
@@ -124,7 +126,6 @@ class Listener:
         thresholds: Mapping[str, float] | None = None,
         gate_db: float | None = None,
     ) -> None:
-        self._model = recognizer.model
         card = recognizer.card
         self.settings = _settings(card, hop_ms, smoothing_ms, refractory_ms, thresholds, gate_db)
         self.labels = card.labels
@@ -136,13 +137,21 @@ class Listener:
             raise HarkenError(
                 f"hop_ms={self.settings.hop_ms} must be a sample or more and at most the window, {most:g}"
             )
+        self._network: _Windows | _Steps
+        if isinstance(recognizer, StreamFile):
+            if self.hop != recognizer.step:
+                step = 1000 * recognizer.step / self.sample_rate
+                raise HarkenError(f"hop_ms={self.settings.hop_ms} is not the step of {recognizer.path}: give {step:g}")
+            self._network = _Steps(recognizer, self.window)
+        else:
+            self._network = _Windows(recognizer.model, self.window)
+        self._silence = self._network.silence
         self.refractory_hops = math.ceil(self.settings.refractory_ms / self.settings.hop_ms)
         # No posterior reaches 2: only words are heard.
         self._thresholds = np.array([self.settings.thresholds.get(label, 2.0) for label in self.labels])
         self._gate = 10 ** (self.settings.gate_db / 20)
         self._resampler = Resampler(source_rate, self.sample_rate)
         self._buffer = np.zeros(_ROOM * self.window, np.float32)
-        self._silence = self._model.probabilities(np.zeros((1, self.window), np.float32))[0]
         smoothed = max(1, round(self.settings.smoothing_ms / self.settings.hop_ms))
         self._history = np.empty((smoothed, len(self.labels)), np.float32)
         self._peaks = np.empty(-(-self.window // self.hop), np.float32)
@@ -151,6 +160,7 @@ class Listener:
     def reset(self) -> None:
         """Forget the stream and all that was counted, and be ready for another one."""
         self._resampler.reset()
+        self._network.reset()
         self._buffer[: self.window] = 0.0
         self._end = self.window  # of what the buffer holds
         self._pending = 0  # samples since the last hop
@@ -228,9 +238,10 @@ class Listener:
         self._peaks[self.hops % len(self._peaks)] = max(newest.max(), -newest.min())
         if self._peaks.max() < self._gate:
             posteriors = self._silence
+            self._network.reset()
             self.skipped += 1
         else:
-            posteriors = self._model.probabilities(self._buffer[None, self._end - self.window : self._end])[0]
+            posteriors = self._network.look(self._buffer[self._end - self.window : self._end], self.hop)
         self._history[self.hops % len(self._history)] = posteriors
         self.hops += 1
         self.posteriors = self._history.sum(axis=0) / np.float32(len(self._history))
@@ -247,6 +258,43 @@ class Listener:
             min(end, self._heard) / self.sample_rate,
             float(self.posteriors[top]),
         )
+
+
+class _Windows:
+    """A model file that looks at the last window whole."""
+
+    def __init__(self, model: ModelFile, window: int) -> None:
+        self._model = model
+        self.silence = model.probabilities(np.zeros((1, window), np.float32))[0]
+
+    def reset(self) -> None:
+        pass
+
+    def look(self, window: NDArray[np.float32], _: int) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self._model.probabilities(window[None])[0]
+        return found
+
+
+class _Steps:
+    """A streaming form that takes the last hop and remembers the rest; after silence it remembers a window of zeros."""
+
+    def __init__(self, form: StreamFile, window: int) -> None:
+        self._form = form
+        zeros, state = np.zeros((1, form.step), np.float32), form.start()
+        # Its convolutions reach back further than a window: twice that, and nothing of the start is left.
+        for _ in range(2 * -(-window // form.step)):
+            probabilities, state = form.advance(zeros, state)
+        self.silence: NDArray[np.float32] = probabilities[0]
+        self._quiet = state
+        self._state = state
+
+    def reset(self) -> None:
+        self._state = self._quiet
+
+    def look(self, window: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
+        probabilities, self._state = self._form.advance(window[None, -hop:], self._state)
+        found: NDArray[np.float32] = probabilities[0]
+        return found
 
 
 def _settings(

@@ -54,15 +54,11 @@ class ModelFile:
 
     def __init__(self, model: str | os.PathLike[str], *, threads: int = 1) -> None:
         self.path = find_model(model)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own errors share no base but this
-            raise HarkenError(f"{self.path} is not an ONNX model that can be run: export it again") from error
-        self.card = _read_card(self.path, self._session.get_modelmeta().custom_metadata_map)
+        self._session, self.card = open_model(self.path, threads)
+        if is_streaming(self._session):
+            raise HarkenError(
+                f"{self.path} is a streaming form, which `harken listen` and Listener take: name its model"
+            )
         _check_tensor(self.path, self._session.get_inputs(), "waveform", self.card.window)
         _check_tensor(self.path, self._session.get_outputs(), "probabilities", len(self.card.labels))
 
@@ -80,6 +76,24 @@ class ModelFile:
             for start in range(0, len(windows), _BATCH)
         ]
         return np.concatenate(batches)
+
+
+def open_model(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, Card]:
+    """Return a session and the card of a file. Raises HarkenError when it cannot be run or was not written by harken."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own errors share no base but this
+        raise HarkenError(f"{path} is not an ONNX model that can be run: export it again") from error
+    return session, _read_card(path, session.get_modelmeta().custom_metadata_map)
+
+
+def is_streaming(session: onnxruntime.InferenceSession) -> bool:
+    """Whether a session is of a streaming form, with its memory as an input."""
+    return "state" in {node.name for node in session.get_inputs()}
 
 
 def find_model(model: str | os.PathLike[str]) -> Path:

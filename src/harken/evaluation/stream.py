@@ -24,6 +24,7 @@ from harken.evaluation.stream_audio import StreamAudio, Stretch, Utterance, read
 from harken.listener import Event, Listener, ListenerSettings
 from harken.progress import progress
 from harken.recognizer import Recognizer
+from harken.streamfile import StreamFile
 
 LATEST_S = 1.0  # after the end of a word its event still counts
 
@@ -71,7 +72,9 @@ class Hearing:
         return np.array(hops, dtype=np.int64)
 
 
-def hear_stream(recognizer: Recognizer, audio: StreamAudio, settings: ListenerSettings | None = None) -> Hearing:
+def hear_stream(
+    recognizer: Recognizer | StreamFile, audio: StreamAudio, settings: ListenerSettings | None = None
+) -> Hearing:
     """Listen to a stream from end to end, with a progress bar; `settings` in place of the model file's own."""
     if audio.sample_rate != recognizer.sample_rate:
         raise HarkenError(

@@ -44,26 +44,32 @@ def write_model_file(spotter: nn.Module, path: Path, metadata: Mapping[str, Any]
     whole = WithProbabilities(spotter, temperature).eval().cpu()
     whole.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     samples = int(metadata["window"])
-    with torch.no_grad(), _silent():
-        program = torch.onnx.export(
-            whole,
-            (torch.zeros(2, samples),),
-            dynamo=True,
-            opset_version=_OPSET,
-            input_names=["waveform"],
-            output_names=["probabilities"],
-            dynamic_shapes={"waveform": {0: torch.export.Dim("clips")}},
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    _forget_origin(model)
+    model = exported(whole, {"waveform": torch.zeros(2, samples)}, ["probabilities"])
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
     with replacing(path) as temporary:
         onnx.save(model, str(temporary))
         difference = largest_difference(whole, temporary, samples)
         if not difference <= _TOLERANCE:
             raise HarkenError(f"{path} was not written: its answers differ from the network's by {difference:.2g}")
+
+
+def exported(module: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str]) -> onnx.ModelProto:
+    """Return a module as ONNX; `inputs` are examples of two clips, and any number of clips will do."""
+    with torch.no_grad(), _silent():
+        program = torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            dynamo=True,
+            opset_version=_OPSET,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes={name: {0: torch.export.Dim("clips")} for name in inputs},
+            verbose=False,
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    _forget_origin(model)
+    return model
 
 
 def largest_difference(network: nn.Module, path: Path, samples: int) -> float:

@@ -1,0 +1,65 @@
+"""The streaming form of a model file: a step of samples and the state in, probabilities and the next state out.
+
+StreamFile          an opened streaming form, as `harken export --to onnx-stream` writes it
+open_for_streams    a model or a streaming form, whichever a file holds
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harken.errors import HarkenError
+from harken.modelfile import Card, find_model, is_streaming, open_model
+from harken.recognizer import Recognizer
+
+
+class StreamFile:
+    """A streaming form at work: it computes only what the new samples change.
+
+    path : of the file. threads : of onnxruntime. `step` are the samples of one step, at the card's rate.
+    Raises HarkenError when the file is missing or no streaming form.
+    """
+
+    card: Card
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int = 1) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise HarkenError(f"{path} is no file: name what `harken export --to onnx-stream` wrote")
+        self._session, self.card = open_model(self.path, threads)
+        if not is_streaming(self._session):
+            raise HarkenError(f"{path} is no streaming form: write one with `harken export RUN --to onnx-stream`")
+        self.step = int(self.card.fields["step"])
+        self._size = int(self.card.fields["state"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities."""
+        return self.card.labels
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate of the samples that it takes, in Hz."""
+        return self.card.sample_rate
+
+    def start(self, streams: int = 1) -> NDArray[np.float32]:
+        """Return the state [streams, size] of streams that begin."""
+        return np.zeros((streams, self._size), np.float32)
+
+    def advance(
+        self, samples: NDArray[np.float32], state: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Take the next samples [streams, step]; return probabilities [streams, classes] and the next state."""
+        probabilities, following = self._session.run(
+            ["probabilities", "next_state"], {"waveform": np.ascontiguousarray(samples), "state": state}
+        )
+        return probabilities, following
+
+
+def open_for_streams(model: str | os.PathLike[str], *, threads: int = 1) -> Recognizer | StreamFile:
+    """Open what a Listener takes: a model, or a streaming form. Raises HarkenError when it is neither."""
+    path = find_model(model)
+    session, _ = open_model(path, threads)
+    return StreamFile(path, threads=threads) if is_streaming(session) else Recognizer(model, threads=threads)
