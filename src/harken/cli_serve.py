@@ -13,6 +13,9 @@ def serve(
     model: Annotated[
         str, typer.Option(help="Path of a model file, folder of a run, or name of a bundled model.")
     ] = "base",
+    streaming: Annotated[
+        Path | None, typer.Option(help="Streaming form of the model (export --to onnx-stream), to hear streams with.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to bind; 0.0.0.0 opens it to others.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
     token: Annotated[
@@ -36,10 +39,12 @@ def serve(
     from harken.serve.security import Access
     from harken.serve.server import is_loopback
     from harken.serve.server import serve as serve_app
+    from harken.streamfile import StreamFile
 
     limits = with_limits(Limits(), limit or [])
     access = Access(token=token, origins=tuple(origin or ()), loopback_only=is_loopback(host))
-    app = create_app(Recognizer(model), limits=limits, access=access, threads=threads)
+    form = StreamFile(streaming) if streaming is not None else None
+    app = create_app(Recognizer(model), limits=limits, access=access, threads=threads, streaming=form)
     if not access.loopback_only and token is None:
         print("harken: anyone who reaches this machine can use the server: give --token", file=sys.stderr)
     serve_app(app, host=host, port=port, limits=limits, tls_cert=tls_cert, tls_key=tls_key)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from harken import __version__
+from harken.errors import HarkenError
 from harken.recognizer import Prediction, Recognizer
 from harken.serve.card import card_json
 from harken.serve.limits import Limits, Refused
@@ -23,6 +24,7 @@ from harken.serve.predict import judge, read_clip
 from harken.serve.security import Access, Guard
 from harken.serve.stream import hear_stream
 from harken.serve.workers import Workers
+from harken.streamfile import StreamFile
 
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -80,8 +82,15 @@ def create_app(
     limits: Limits | None = None,
     access: Access | None = None,
     threads: int | None = None,
+    streaming: StreamFile | None = None,
 ) -> FastAPI:
-    """Return an application that serves a recognizer. threads : that judge, else as many as cores."""
+    """Return an application that serves a recognizer.
+
+    threads : that judge, else as many as cores. streaming : the model's streaming form, which hears streams in its place.
+    Raises HarkenError when the streaming form is of a model with other classes.
+    """
+    if streaming is not None and streaming.labels != recognizer.labels:
+        raise HarkenError(f"{streaming.path} has other classes than the model: export it from the same run")
     granted, metrics = limits or Limits(), Metrics()
     workers = Workers(threads or os.cpu_count() or 1)
     page = _page()
@@ -110,7 +119,7 @@ def create_app(
 
     @app.websocket("/v1/listen")
     async def listen(socket: WebSocket) -> None:
-        await hear_stream(socket, recognizer, granted, workers, metrics)
+        await hear_stream(socket, streaming or recognizer, granted, workers, metrics)
 
     @app.get("/v1/model", responses=_FAULTS, summary="The model's card.")
     async def model() -> ModelCard:

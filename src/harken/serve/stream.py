@@ -21,6 +21,7 @@ from harken.serve.limits import Limits
 from harken.serve.metrics import Metrics
 from harken.serve.security import SUBPROTOCOL
 from harken.serve.workers import Workers
+from harken.streamfile import StreamFile
 
 # RFC 6455's where one fits, else of the range for applications, after HTTP's statuses.
 NORMAL, UNREADABLE, NOT_PCM, UNFIT, FULL = 1000, 1003, 1007, 1008, 1013
@@ -41,7 +42,7 @@ class _Closed(Exception):  # noqa: N818 - it is an end, no error
 
 
 async def hear_stream(
-    socket: WebSocket, recognizer: Recognizer, limits: Limits, workers: Workers, metrics: Metrics
+    socket: WebSocket, recognizer: Recognizer | StreamFile, limits: Limits, workers: Workers, metrics: Metrics
 ) -> None:
     """Hear one connection out, and close it with a code and a reason where it does not close itself."""
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
@@ -63,7 +64,9 @@ async def hear_stream(
     await _close(socket, metrics, code, reason)
 
 
-async def _hear(socket: WebSocket, recognizer: Recognizer, limits: Limits, workers: Workers, metrics: Metrics) -> None:
+async def _hear(
+    socket: WebSocket, recognizer: Recognizer | StreamFile, limits: Limits, workers: Workers, metrics: Metrics
+) -> None:
     query = socket.query_params
     try:
         numbers = {name: float(query[name]) for name in _NUMBERS if name in query}
