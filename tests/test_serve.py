@@ -4,14 +4,16 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +232,18 @@ def test_overload_is_answered_at_once(tight: Server) -> None:
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert "try again" in line(answer)
     assert httpx.post(f"{tight.url}/v1/predict", content=wav(np.zeros(RATE))).status_code == 200
+
+
+def test_connections_are_limited() -> None:
+    with serving("--limit", "connections=3") as server, ExitStack() as held:
+        host, port = server.url.removeprefix("http://").split(":")
+        for _ in range(3):
+            held.enter_context(socket.create_connection((host, int(port))))
+        time.sleep(0.2)
+        assert httpx.get(f"{server.url}/healthz").status_code == 503
+        held.close()
+        time.sleep(0.2)
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
 def test_limits_are_checked() -> None:
@@ -505,3 +519,22 @@ def test_sigterm_lets_what_has_begun_end(tmp_path: Path) -> None:
         assert server.process.wait(15) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(server.url)
+
+
+def test_sigterm_does_not_wait_for_streams_without_end() -> None:
+    with serving("--limit", "drain_s=1") as server, connect(f"{server.socket}?rate=16000") as stream:
+        stream.recv()
+        os.kill(server.process.pid, 15)
+        started = time.monotonic()
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - started < 10
+
+
+def test_schemathesis_finds_no_fault_of_the_servers_own(server: Server) -> None:
+    st = shutil.which("st", path=str(Path(sys.executable).parent))
+    if st is None:
+        pytest.skip("schemathesis, which makes requests out of the description, is not installed")
+    asked = ["--checks", "not_a_server_error", "--max-examples", "40", "--generation-database", "none"]
+    found = subprocess.run([st, "run", f"{server.url}/openapi.json", *asked], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+    assert "4 passed" in found.stdout

@@ -17,9 +17,9 @@ class Limits:
 
     body_bytes : of one request. upload_s : for a body to arrive. header_s : for the head of a request to arrive.
     clip_s : the longest clip. decoded_samples : of a clip, all channels together, as its header states them.
-    requests : clips read, waiting or judged at once. streams : open at once. message_bytes : of one message of a
-    stream. stream_s : how long a stream may last. idle_s : how long one may send no audio. drain_s : for what has
-    begun to end, after SIGTERM.
+    connections : open at once, of all kinds. requests : clips read, waiting or judged at once. streams : open at once.
+    message_bytes : of one message of a stream. stream_s : how long a stream may last. idle_s : how long one may send no
+    audio. drain_s : for what has begun to end, after SIGTERM.
     """
 
     body_bytes: int = 8 * 2**20
@@ -27,6 +27,7 @@ class Limits:
     header_s: float = 10.0
     clip_s: float = 30.0
     decoded_samples: int = 12_000_000
+    connections: int = 1000
     requests: int = 32
     streams: int = 100
     message_bytes: int = 2**18

@@ -45,7 +45,8 @@ def serve(
         ws="websockets-sansio",
         ws_max_size=limits.message_bytes,
         ws_per_message_deflate=False,  # so that no small message unpacks to a large one
-        log_level="warning",
+        limit_concurrency=limits.connections,
+        log_level="critical",  # uvicorn warns of each connection over its limit
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -66,15 +66,28 @@ function showWord(word) {
   showWord.timer = setTimeout(() => $("word").classList.add("past"), SHOWN_MS);
 }
 
+const FIRST = ["name", "parameters", "multiply_adds", "validation_accuracy", "corpus", "clips", "licence", "attribution", "command"];
+const LAST = ["recipe"];
+
+/** A field of the card as people read it. */
+function readable(key, value) {
+  if (Array.isArray(value)) return value.map((part) => readable(key, part)).join(key === "attribution" ? "\n" : ", ");
+  if (value && typeof value === "object")
+    return Object.entries(value).map(([name, part]) => `${name.replaceAll("_", " ")} ${readable(name, part)}`).join(" · ");
+  if (typeof value !== "number") return String(value);
+  if (/accuracy|found|confused|accepted/.test(key)) return `${(100 * value).toFixed(1)} %`;
+  return Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
+}
+
 function showCard(card) {
-  const percent = (value) => `${(100 * value).toFixed(1)} %`;
-  const facts = { name: card.name, "sample rate": `${card.sample_rate} Hz`, window: `${(card.window / card.sample_rate).toFixed(2)} s` };
-  for (const [key, value] of Object.entries(card.fields)) {
-    if (key === "name") continue;
-    facts[key.replaceAll("_", " ")] = /accuracy/.test(key) && typeof value === "number" ? percent(value) : typeof value === "object" ? JSON.stringify(value) : String(value);
+  const place = (key) => (FIRST.includes(key) ? FIRST.indexOf(key) : 100 + LAST.indexOf(key));
+  const facts = { name: card.name, window: `${card.window / card.sample_rate} s at ${card.sample_rate / 1000} kHz`, ...card.fields };
+  const keys = Object.keys(facts).sort((a, b) => place(a) - place(b));
+  const list = $("card").querySelector("dl");
+  for (const key of keys) {
+    const name = Object.assign(document.createElement("dt"), { textContent: key.replaceAll("_", " ") });
+    list.append(name, Object.assign(document.createElement("dd"), { textContent: readable(key, facts[key]) }));
   }
-  for (const [name, value] of Object.entries(facts))
-    $("card").querySelector("dl").append(Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: value }));
   $("model-line").textContent = `${card.name} hears ${card.words.join(", ")}`;
 }
 

@@ -64,7 +64,7 @@ async function record(files, running) {
         }
       }
     }
-    $("record-note").textContent = `${files.length} takes. Unzip them, then: harken train --recipe own --network harken_tiny --data corpus --noise NOISE --out RUN`;
+    $("record-note").textContent = !files.length ? "Stopped: no take was kept." : `${files.length} takes. Unzip them, then: harken train --recipe own --network harken_tiny --data corpus --noise NOISE --out RUN`;
   } finally {
     $("record-prompt").textContent = "";
     microphone.close();
