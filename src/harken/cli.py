@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-corpus_app = typer.Typer(help="Fetch a corpus, or look at one.", no_args_is_help=True)
+corpus_app = typer.Typer(help="Fetch a corpus, look at one, or have one spoken.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 
 Data = Annotated[list[Path], typer.Option("--data", help="Folder of one-word folders; give it again to join several.")]
@@ -79,6 +79,33 @@ def corpus_get(
     from harken.corpus.fetch import get_corpus
 
     print(get_corpus(name, out or Path(name)))
+
+
+@corpus_app.command("speak")
+def corpus_speak(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for DIR/train and DIR/test.")],
+    words: Annotated[str, typer.Option(help="Words to speak, as dog,house.")] = "",
+    words_file: Annotated[Path | None, typer.Option(help="File with words to speak, apart by spaces or lines.")] = None,
+    takes: Annotated[int, typer.Option(help="Clips a word, both sides together.")] = 100,
+    seed: Annotated[int, typer.Option(help="Another seed, another corpus.")] = 0,
+    held_out: Annotated[float, typer.Option(help="Share of voices and takes that go to DIR/test.")] = 0.2,
+    min_snr: Annotated[float, typer.Option(help="Lowest ratio of word to background noise, dB.")] = 5.0,
+    max_snr: Annotated[float, typer.Option(help="Highest ratio, dB.")] = 45.0,
+) -> None:
+    """Speak words in many synthetic voices, as a corpus: what is scarce can be trained with --train-only DIR/train."""
+    needs("synth", "hibari", "espeakng_loader", "piper")
+    from harken.synth.corpus import synthesize_corpus
+
+    asked = [word.strip() for word in words.split(",") if word.strip()]
+    if words_file is not None:
+        try:
+            asked += words_file.read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise HarkenError(f"--words-file {words_file} cannot be read: give a text file of words") from error
+    made = synthesize_corpus(asked, out, takes=takes, seed=seed, held_out_fraction=held_out, snr_db=(min_snr, max_snr))
+    print(made.train)
+    if made.test is not None:
+        print(made.test)
 
 
 @corpus_app.command("show")

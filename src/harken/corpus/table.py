@@ -18,6 +18,7 @@ from harken.audio import AUDIO_SUFFIXES
 from harken.errors import HarkenError
 
 NOISE_FOLDER = "_background_noise_"
+SYNTHESIS_NOTE = "synthesis.json"  # what harken.synth leaves beside the sides of a corpus that it spoke
 
 _PROBE_BYTES = 4096
 
@@ -118,6 +119,10 @@ def _read_folder(root: Path) -> list[Clip]:
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise HarkenError(f"{root} {what}: name a folder of one-word folders")
+    if (root / SYNTHESIS_NOTE).is_file():
+        raise HarkenError(
+            f"{root} holds the sides of a synthesised corpus: name {root / 'train'}, or its test beside it"
+        )
     listed = _read_speakers(root / "speakers.csv")
     clips = []
     for folder in sorted(root.iterdir()):

@@ -13,13 +13,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from harken.corpus.table import SYNTHESIS_NOTE
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.progress import progress
 
 T = TypeVar("T")
-
-_NOTE = "synthesis.json"
 
 
 def claim_folder(folder: Path, settings: Mapping[str, object]) -> None:
@@ -27,7 +26,7 @@ def claim_folder(folder: Path, settings: Mapping[str, object]) -> None:
 
     Raises HarkenError when the folder holds something made otherwise, or holds anything else.
     """
-    note = folder / _NOTE
+    note = folder / SYNTHESIS_NOTE
     mend = f"choose another folder, or remove {folder} first"
     if note.is_file():
         try:
