@@ -28,7 +28,7 @@ def share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def card(name: str, model: ModelFile, figures: dict[str, Any], command: str) -> str:
+def card(name: str, model: ModelFile, figures: dict[str, Any], command: str, note: str) -> str:
     """Return the card in Markdown."""
     fields = model.card.fields
     low, high = figures["accuracy_interval"]
@@ -76,6 +76,7 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], command: str) -> 
         "```",
         "",
         f"{fields['clips']['train']:,} clips trained it. `python tools/bundle.py` wrote this card.",
+        *(["", note] if note else []),
         "",
         "## Licence",
         "",
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("figures", type=Path)
     parser.add_argument("--command", required=True, help="that made the run; | stands where a line ends")
+    parser.add_argument("--note", default="", help="what else there is to say of how it was made")
     options = parser.parse_args()
     _WEIGHTS.mkdir(exist_ok=True)
     target = _WEIGHTS / f"{options.name}.onnx"
@@ -106,7 +108,7 @@ def main() -> None:
     }
     change_metadata(options.run / "model.onnx", target, added)
     with replacing(target.with_suffix(".md")) as temporary:
-        temporary.write_text(card(options.name, ModelFile(target), figures, options.command), encoding="utf-8")
+        temporary.write_text(card(options.name, ModelFile(target), figures, options.command, options.note), encoding="utf-8")
     print(target)
 
 
