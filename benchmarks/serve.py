@@ -1,6 +1,6 @@
 """What `harken serve` holds: clips a second, the latency of clips at half that rate, and streams in real time.
 
-python benchmarks/serve.py [--model base] [--streaming FILE] [--streams 100] [--seconds 30] [--soak 0] [--out FILE.md]
+python benchmarks/serve.py [--model base] [--streaming base.stream] [--streams 100] [--seconds 30] [--soak 0] [--out FILE.md]
 
 The server runs in a process of its own; this one drives it over loopback, on the same cores. Clips are one second of noise
 as 16-bit WAV. Streams send 100 ms of noisy tones every 100 ms, each at its own phase, and ask for posteriors: the delay of
@@ -185,7 +185,7 @@ def main() -> None:
     """Run the server and the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="base")
-    parser.add_argument("--streaming", type=Path)
+    parser.add_argument("--streaming")
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--soak", type=float, default=0.0, help="seconds of streams, where longer")
@@ -193,7 +193,7 @@ def main() -> None:
     options = parser.parse_args()
     command = [sys.executable, "-m", "harken.cli", "serve", "--port", "0", "--model", options.model]
     command += ["--limit", f"streams={options.streams}"]
-    command += ["--streaming", str(options.streaming)] if options.streaming else []
+    command += ["--streaming", options.streaming] if options.streaming else []
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:

@@ -100,7 +100,7 @@ def test_what_does_not_stream_is_refused(tmp_path: Path) -> None:
     write_stream_file(spotter("harken_tiny"), tmp_path / "stream.onnx", METADATA)
     with pytest.raises(HarkenError, match="is no streaming form"):
         StreamFile(tmp_path / "model.onnx")
-    with pytest.raises(HarkenError, match="is no file"):
+    with pytest.raises(HarkenError, match="is no model file, nor a bundled model"):
         StreamFile(tmp_path / "nothing.onnx")
     with pytest.raises(HarkenError, match="is a streaming form"):
         ModelFile(tmp_path / "stream.onnx")

@@ -1,4 +1,5 @@
-"""Put a trained model in the box: src/harken/weights/NAME.onnx with its licence in the metadata, and its card NAME.md.
+"""Put a trained model in the box: src/harken/weights/NAME.onnx with its licence in the metadata, its card NAME.md, and its
+streaming form NAME.stream.onnx where its network has one.
 
 python tools/bundle.py NAME RUN FIGURES.json --command "harken train ..."
 
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from harken.export.onnx import change_metadata
+from harken.export.onnx_stream import write_stream_of_run
 from harken.files import replacing
-from harken.modelfile import ModelFile
+from harken.modelfile import STREAMING, ModelFile
+from harken.training.run import read_run
 
 _WEIGHTS = Path(__file__).parent.parent / "src" / "harken" / "weights"
 _LICENCE = "Apache-2.0; made from recordings under CC BY 4.0 and CC BY 3.0, attributed below"
@@ -107,8 +110,14 @@ def main() -> None:
         "command": options.command.replace("|", "\n"),
     }
     change_metadata(options.run / "model.onnx", target, added)
+    streaming = target.with_suffix(f"{STREAMING}.onnx")
+    if read_run(options.run)[0].network in ("harken_tiny", "harken_base"):
+        write_stream_of_run(options.run, streaming)
+        change_metadata(streaming, streaming, added | {"name": f"{options.name}{STREAMING}"})
     with replacing(target.with_suffix(".md")) as temporary:
-        temporary.write_text(card(options.name, ModelFile(target), figures, options.command, options.note), encoding="utf-8")
+        temporary.write_text(
+            card(options.name, ModelFile(target), figures, options.command, options.note), encoding="utf-8"
+        )
     print(target)
 
 

@@ -14,7 +14,7 @@ def serve(
         str, typer.Option(help="Path of a model file, folder of a run, or name of a bundled model.")
     ] = "base",
     streaming: Annotated[
-        Path | None, typer.Option(help="Streaming form of the model (export --to onnx-stream), to hear streams with.")
+        str | None, typer.Option(help="Streaming form to hear streams with: its path, or base.stream, tiny.stream.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to bind; 0.0.0.0 opens it to others.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,

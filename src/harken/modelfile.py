@@ -21,6 +21,7 @@ from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
 
 _REQUIRED = ("labels", "sample_rate", "window")
+STREAMING = ".stream"  # at the end of the name of a bundled model's streaming form
 _BATCH = 64  # windows run at once: enough to fill the cores, small enough for a phone's memory
 
 
@@ -104,8 +105,10 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     path = Path(model)
     if path.is_file():
         return path
-    if str(model) in bundled_models():
-        return Path(str(files("harken").joinpath("weights", f"{model}.onnx")))
+    if str(model).removesuffix(STREAMING) in bundled_models():
+        bundled = Path(str(files("harken").joinpath("weights", f"{model}.onnx")))
+        if bundled.is_file():
+            return bundled
     if path.is_dir():
         if (path / "model.onnx").is_file():
             return path / "model.onnx"  # the folder of a run
@@ -117,7 +120,8 @@ def find_model(model: str | os.PathLike[str]) -> Path:
 def bundled_models() -> tuple[str, ...]:
     """Return the names of the models in the box, smallest first."""
     folder = Path(str(files("harken").joinpath("weights")))
-    return tuple(path.stem for path in sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_size))
+    models = [path for path in folder.glob("*.onnx") if not path.stem.endswith(STREAMING)]
+    return tuple(path.stem for path in sorted(models, key=lambda path: path.stat().st_size))
 
 
 def _check_tensor(path: Path, tensors: Sequence[Any], name: str, size: int) -> None:

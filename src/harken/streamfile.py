@@ -5,7 +5,6 @@ open_for_streams    a model or a streaming form, whichever a file holds
 """
 
 import os
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +17,18 @@ from harken.recognizer import Recognizer
 class StreamFile:
     """A streaming form at work: it computes only what the new samples change.
 
-    path : of the file. threads : of onnxruntime. `step` are the samples of one step, at the card's rate.
+    form : path of the file, or the name of a bundled one, such as base.stream. threads : of onnxruntime. `step` are the
+    samples of one step, at the card's rate.
     Raises HarkenError when the file is missing or no streaming form.
     """
 
     card: Card
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int = 1) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise HarkenError(f"{path} is no file: name what `harken export --to onnx-stream` wrote")
+    def __init__(self, form: str | os.PathLike[str], *, threads: int = 1) -> None:
+        self.path = find_model(form)
         self._session, self.card = open_model(self.path, threads)
         if not is_streaming(self._session):
-            raise HarkenError(f"{path} is no streaming form: write one with `harken export RUN --to onnx-stream`")
+            raise HarkenError(f"{form} is no streaming form: write one with `harken export RUN --to onnx-stream`")
         self.step = int(self.card.fields["step"])
         self._size = int(self.card.fields["state"])
 
