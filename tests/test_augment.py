@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from conftest import level
-from harken.corpus.recordings import Recordings
+from harken.corpus.recordings import Recordings, joined
 from harken.errors import HarkenError
 from harken.training.augment import Gain, Mixup, Noise, Pitch, Room, Shift, SpecAugment, Speed, WindowBank
 from harken.training.augment.draws import rms
@@ -189,6 +189,16 @@ def test_windows_never_cross_a_border_and_every_start_is_drawn() -> None:
     }  # fmt: skip
     counts = torch.unique(windows, dim=0, return_counts=True)[1]
     assert counts.min() > 2000 / 6 * 0.8  # each start as likely as any other
+
+
+def test_groups_are_drawn_from_alike_however_long_they_are() -> None:
+    torch.manual_seed(0)
+    short, long = recordings([1, 2, 3]), recordings([7] * 500, [8] * 497)
+    bank = WindowBank(joined([long, short]), 3)
+    windows = (bank.draw(3000) * 32768).round().int()
+    of_short = (windows == torch.tensor([1, 2, 3])).all(1).float().mean()
+    assert of_short == pytest.approx(0.5, abs=0.03)
+    assert (windows[:, 0] == 7).float().mean() == pytest.approx(0.25, abs=0.03)
 
 
 def test_speed_changes_a_frequency_by_the_factor() -> None:

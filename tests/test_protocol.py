@@ -245,6 +245,18 @@ def test_own_takes_unknown_from_running_speech_alone(tmp_path: Path, noise: Path
     assert make_task(recipe("own", "unknown_share=0"), material).labels == ("lamp", SILENCE)
 
 
+def test_each_folder_of_speech_is_a_group_of_its_own(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp"], PEOPLE))
+    folders = [
+        write_noise(tmp_path / "read", "1001-1-1", "1002-1-1", "4000-1-1"),
+        write_noise(tmp_path / "talk", "1003-1-1"),
+    ]
+    nobody = write_noise(tmp_path / "measured", "4001-1-1")
+    task = make_task(recipe("own"), Material(data=(data,), noise=(noise,), speech=(*folders, nobody)))
+    assert task.speech is not None
+    assert (task.speech.names, task.speech.groups) == (("1001-1-1", "1002-1-1", "1003-1-1"), (2, 1))
+
+
 def test_own_takes_the_words_asked_for(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path, own_names(["lamp", "door", "cup"], PEOPLE, takes=1))
     task = make_task(recipe("own", "words=lamp,cup"), Material(data=(data,), noise=(noise,)))

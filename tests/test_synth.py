@@ -364,6 +364,8 @@ def test_speech_lasts_as_long_as_asked_and_is_repeatable(tmp_path: Path) -> None
         assert rate == RATE
         assert 0.05 < np.abs(samples).max() < 0.95
     assert json.loads((tmp_path / "one" / "synthesis.json").read_text())["avoid"] == list(COMMANDS)
+    families = {voice.family.replace("-", "_") for voice in voices()}
+    assert {path.stem.partition("-")[0] for path in made[0]} <= families  # which speech_side takes for the speaker
 
 
 def test_speech_needs_a_length(tmp_path: Path) -> None:

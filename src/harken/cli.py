@@ -108,6 +108,25 @@ def corpus_speak(
         print(made.test)
 
 
+@corpus_app.command("talk")
+def corpus_talk(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the recordings, a minute each.")],
+    hours: Annotated[float, typer.Option(help="How much to speak.")] = 1.0,
+    avoid: Annotated[str, typer.Option(help="Words that never occur, nor their sound.")] = "",
+    seed: Annotated[int, typer.Option(help="Another seed, other sentences.")] = 0,
+) -> None:
+    """Speak hours of sentences without the ten commands (or the words of --avoid): every detection in them is a false alarm.
+
+    For --speech in training and judging, and --background in evaluate-stream; all of these keep the speakers apart.
+    """
+    needs("synth", "hibari", "espeakng_loader", "piper")
+    from harken.synth.speech import COMMANDS, synthesize_speech
+
+    words = [word.strip() for word in avoid.split(",") if word.strip()]
+    synthesize_speech(out, hours=hours, seed=seed, avoid=words or COMMANDS)
+    print(out)
+
+
 @corpus_app.command("show")
 def corpus_show(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Corpus folders.")],

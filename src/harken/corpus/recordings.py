@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,8 @@ class Recordings:
     """Recordings end to end in one array.
 
     names : a name each. samples : int16 [total]. starts, lengths : [recordings], in samples.
+    groups : how many recordings each group holds, one after the other; whoever draws from them draws from all groups
+    alike, however long they are.
     """
 
     names: tuple[str, ...]
@@ -34,6 +36,7 @@ class Recordings:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     sample_rate: int
+    groups: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,6 +57,13 @@ def read_recordings(paths: Sequence[Path], sample_rate: int) -> Recordings:
     with ThreadPoolExecutor() as pool:
         decoded = list(pool.map(lambda path: to_int16(load_clip(path, sample_rate)), paths))
     return _joined([path.stem for path in paths], decoded, sample_rate)
+
+
+def joined(recordings: Sequence[Recordings]) -> Recordings:
+    """Return recordings of one sample rate in one, each a group of its own."""
+    names = [name for part in recordings for name in part.names]
+    parts = [part.one(index) for part in recordings for index in range(len(part))]
+    return replace(_joined(names, parts, recordings[0].sample_rate), groups=tuple(map(len, recordings)))
 
 
 def noise_side(recordings: Recordings, side: NoiseSide) -> Recordings:

@@ -51,7 +51,7 @@ def synthesize_speech(
     avoid: Sequence[str] = COMMANDS,
     workers: int | None = None,
 ) -> list[Path]:
-    """Write at least `hours` of speech into `directory` and return its files, `<voice>-<number>.flac`.
+    """Write at least `hours` of speech into `directory` and return its files, `<family of voices>-<number>.flac`.
 
     16 kHz mono; one voice a file; pitch, pace, loudness, room, microphone and steady noise are drawn a file. No
     sentence holds one of the words of `avoid` or their sound, within a word or across two, by espeak-ng's
@@ -77,7 +77,10 @@ def synthesize_speech(
     claim_folder(folder, settings)
     speakers = draw_voices(voices(), math.ceil(hours * 60), np.random.default_rng(seed))
     plan = [
-        _Minute(folder / f"{voice.name}-{number:05d}.flac", voice.name, tuple(avoid), (seed, number))
+        # Up to its first "-" a name says who speaks, for those who keep speakers apart: voices of one family sound alike.
+        _Minute(
+            folder / f"{voice.family.replace('-', '_')}-{number:05d}.flac", voice.name, tuple(avoid), (seed, number)
+        )
         for number, voice in enumerate(speakers)
     ]
     missing = [minute for minute in plan if not minute.path.is_file()]

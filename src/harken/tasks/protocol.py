@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harken.corpus import split
 from harken.corpus.pack import PackedClips, pack
-from harken.corpus.recordings import Recordings, noise_side, read_recordings, speech_side
+from harken.corpus.recordings import Recordings, joined, noise_side, read_recordings, speech_side
 from harken.corpus.table import Clip, Corpus, audio_files, read_corpus
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
@@ -227,8 +227,10 @@ def _noise(recipe: Recipe, paths: Sequence[Path]) -> tuple[Recordings | None, Re
 
 
 def _speech(recipe: Recipe, material: Material) -> Recordings | None:
-    paths = speech_side(_files(material.speech), "train")
-    return read_recordings(paths, recipe.sample_rate) if material.speech else None
+    folders = [speech_side(audio_files(folder), "train") for folder in material.speech]
+    if not any(folders):
+        return read_recordings([], recipe.sample_rate) if material.speech else None
+    return joined([read_recordings(paths, recipe.sample_rate) for paths in folders if paths])
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:

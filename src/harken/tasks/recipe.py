@@ -83,8 +83,10 @@ class Recipe:
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.05
     average_decay: float = 0.998  # a step, of the moving average of weights; 0: none
-    start_from: str = ""  # folder of a run with the same network and classes, whose best weights this one starts with
-    teacher: str = ""  # folder of a finished run with the same classes, to distil from
+    start_from: str = (
+        ""  # run or model file of the same classes, to start with its weights; a narrower network's are widened
+    )
+    teacher: str = ""  # run or model file of the same classes, to distil from
     teacher_share: float = 0.7  # of the loss that comes from the teacher
     teacher_temperature: float = 2.0
     patience: int = 0  # epochs without a better validation loss before stopping; 0: never stop early

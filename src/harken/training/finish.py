@@ -40,7 +40,8 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
         "labels": list(task.labels),
         "sample_rate": recipe.sample_rate,
         "window": recipe.samples,
-        "recipe": asdict(replace(recipe, teacher=Path(recipe.teacher).name)),  # a path of ours says nothing elsewhere
+        # A path of ours says nothing elsewhere.
+        "recipe": asdict(replace(recipe, teacher=Path(recipe.teacher).name, start_from=Path(recipe.start_from).name)),
         "corpus": [folder.name for folder in (*material.data, *material.train_only)],
         "clips": {side: len(task.rows(side)) for side in ("train", "validation", "test")},
         "validation_accuracy": round(accuracy, 5),

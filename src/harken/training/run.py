@@ -17,25 +17,30 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import DataLoader
 
 from harken.errors import HarkenError
 from harken.files import replacing
-from harken.modelfile import ModelFile
-from harken.tasks.protocol import Material, Task, make_task
+from harken.modelfile import ModelFile, bundled_models
+from harken.models.widen import widen
+from harken.tasks.protocol import Material, Task, make_task, side_waveforms
 from harken.tasks.recipe import Recipe
 from harken.training.batches import BatchStream, Epochs, validation_rows
 from harken.training.finish import finish
 from harken.training.history import History
 from harken.training.listening import TrainingEar
 from harken.training.module import Spotter, TrainingModule
+from harken.training.reopen import reopen
 
 _VALIDATION_BATCH = 256
+_REOPENED_WITH = 300  # clips
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.start_from:
         _start_from(spotter, recipe, task)
-    teacher = _load_earlier(Path(recipe.teacher), recipe, task) if recipe.teacher else None
+    teacher = _load_earlier(recipe.teacher, recipe, task) if recipe.teacher else None
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teacher=teacher)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
@@ -223,28 +228,40 @@ def _processes(devices: int) -> tuple[int, int]:
     return here, int(os.environ["WORLD_SIZE"]) // here
 
 
-def _absolute(run: str) -> str:
-    return str(Path(run).absolute()) if run else ""
+def _absolute(earlier: str) -> str:
+    return (
+        str(Path(earlier).absolute()) if Path(earlier).exists() and earlier else earlier
+    )  # not the name of one in the box
 
 
 def _start_from(spotter: Spotter, recipe: Recipe, task: Task) -> None:
-    """Put the best weights of an earlier run into a fresh spotter."""
-    started, _ = read_run(Path(recipe.start_from))
-    if (started.network, started.bands) != (recipe.network, recipe.bands):
-        raise HarkenError(
-            f"{recipe.start_from} trained {started.network}: start {recipe.network} from a run of the same network"
-        )
-    earlier = _load_earlier(Path(recipe.start_from), recipe, task)
-    spotter.network.load_state_dict(earlier.network.state_dict())
+    """Put what an earlier run has learnt into a fresh spotter, which may be wider."""
+    try:
+        widen(_load_earlier(recipe.start_from, recipe, task).network, spotter.network, seed=recipe.seed)
+    except HarkenError as error:
+        raise HarkenError(f"{recipe.network} cannot start from {recipe.start_from}: {error}") from error
 
 
-def _load_earlier(folder: Path, recipe: Recipe, task: Task) -> Spotter:
-    """Return the best weights of an earlier run. Raises HarkenError when it answers another question."""
-    earlier, _ = read_run(folder)
-    labels = ModelFile(folder).card.labels
-    if (labels, earlier.sample_rate, earlier.samples) != (task.labels, recipe.sample_rate, recipe.samples):
-        raise HarkenError(f"{folder} has other classes, another rate or another window: train one with these")
-    return load_spotter(folder, len(labels))
+def _load_earlier(source: str, recipe: Recipe, task: Task) -> Spotter:
+    """Return the best weights of an earlier run, or a model file's. Raises HarkenError when it answers another question."""
+    if not Path(source).exists() and source not in bundled_models():
+        raise HarkenError(f"{source} holds no run, nor is it a model file: name the folder given to --out, or a model")
+    model = ModelFile(source)
+    if (model.card.labels, model.card.sample_rate, model.card.window) != (
+        task.labels,
+        recipe.sample_rate,
+        recipe.samples,
+    ):
+        raise HarkenError(f"{source} has other classes, another rate or another window: train one with these")
+    if Path(source).is_dir():
+        return load_spotter(Path(source), len(task.labels))
+    return reopen(model.path, torch.from_numpy(_some_clips(recipe, task)))
+
+
+def _some_clips(recipe: Recipe, task: Task) -> NDArray[np.float32]:
+    """Return a few hundred clips of the validation side, evenly from all its classes."""
+    waveforms, _ = side_waveforms(task, recipe, "validation")
+    return waveforms[:: max(1, len(waveforms) // _REOPENED_WITH)]
 
 
 def _precision(recipe: Recipe) -> Any:

@@ -11,9 +11,10 @@ _QUIET = 1e-5  # an RMS below a third of a 16-bit step: digital silence has no r
 
 
 class WindowBank(nn.Module):
-    """Recordings on the device, to cut random windows of `samples` from; every start is equally likely.
+    """Recordings on the device, to cut random windows of `samples` from.
 
-    Recordings shorter than a window are repeated to its length. Raises HarkenError when there is none.
+    Every group of recordings is drawn from equally often, and within a group every start is equally likely. Recordings
+    shorter than a window are repeated to its length. Raises HarkenError when there is none.
     """
 
     def __init__(self, recordings: Recordings, samples: int) -> None:
@@ -30,14 +31,24 @@ class WindowBank(nn.Module):
         self.register_buffer("audio", torch.cat(parts), persistent=False)
         self.register_buffer("first", torch.cumsum(lengths, 0) - lengths, persistent=False)
         self.register_buffer("ends", torch.cumsum(lengths - samples + 1, 0), persistent=False)  # of the possible starts
+        last = torch.cumsum(torch.tensor(recordings.groups or (len(parts),)), 0) - 1
+        self.bounds: Tensor
+        self.register_buffer("bounds", torch.cat([torch.zeros(1, dtype=torch.long), self.ends[last]]), persistent=False)
 
     def draw(self, count: int) -> Tensor:
         """Return `count` random windows, float [count, samples], full scale 1.0."""
-        place = torch.randint(int(self.ends[-1]), (count,), device=self.audio.device)
+        device = self.audio.device
+        if len(self.bounds) == 2:
+            place = torch.randint(int(self.ends[-1]), (count,), device=device)
+        else:
+            group = torch.randint(len(self.bounds) - 1, (count,), device=device)
+            low, high = self.bounds[group], self.bounds[group + 1]
+            # In float64: a float32 tells no neighbouring samples apart beyond 17 minutes.
+            place = low + (torch.rand(count, device=device, dtype=torch.float64) * (high - low)).long()
         which = torch.searchsorted(self.ends, place, right=True)
         before = torch.where(which > 0, self.ends[(which - 1).clamp(min=0)], 0)
         start = self.first[which] + place - before
-        return self.audio[start[:, None] + torch.arange(self.samples, device=start.device)].float() / 32768.0
+        return self.audio[start[:, None] + torch.arange(self.samples, device=device)].float() / 32768.0
 
 
 class Noise(nn.Module):

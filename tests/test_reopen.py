@@ -1,0 +1,83 @@
+"""A model file's weights in a network that trains again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import MakeModel
+from harken.errors import HarkenError
+from harken.export.onnx import change_metadata, write_model_file
+from harken.tasks.recipe import Recipe, find_recipe, with_settings
+from harken.training.module import Spotter
+from harken.training.reopen import reopen
+from taught import RATE, taught, words
+
+CLASSES = 4
+
+
+def v12(network: str) -> Recipe:
+    return with_settings(find_recipe("v12"), [f"network={network}"])
+
+
+def written(spotter: Spotter, recipe: Recipe, path: Path, temperature: float) -> Path:
+    labels = ["yes", "no", "up", "_silence_"]
+    metadata = {
+        "labels": labels,
+        "sample_rate": RATE,
+        "window": RATE,
+        "recipe": vars(recipe),
+        "temperature": temperature,
+    }
+    write_model_file(spotter, path, metadata, temperature=temperature)
+    return path
+
+
+@pytest.mark.parametrize("network", ["harken_tiny", "ds_cnn_s"])
+def test_it_answers_as_its_file_and_trains_as_fresh_weights_do(network: str, tmp_path: Path) -> None:
+    recipe = v12(network)
+    source = taught(recipe, None, CLASSES)
+    path = written(source, recipe, tmp_path / "model.onnx", 0.7)
+    heard = torch.from_numpy(words(RATE, 1, 2))
+    reopened = reopen(path, heard)
+    unheard = torch.from_numpy(words(RATE, 30))
+    with torch.no_grad():
+        torch.testing.assert_close(reopened(unheard), source(unheard), atol=1e-3, rtol=1e-3)
+        norm = next(layer for layer in reopened.network.modules() if isinstance(layer, torch.nn.BatchNorm2d))
+        entered: list[torch.Tensor] = []
+        norm.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+        reopened(heard)
+        torch.testing.assert_close(norm.running_mean, entered[0].mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(norm.running_var, entered[0].var((0, 2, 3), correction=0), atol=1e-4, rtol=1e-3)
+    fresh = {name: weight.std().item() for name, weight in Spotter(recipe, CLASSES).network.named_parameters()}
+    stem = next(name for name, weight in reopened.network.named_parameters() if weight.ndim == 4)
+    assert dict(reopened.network.named_parameters())[stem].std().item() == pytest.approx(fresh[stem], rel=0.5)
+
+
+def test_the_bundled_models_reopen() -> None:
+    noise = torch.from_numpy(0.1 * np.random.default_rng(0).standard_normal((8, RATE)).astype(np.float32))
+    from harken.modelfile import bundled_models, find_model
+
+    for name in bundled_models():
+        assert not reopen(find_model(name), noise).training
+
+
+def test_a_file_that_names_no_recipe_or_holds_no_weights_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
+    with pytest.raises(HarkenError, match="does not say by which recipe it was made: name the folder of its run"):
+        reopen(make_model(), torch.zeros(2, 8000))
+    recipe = with_settings(find_recipe("tutorial"), ["network=tutorial_lstm"])
+    path = tmp_path / "lstm.onnx"
+    labels = ["yes", "no", "up", "down"]
+    metadata = {"labels": labels, "sample_rate": 8000, "window": 8000, "recipe": vars(recipe)}
+    write_model_file(Spotter(recipe, CLASSES).eval(), path, metadata)
+    with pytest.raises(HarkenError, match=r"holds no weights of .*lstm.* that can train on"):
+        reopen(path, torch.zeros(2, 8000))
+
+
+def test_a_file_of_another_network_than_it_says_is_refused(tmp_path: Path) -> None:
+    recipe = v12("harken_tiny")
+    path = written(taught(recipe, None, CLASSES), recipe, tmp_path / "model.onnx", 1.0)
+    change_metadata(path, path, {"temperature": 5.0})
+    with pytest.raises(HarkenError, match=r"differ by 0\.\d"):
+        reopen(path, torch.from_numpy(words(RATE, 1)))
