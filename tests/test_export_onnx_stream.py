@@ -1,5 +1,6 @@
 """The streaming form: equal to the network over all of the history, and at work in a listener."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,13 @@ import torch
 from conftest import MakeModel
 from harken.errors import HarkenError
 from harken.export.onnx import write_model_file
-from harken.export.onnx_stream import StreamingSpotter, stream_difference, whole_history, write_stream_file
+from harken.export.onnx_stream import (
+    StreamingSpotter,
+    stream_difference,
+    whole_history,
+    write_stream_file,
+    write_stream_of_model,
+)
 from harken.listener import Listener
 from harken.modelfile import ModelFile
 from harken.recognizer import Recognizer
@@ -111,3 +118,21 @@ def test_what_does_not_stream_is_refused(written: tuple[Spotter, Path], make_mod
         ModelFile(written[1])
     with pytest.raises(HarkenError, match=r"is not the step of .*give 100"):
         Listener(StreamFile(written[1]), source_rate=RATE, hop_ms=50)
+
+
+def test_a_model_file_alone_is_enough(tmp_path: Path) -> None:
+    write_stream_of_model("tiny", tmp_path / "tiny.onnx")
+    made, bundled = StreamFile(tmp_path / "tiny.onnx"), StreamFile("tiny.stream")
+    assert made.card.thresholds == bundled.card.thresholds
+    assert "listener" not in made.card.fields
+    sound = speech_like(RATE, 6)
+    found, wanted = (np.concatenate(list(steps(form, sound))) for form in (made, bundled))
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert np.ptp(wanted, axis=0).max() > 0.1
+
+
+def steps(form: StreamFile, sound: np.ndarray) -> Iterator[np.ndarray]:
+    state = form.start()
+    for start in range(0, sound.size, form.step):
+        probabilities, state = form.advance(sound[None, start : start + form.step], state)
+        yield probabilities

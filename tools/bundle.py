@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harken.export.onnx import change_metadata
-from harken.export.onnx_stream import write_stream_of_run
+from harken.export.onnx_stream import write_stream_of_model
 from harken.files import replacing
 from harken.modelfile import STREAMING, ModelFile
 from harken.training.run import read_run
@@ -112,7 +112,7 @@ def main() -> None:
     change_metadata(options.run / "model.onnx", target, added)
     streaming = target.with_suffix(f"{STREAMING}.onnx")
     if read_run(options.run)[0].network in ("harken_tiny", "harken_base"):
-        write_stream_of_run(options.run, streaming)
+        write_stream_of_model(target, streaming)
         change_metadata(streaming, streaming, added | {"name": f"{options.name}{STREAMING}"})
     with replacing(target.with_suffix(".md")) as temporary:
         temporary.write_text(

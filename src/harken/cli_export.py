@@ -40,11 +40,9 @@ def export(
         return
     needs("train", "onnx", "torch", "filelock")
     if form == "onnx-stream":
-        from harken.export.onnx_stream import write_stream_of_run
+        from harken.export.onnx_stream import write_stream_of_model
 
-        if not Path(model).is_dir():
-            raise HarkenError(f"{model} is no folder of a run: the streaming form is made of its weights, name RUN")
-        write_stream_of_run(Path(model), out)
+        write_stream_of_model(model, out)
         print(out)
         return
     import numpy as np

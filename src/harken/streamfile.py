@@ -28,7 +28,7 @@ class StreamFile:
         self.path = find_model(form)
         self._session, self.card = open_model(self.path, threads)
         if not is_streaming(self._session):
-            raise HarkenError(f"{form} is no streaming form: write one with `harken export RUN --to onnx-stream`")
+            raise HarkenError(f"{form} is no streaming form: write one with `harken export MODEL --to onnx-stream`")
         self.step = int(self.card.fields["step"])
         self._size = int(self.card.fields["state"])
 

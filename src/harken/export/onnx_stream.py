@@ -1,11 +1,12 @@
 """The streaming form of a model: each step computes only what its new frames change.
 
-StreamingSpotter     a causal BC-ResNet as a function of new samples and what it remembers
-write_stream_file    a spotter -> ONNX, with its memory as an input and an output
-write_stream_of_run  the same of a finished run
+StreamingSpotter         a causal BC-ResNet as a function of new samples and what it remembers
+write_stream_file        a spotter -> ONNX, with its memory as an input and an output
+write_stream_of_model    the same of a model file
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from harken.frontend import LogMel
 from harken.modelfile import ModelFile
 from harken.models.bc_resnet import BCResNet, BroadcastBlock, TimeConv
 from harken.training.module import Spotter
-from harken.training.run import load_spotter
+from harken.training.reopen import reopen
 
 STEP_MS = 100.0
 _TOLERANCE = 1e-4
 _CHECKED_STEPS = 25
+_REOPENED_WITH = 8  # windows of noise
 
 
 class StreamingSpotter(nn.Module):
@@ -45,7 +47,7 @@ class StreamingSpotter(nn.Module):
         super().__init__()
         front_end, network = spotter.front_end, spotter.network
         if not isinstance(front_end, LogMel) or not isinstance(network, BCResNet) or not network.stem.past:
-            raise HarkenError("only networks without look-ahead stream (harken_tiny, harken_base): train one of these")
+            raise HarkenError("only networks without look-ahead stream (those named harken_): train one of these")
         stride = network.stem.stride[1]
         if step < 1 or step % (front_end.hop * stride):
             every = 1000 * front_end.hop * stride / front_end.sample_rate
@@ -157,16 +159,21 @@ def whole_history(streaming: StreamingSpotter, sound: np.ndarray[Any, np.dtype[n
     return torch.stack(rows).numpy()
 
 
-def write_stream_of_run(run: Path, path: Path, *, step_ms: float = STEP_MS) -> None:
-    """Write the streaming form of a finished run's model, with all that its model file says of itself."""
-    model = ModelFile(run)
-    card = model.card
+def write_stream_of_model(model: str | os.PathLike[str], path: Path, *, step_ms: float = STEP_MS) -> None:
+    """Write the streaming form of a model file, of a run or of one in the box, with all that it says of itself.
+
+    But for what a listener was tuned to: a stream remembers what a window does not, and is tuned anew.
+    """
+    source = ModelFile(model)
+    card = source.card
     metadata = {
-        **card.fields,
+        **{name: value for name, value in card.fields.items() if name != "listener"},
         "labels": list(card.labels),
         "sample_rate": card.sample_rate,
         "window": card.window,
         "thresholds": dict(card.thresholds),
     }
-    spotter = load_spotter(run, len(card.labels))
+    # The network's answers do not depend on what it is reopened with.
+    noise = 0.1 * np.random.default_rng(0).standard_normal((_REOPENED_WITH, card.window))
+    spotter = reopen(source.path, torch.from_numpy(noise.astype(np.float32)))
     write_stream_file(spotter, path, metadata, step_ms=step_ms, temperature=float(card.fields.get("temperature", 1.0)))

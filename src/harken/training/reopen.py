@@ -18,7 +18,7 @@ from harken.tasks.recipe import Recipe
 from harken.training.module import Spotter
 
 _PREFIX = "spotter.network."
-_TOLERANCE = 1e-3  # in probability
+_TOLERANCE = 1e-4  # in probability
 
 
 def reopen(path: Path, waveforms: Tensor) -> Spotter:
