@@ -1,0 +1,213 @@
+"""One clip and one streamed second on one thread: harken's models in every form, beside what one would pick instead.
+
+python benchmarks/runtime.py --data DIR... --noise DIR [--clips 400] [--models tiny,base,large] [--out benchmarks/runtime.md]
+
+Run it with the Python that has harken[train], on a machine that does nothing else. Each contender is a process of its
+own; clip by clip they are asked in turn, so that all meet the same clips in the same minutes. Other people's recognisers get
+environments of their own below build/, made at the first run.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harken.evaluation.examples import gather_examples
+from harken.export.c import write_c
+from harken.export.c.compiled import compile_c
+from harken.export.onnx_int8 import write_onnx_int8
+from harken.labels import SILENCE, UNKNOWN
+from harken.modelfile import STREAMING, ModelFile, find_model
+from tutorial import BUILD, HERE, keras_python, machine
+
+PEERS_VENV = BUILD / "runtime-venv"
+PEERS = ("pocketsphinx==5.1.1", "wakebox==0.1.1", "numpy==2.4.6", "onnxruntime==1.27.0")
+CALIBRATION = 256
+WARM_UP = 5
+ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "CUDA_VISIBLE_DEVICES": "",
+}
+
+
+@dataclass
+class Contender:
+    """A recogniser in a process of its own, and what was measured of it."""
+
+    name: str
+    kind: str
+    model: str
+    python: Path = Path(sys.executable)
+    learnt: bool = True  # whether its answers mean anything
+    clip_ms: list[float] = field(default_factory=list)
+    second_ms: list[float] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    memory_mb: float = 0.0
+
+    def start(self, clips: Path) -> None:
+        command = [self.python, HERE / "runtime_contenders.py", self.kind, self.model, clips]
+        self._process = subprocess.Popen(
+            [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **ONE_THREAD},
+        )  # fmt: skip
+        self.answers = self._reply()["answers"]
+
+    def ask(self, what: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(what + "\n")
+        self._process.stdin.flush()
+        return self._reply()
+
+    def _reply(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):  # some libraries talk
+                reply: dict[str, Any] = json.loads(line)
+                return reply
+        sys.exit(f"{self.name} ended with {self._process.wait()}")
+
+    def stop(self) -> None:
+        self.memory_mb = self.ask("memory")["mb"]
+        self._process.communicate()
+
+
+def peers_python() -> Path:
+    """Return the Python of the other recognisers' environment, which is made where it is missing or of other versions."""
+    python, made = PEERS_VENV / "bin" / "python", PEERS_VENV / "requirements.txt"
+    if not made.is_file() or made.read_text() != "\n".join(PEERS):
+        print(f"installing {', '.join(PEERS)}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", PEERS_VENV], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
+        made.write_text("\n".join(PEERS))
+    return python
+
+
+def forms(model: str, folder: Path, calibration: np.ndarray) -> list[Contender]:
+    """Write the forms of a bundled model and return the contenders that run them."""
+    folder.mkdir()
+    checked = calibration[:40]
+    int8 = write_onnx_int8(model, folder / "int8.onnx", checked, calibration=calibration).path
+    made = [Contender(f"{model}, ONNX Runtime", "onnx", model), Contender(f"{model}, ONNX int8", "onnx", str(int8))]
+    if find_model(model).with_suffix(f"{STREAMING}.onnx").is_file():
+        made.append(Contender(f"{model}, streaming form", "stream", f"{model}{STREAMING}"))
+    labels = list(ModelFile(model).card.labels)
+    for name, calibrated in (("C", None), ("C int8", calibration)):
+        stem = f"{model}_{name.replace(' ', '_').lower()}"
+        write_c(model, folder, stem, checked, calibration=calibrated)
+        compile_c(folder / f"{stem}.c", folder, classes=len(labels), window=ModelFile(model).card.window)
+        (folder / f"{stem}.json").write_text(json.dumps({"labels": labels}))
+        made.append(Contender(f"{model}, {name}", "c", str(folder / f"{stem}.so")))
+    if find_spec("litert_torch") is not None:
+        from harken.export.litert import write_litert
+
+        for name, calibrated in (("LiteRT", None), ("LiteRT int8", calibration)):
+            path = folder / f"{name.replace(' ', '-').lower()}.tflite"
+            write_litert(model, path, checked, calibration=calibrated)
+            made.append(Contender(f"{model}, {name}", "litert", str(path)))
+    return made
+
+
+def measure(contenders: list[Contender], truth: list[str | None], clips: Path) -> None:
+    """Ask all contenders for every clip and every streamed second, in turn."""
+    for contender in contenders:
+        contender.start(clips)
+    for number in range(-WARM_UP, len(truth)):
+        for contender in contenders:
+            if contender.answers:
+                said = contender.ask(f"clip {max(0, number)}")
+                if number >= 0:
+                    contender.clip_ms.append(said["ms"])
+                    contender.right.append(said["word"] == truth[number])
+            said = contender.ask(f"second {max(0, number)}")
+            if number >= 0:
+                contender.second_ms.append(said["ms"])
+    for contender in contenders:
+        contender.stop()
+
+
+def row(contender: Contender) -> str:
+    """Return a row of the table, in Markdown."""
+
+    def times(values: list[float]) -> str:
+        if not values:
+            return "- | -"
+        return f"{statistics.median(values):.2f} | {float(np.percentile(values, 99)):.2f}"
+
+    right = (
+        f"{100 * sum(contender.right) / len(contender.right):.1f} %" if contender.right and contender.learnt else "-"
+    )
+    cells = (contender.name, times(contender.clip_ms), times(contender.second_ms), f"{contender.memory_mb:.0f}", right)
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, action="append", required=True, help="corpus: its validation side is heard"
+    )
+    parser.add_argument("--noise", type=Path, action="append", default=[], help="recordings that silence is cut from")
+    parser.add_argument("--clips", type=int, default=400, help="clips to hear, evenly from all classes")
+    parser.add_argument("--models", default="tiny,base,large")
+    parser.add_argument("--out", type=Path, default=HERE / "runtime.md")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    models = options.models.split(",")
+    card = ModelFile(models[0]).card
+    examples = gather_examples(card, options.data, None, noise=options.noise)
+    order = np.random.default_rng(0).permutation(len(examples.truth))
+    calibrating, chosen = order[:CALIBRATION], order[CALIBRATION : CALIBRATION + options.clips]
+    labels = [card.labels[number] for number in examples.truth[chosen]]
+    truth = [None if label in (UNKNOWN, SILENCE) else label for label in labels]
+    BUILD.mkdir(exist_ok=True)
+    peers, tensorflow = peers_python(), keras_python()
+    with tempfile.TemporaryDirectory(dir=BUILD) as temporary:
+        folder = Path(temporary)
+        heard = np.clip(np.round(examples.waveforms[chosen] * 32768), -32768, 32767).astype(np.int16)
+        np.savez(folder / "clips.npz", clips=heard)
+        contenders = [
+            contender for model in models for contender in forms(model, folder / model, examples.waveforms[calibrating])
+        ]
+        contenders += [
+            Contender("pocketsphinx, a grammar of the ten words", "pocketsphinx", ",".join(card.words), peers),
+            Contender("openWakeWord's front-end and embedding", "openwakeword", "-", peers),
+            Contender("Keras `model.predict`, the tutorial's network", "keras", "-", tensorflow, learnt=False),
+        ]
+        measure(contenders, truth, folder / "clips.npz")
+    command = f"python benchmarks/runtime.py {' '.join(f'--data {path.name}' for path in options.data)}"
+    command += "".join(f" --noise {path.name}" for path in options.noise) + f" --clips {options.clips}"
+    lines = [
+        "# One clip, and one second of a stream, on one thread",
+        "",
+        f"- `{command} --models {options.models}`",
+        f"- {machine()}; load average {load:.1f} before the first clip",
+        f"- {len(truth)} clips of the validation side, each heard by all contenders in turn",
+        "",
+        "| | clip, ms: median | 99 % | second, ms: median | 99 % | memory, MB | right |",
+        "|---|---|---|---|---|---|---|",
+        *map(row, contenders),
+        "",
+        "A second comes in ten chunks of 100 ms. harken's models look at the last window after each; their streaming form and",
+        "the C code compute what is new. pocketsphinx decodes as it hears. openWakeWord's embedding is computed every 80 ms;",
+        "its small heads, one a word, come on top. Keras is asked ten times. Right: the word, or none of the ten where another",
+        "word or noise was heard; a grammar must choose one of its words. Memory: the most that the process held, over what it",
+        "held before its first import.",
+        "",
+    ]
+    options.out.write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
