@@ -201,7 +201,7 @@ def main() -> None:
         "A second comes in ten chunks of 100 ms. harken's models look at the last window after each; their streaming form and",
         "the C code compute what is new. pocketsphinx decodes as it hears. openWakeWord's embedding is computed every 80 ms;",
         "its small heads, one a word, come on top. Keras is asked ten times. Right: the word, or none of the ten where another",
-        "word or noise was heard; a grammar must choose one of its words. Memory: the most that the process held, over what it",
+        "word or noise was heard; a grammar must choose one of its words. Memory: what the process held at the end, over what it",
         "held before its first import.",
         "",
     ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
+from harken.spectrum import FactoredDFT
 
 LOG_FLOOR = 1e-6  # added to mel energies before the logarithm: about the energy of 16-bit rounding noise
 
@@ -24,9 +25,8 @@ class LogMel(nn.Module):
     spectrum, triangular Slaney-scale mel filters with area normalisation, log(mel + 1e-6): librosa's `melspectrogram`
     with `center=False`, then the logarithm.
 
-    In training the spectrum comes from an FFT; in a graph that torch captures, as every exporter does, from a product
-    with the DFT matrix, since STFT operators are poorly supported outside onnxruntime. The two agree to float32
-    rounding.
+    In training the spectrum comes from an FFT; in a graph that torch captures, as every exporter does, from matrix
+    products, since STFT operators are poorly supported outside onnxruntime. The two agree to float32 rounding.
 
     Raises HarkenError when a value is impossible.
     """
@@ -59,14 +59,15 @@ class LogMel(nn.Module):
                 f"{bands} bands are too many for a window of {window_ms} ms: take fewer or a longer window"
             )
         hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)
-        turns = 2 * np.pi * np.outer(np.arange(self.window), np.arange(self.window // 2 + 1)) / self.window
-        dft = np.concatenate([np.cos(turns), np.sin(turns)], axis=1) * hann[:, None]
+        self.spectrum = FactoredDFT(self.window)
+        bins = self.spectrum.bins
+        placed = np.where(bins <= self.window // 2, filters[:, np.minimum(bins, self.window // 2)], 0.0)
         self.hann: Tensor
-        self.dft: Tensor
         self.filters: Tensor
+        self.placed_filters: Tensor
         self.register_buffer("hann", torch.tensor(hann, dtype=torch.float32), persistent=False)
-        self.register_buffer("dft", torch.tensor(dft, dtype=torch.float32), persistent=False)
         self.register_buffer("filters", torch.tensor(filters.T, dtype=torch.float32), persistent=False)
+        self.register_buffer("placed_filters", torch.tensor(placed.T, dtype=torch.float32), persistent=False)
 
     def frames(self, samples: int) -> int:
         """Return how many frames a waveform of `samples` gives."""
@@ -74,13 +75,11 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
-            spectrum = self._framed(waveform) @ self.dft
-            real, imaginary = spectrum.chunk(2, dim=-1)
-            power = real * real + imaginary * imaginary
+            mel = self.spectrum(self._framed(waveform) * self.hann) @ self.placed_filters
         else:
             frames = waveform.unfold(-1, self.window, self.hop)
-            power = torch.view_as_real(torch.fft.rfft(frames * self.hann)).square().sum(-1)
-        return torch.log(power @ self.filters + LOG_FLOOR).transpose(1, 2)
+            mel = torch.view_as_real(torch.fft.rfft(frames * self.hann)).square().sum(-1) @ self.filters
+        return torch.log(mel + LOG_FLOOR).transpose(1, 2)
 
     def _framed(self, waveform: Tensor) -> Tensor:
         """Return the frames [N, frames, window], as `unfold` does; of a window of whole hops without its table of indices."""
