@@ -253,6 +253,7 @@ def test_a_run_starts_from_the_weights_of_another(
     assert first["validation_accuracy"] == max(
         row["validation_accuracy"] for row in read_history(unbroken[1] / "history.csv")
     )
+    assert read_run(tmp_path / "run")[0].start_from == str(unbroken[1])
     with pytest.raises(HarkenError, match="from a run of the same network"):
         train(recipe(f"start_from={unbroken[1]}", "network=ds_cnn_s"), material, tmp_path / "other")
 

@@ -1,5 +1,6 @@
 """From the best weights of a run to its model file: temperature, thresholds, and the figures of its card."""
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harken.corpus.recordings import read_recordings, speech_side
+from harken.corpus.recordings import Recordings, joined, read_recordings, speech_side
 from harken.corpus.table import audio_files
+from harken.errors import HarkenError
 from harken.evaluation.examples import Examples
 from harken.evaluation.rejection import calibrate_thresholds, measure_rejection
 from harken.export.onnx import change_metadata, write_model_file
@@ -22,6 +24,7 @@ from harken.tasks.recipe import Recipe
 from harken.training.module import Spotter
 
 _BATCH = 256
+_ALARMS_PER_MINUTE = (0.25, 0.5, 1.0)  # other speakers cause up to three times as many as those that set the thresholds
 _TEMPERATURES = np.geomspace(0.25, 4.0, 81)
 
 
@@ -57,14 +60,24 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
 
 
 def _store_thresholds(path: Path, examples: Examples, recipe: Recipe, material: Material) -> None:
-    files = [file for folder in material.speech for file in audio_files(folder)]
-    if not (setting := speech_side(files, "thresholds")):
+    """Set each word's threshold so that every folder of speech, by itself, keeps to the rate of false alarms."""
+    sides = [speech_side(audio_files(folder), "thresholds") for folder in material.speech]
+    speech = [read_recordings(files, recipe.sample_rate) for files in sides if files]
+    if not speech:
         return
-    speech = read_recordings(setting, recipe.sample_rate)
     model = ModelFile(path)
-    thresholds = calibrate_thresholds(model, examples, speech)
-    found = asdict(measure_rejection(model, examples, speech, thresholds))
+    chosen = [_strictest(model, examples, recordings) for recordings in speech]
+    thresholds = {word: max(of_folder[word] for of_folder in chosen) for word in model.card.words}
+    found = asdict(measure_rejection(model, examples, joined(speech), thresholds))
     change_metadata(path, path, {"thresholds": thresholds, "rejection_where_thresholds_were_set": found})
+
+
+def _strictest(model: ModelFile, examples: Examples, speech: Recordings) -> dict[str, float]:
+    """Return thresholds for the first of the wanted rates that can be kept to."""
+    for rate in _ALARMS_PER_MINUTE[:-1]:
+        with suppress(HarkenError):
+            return calibrate_thresholds(model, examples, speech, alarms_per_minute=rate)
+    return calibrate_thresholds(model, examples, speech, alarms_per_minute=_ALARMS_PER_MINUTE[-1])
 
 
 def all_logits(spotter: Spotter, waveforms: Tensor) -> Tensor:

@@ -1,0 +1,55 @@
+"""The thresholds that training stores."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import MakeModel
+from harken.corpus.recordings import Recordings
+from harken.errors import HarkenError
+from harken.evaluation.examples import Examples
+from harken.modelfile import ModelFile
+from harken.tasks.protocol import Material
+from harken.tasks.recipe import find_recipe, with_settings
+from harken.training import finish
+
+RECIPE = with_settings(find_recipe("v12"), ["sample_rate=8000"])
+EXAMPLES = Examples(np.zeros((4, 8000), np.float32), np.array([0, 1, 2, 3]), tuple("abcd"), {})
+
+
+def speech(folder: Path, name: str, seconds: int) -> Path:
+    folder.mkdir()
+    soundfile.write(folder / f"{name}.wav", 0.1 * np.random.default_rng(1).standard_normal(8000 * seconds), 8000)
+    return folder
+
+
+def test_each_folder_of_speech_must_keep_to_the_strictest_rate_it_can(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[float, float]] = []
+
+    def calibrate(_: ModelFile, __: Examples, recordings: Recordings, *, alarms_per_minute: float) -> dict[str, float]:
+        tried.append((recordings.seconds(), alarms_per_minute))
+        if recordings.seconds() == 2 and alarms_per_minute < 1:
+            raise HarkenError("no thresholds keep to that")
+        return {"yes": 0.7, "no": 0.4} if recordings.seconds() == 2 else {"yes": 0.5, "no": 0.9}
+
+    monkeypatch.setattr(finish, "calibrate_thresholds", calibrate)
+    folders = [speech(tmp_path / "read", "2500-1-1", 2), speech(tmp_path / "talk", "2600-1-1", 3)]
+    trains_only = speech(tmp_path / "heard", "1001-1-1", 4)
+    path = make_model()
+    finish._store_thresholds(path, EXAMPLES, RECIPE, Material(data=(), speech=(*folders, trains_only)))
+    assert tried == [(2.0, 0.25), (2.0, 0.5), (2.0, 1.0), (3.0, 0.25)]
+    card = ModelFile(path).card
+    assert card.thresholds == {"yes": 0.7, "no": 0.9}
+    assert card.fields["rejection_where_thresholds_were_set"]["minutes"] == pytest.approx(5 / 60)
+
+
+def test_without_speakers_to_set_them_there_are_none(make_model: MakeModel, tmp_path: Path) -> None:
+    path = make_model(thresholds=None)
+    finish._store_thresholds(
+        path, EXAMPLES, RECIPE, Material(data=(), speech=(speech(tmp_path / "heard", "1001-1-1", 1),))
+    )
+    assert not ModelFile(path).card.thresholds
