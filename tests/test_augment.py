@@ -14,6 +14,7 @@ from harken.training.augment import Gain, Mixup, Noise, Pitch, Room, Shift, Spec
 from harken.training.augment.draws import rms
 from harken.training.augment.pitch import shift_pitch
 from harken.training.augment.speed import interpolate
+from harken.training.augment.splice import splice
 
 RATE = 8_000
 
@@ -189,6 +190,21 @@ def test_windows_never_cross_a_border_and_every_start_is_drawn() -> None:
     }  # fmt: skip
     counts = torch.unique(windows, dim=0, return_counts=True)[1]
     assert counts.min() > 2000 / 6 * 0.8  # each start as likely as any other
+
+
+def test_a_spliced_word_turns_into_speech_as_loud_as_it_is() -> None:
+    torch.manual_seed(0)
+    word, speech = torch.full((200, RATE), 0.4), torch.full((200, RATE), -0.1)
+    spliced = splice(word, speech, RATE)
+    first = spliced[:, 0] > 0
+    assert 70 < first.sum() < 130
+    assert spliced.amax() == pytest.approx(0.4)
+    assert spliced.amin() == pytest.approx(-0.4)
+    kept = (spliced > 0).float().mean(1)  # of steady energy: a share of time
+    for rows, low, high in ((first, 0.3, 0.5), (~first, 0.3, 0.5)):
+        assert kept[rows].min() >= low - 0.01
+        assert kept[rows].max() <= high + 0.01
+    assert (spliced.diff(dim=1).abs() < 0.8 / (0.01 * RATE) + 1e-4).all()  # faded, not cut
 
 
 def test_groups_are_drawn_from_alike_however_long_they_are() -> None:

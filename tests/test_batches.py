@@ -14,7 +14,7 @@ from harken.tasks.protocol import Task
 from harken.tasks.recipe import RECIPES, Recipe, with_settings
 from harken.tasks.silence import SilenceWindow
 from harken.training import batches
-from harken.training.batches import NOISE_ROW, SPEECH_ROW, BatchStream, ClipStore, Epochs, validation_rows
+from harken.training.batches import NOISE_ROW, SPEECH_ROW, SPLICED_ROW, BatchStream, ClipStore, Epochs, validation_rows
 from harken.training.listening import TrainingEar
 
 SAMPLES = 40
@@ -183,6 +183,27 @@ def test_rows_below_zero_are_cut_from_noise_and_speech(tmp_path: Path) -> None:
     waveforms, targets = ear.hear(torch.tensor([4, NOISE_ROW, SPEECH_ROW]), torch.tensor([0, 4, 3]))
     assert (waveforms * 32768).unique(dim=1).flatten().tolist() == [5, -300, -200]
     assert targets.tolist() == [[1, 0, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]]
+
+
+def test_spliced_words_are_unknown_and_hold_both_word_and_speech(tmp_path: Path) -> None:
+    wanted = recipe("balance=0", "unknown_share=1", "speech_share=0.25", "spliced_share=0.5")
+    rows, labels = Epochs(make_task(tmp_path), wanted).draw(0)
+    counts = Counter(rows[labels == 3].clip(max=0).tolist())
+    assert counts == {SPEECH_ROW: 8, SPLICED_ROW: 12, 0: 12}
+    torch.manual_seed(0)
+    ear = TrainingEar(make_task(tmp_path), wanted, torch.device("cpu"))
+    waveforms, targets = ear.hear(torch.full((300,), SPLICED_ROW), torch.full((300,), 3))
+    assert (targets.argmax(1) == 3).all()
+    levels = waveforms * 32768
+    # A clip of a word holds its row's number, to 35; speech is as loud, and negative.
+    assert ((levels.amax(1) > 0) & (levels.amax(1) <= 34)).all()
+    assert (levels.amin(1) < 0).all()
+    assert 100 < (levels[:, 0] > 0).sum() < 200  # the word comes first in half of them
+    of_word = (levels > 0).float().mean(1)
+    assert of_word.min() > 0.2
+    assert of_word.max() < 0.55
+    silent = make_task(tmp_path, speech=None)
+    assert SPLICED_ROW not in Epochs(silent, wanted).draw(0)[0]
 
 
 def test_silence_is_noise_at_every_level_but_for_the_share_at_full(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ _OVER_0 = (
     *("learning_rate", "teacher_temperature"),
 )
 _UP_TO_1 = (
-    *("balance", "speech_share", "full_level_share", "teacher_share"),
+    *("balance", "speech_share", "spliced_share", "full_level_share", "teacher_share"),
     *("noise_probability", "room_probability", "pitch_probability"),
 )
 _BELOW_1 = ("label_smoothing", "average_decay", "speed")
@@ -54,6 +54,7 @@ class Recipe:
     balance: float = 0.5  # 0: words as often as the corpus has them; 1: all words equally often
     unknown_share: float = 0.25  # clips of `_unknown_`, as a fraction of the command clips
     speech_share: float = 0.2  # of those, windows cut from running speech
+    spliced_share: float = 0.0  # of the rest, words of which half is replaced by running speech
     silence_share: float = 0.12  # windows of `_silence_`, as a fraction of the command clips
     full_level_share: float = 0.5  # of those, noise at the level it was recorded; the rest is up to 60 dB below
     held_out_words: tuple[str, ...] = ()  # other words that never train, so that validation meets new ones

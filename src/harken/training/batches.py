@@ -1,8 +1,8 @@
 """Which examples an epoch draws, and their waveforms on the device.
 
 A batch is two small arrays, rows and labels; samples are gathered from the packed corpus by the device as a whole.
-Rows below zero are not clips but windows cut on the spot: NOISE_ROW of noise, SPEECH_ROW of running speech. Rows past
-the last clip are the windows of silence that validate.
+Rows below zero are not clips but windows cut on the spot: NOISE_ROW of noise, SPEECH_ROW of running speech, SPLICED_ROW of
+a word that becomes running speech, or that it becomes. Rows past the last clip are the windows of silence that validate.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from harken.tasks.recipe import Recipe
 
 NOISE_ROW = -1
 SPEECH_ROW = -2
+SPLICED_ROW = -3
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,15 @@ class Epochs:
             count = round(commands * recipe.unknown_share)
             speech = round(count * recipe.speech_share) if task.speech is not None and len(unknown) else 0
             speech = count if not len(unknown) else speech
-            parts += [np.full(speech, SPEECH_ROW), _repeat(rng, unknown, count - speech)]
+            spliced = round((count - speech) * recipe.spliced_share) if task.speech is not None else 0
+            parts += [np.full(speech, SPEECH_ROW), np.full(spliced, SPLICED_ROW)]
+            parts.append(_repeat(rng, unknown, count - speech - spliced))
         if SILENCE in labels:
             parts.append(np.full(round(commands * recipe.silence_share), NOISE_ROW))
         rows = np.concatenate(parts)
         classes = np.where(rows >= 0, task.classes[rows], 0)
         classes[rows == NOISE_ROW] = labels.get(SILENCE, 0)
-        classes[rows == SPEECH_ROW] = labels.get(UNKNOWN, 0)
+        classes[(rows == SPEECH_ROW) | (rows == SPLICED_ROW)] = labels.get(UNKNOWN, 0)
         order = rng.permutation(len(rows))
         return rows[order], classes[order]
 

@@ -7,7 +7,8 @@ from harken.tasks.protocol import Task
 from harken.tasks.recipe import Recipe
 from harken.training.augment import Gain, Mixup, Noise, Pitch, Room, Shift, Speed, WindowBank
 from harken.training.augment.draws import chosen, from_db, uniform
-from harken.training.batches import NOISE_ROW, SPEECH_ROW, ClipStore
+from harken.training.augment.splice import splice
+from harken.training.batches import NOISE_ROW, SPEECH_ROW, SPLICED_ROW, ClipStore
 
 _QUIETEST_DB = -60.0
 
@@ -22,6 +23,8 @@ class TrainingEar:
         self.silence = torch.from_numpy(task.silence_waveforms(recipe.samples)).to(device)
         self.noise = None if task.noise is None else WindowBank(task.noise, recipe.samples).to(device)
         self.speech = None if task.speech is None else WindowBank(task.speech, recipe.samples).to(device)
+        trained = task.rows("train")
+        self.words = torch.from_numpy(trained[task.classes[trained] < task.words])
         transforms: list[torch.nn.Module] = [
             Speed(1 - recipe.speed, 1 + recipe.speed),
             Pitch(recipe.pitch_semitones, probability=recipe.pitch_probability),
@@ -49,6 +52,9 @@ class TrainingEar:
         rows = rows.to(device)
         if self.speech is not None and (speech := (rows == SPEECH_ROW).nonzero().flatten()).numel():
             waveform[speech] = self.speech.draw(len(speech))
+        if self.speech is not None and (spliced := (rows == SPLICED_ROW).nonzero().flatten()).numel():
+            words = self.clips.gather(self.words[torch.randint(len(self.words), (len(spliced),))])
+            waveform[spliced] = splice(words, self.speech.draw(len(spliced)), self.recipe.sample_rate)
         waveform = self.transforms(waveform)
         if self.noise is not None and (silence := (rows == NOISE_ROW).nonzero().flatten()).numel():
             waveform[silence] = self._silence(self.noise.draw(len(silence)))
