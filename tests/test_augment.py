@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from conftest import level
 from harken.corpus.recordings import Recordings, joined
 from harken.errors import HarkenError
-from harken.training.augment import Gain, Mixup, Noise, Pitch, Room, Shift, SpecAugment, Speed, WindowBank
+from harken.training.augment import Filter, Gain, Mixup, Noise, Pitch, Room, Shift, SpecAugment, Speed, WindowBank
 from harken.training.augment.draws import rms
 from harken.training.augment.pitch import shift_pitch
 from harken.training.augment.speed import interpolate
@@ -114,6 +114,8 @@ def test_zero_switches_off(switched_off: nn.Module) -> None:
         (lambda: Pitch(-1, probability=0.5), "max_semitones=-1"),
         (lambda: Pitch(1, probability=2), "probability=2"),
         (lambda: SpecAugment(band_masks=1, max_bands=-1, frame_masks=1, max_frames=1), "must be 0 or more"),
+        (lambda: Filter(-1.0, 0.0), "max_filter_db=-1.0 must be 0 or more"),
+        (lambda: Filter(1.0, 1.5), "no probability"),
         (lambda: Mixup(-0.1), "mixup=-0.1"),
     ],
 )  # fmt: skip
@@ -205,6 +207,30 @@ def test_a_spliced_word_turns_into_speech_as_loud_as_it_is() -> None:
         assert kept[rows].min() >= low - 0.01
         assert kept[rows].max() <= high + 0.01
     assert (spliced.diff(dim=1).abs() < 0.8 / (0.01 * RATE) + 1e-4).all()  # faded, not cut
+
+
+def test_a_filter_moves_whole_bands_smoothly_and_by_no_more_than_asked() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(50, 40, 20)  # far above the floor of the logarithm
+    moved = (Filter(6.0, 0.0)(features) - features) * 10 / math.log(10)  # in dB
+    torch.testing.assert_close(moved, moved[:, :, :1].expand_as(moved), atol=0.01, rtol=0)
+    assert moved.abs().max() <= 6.01
+    assert moved[:, 0].std() > 2  # drawn for each clip
+    assert (moved[:, 0] - moved[:, -1]).std() > 2  # and for each end
+    assert moved[:, :, 0].diff(dim=1).abs().max() <= 12 / 39 * 4 + 0.01  # from node to node in at least 39 / 4 bands
+
+
+def test_a_cut_takes_the_high_bands_alone_and_ends_at_the_floor() -> None:
+    torch.manual_seed(0)
+    moved = Filter(0.0, 1.0)(torch.zeros(200, 40, 3))[:, :, 0]
+    assert (moved[:, :14] == 0).all()
+    assert (moved.diff(dim=1) <= 1e-6).all()
+    assert moved[:, -1].min() < -10
+    assert moved.min() >= math.log(1e-6) - 1e-4
+    silence = torch.full((4, 40, 3), math.log(1e-6))
+    torch.testing.assert_close(Filter(12.0, 1.0)(silence), silence)
+    kept = Filter(0.0, 0.25)(torch.zeros(1000, 40, 1))[:, -1, 0] == 0
+    assert kept.float().mean() == pytest.approx(0.75, abs=0.05)
 
 
 def test_groups_are_drawn_from_alike_however_long_they_are() -> None:

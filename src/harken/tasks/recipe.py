@@ -21,7 +21,7 @@ _OVER_0 = (
 )
 _UP_TO_1 = (
     *("balance", "speech_share", "spliced_share", "full_level_share", "teacher_share"),
-    *("noise_probability", "room_probability", "pitch_probability"),
+    *("noise_probability", "room_probability", "pitch_probability", "cut_probability"),
 )
 _BELOW_1 = ("label_smoothing", "average_decay", "speed")
 
@@ -69,6 +69,8 @@ class Recipe:
     speed: float = 0.12  # faster or slower by up to this fraction
     pitch_semitones: float = 0.0  # up or down by up to this, tempo kept
     pitch_probability: float = 0.5
+    max_filter_db: float = 0.0  # of a drawn frequency response, up or down
+    cut_probability: float = 0.0  # of clips whose high bands fall off as behind a telephone line
     band_masks: int = 1
     max_bands: int = 5
     frame_masks: int = 1

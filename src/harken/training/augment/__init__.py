@@ -1,13 +1,14 @@
 """Augmentation on whole batches, on the device: each transform is a module, active in training alone.
 
 Shift, Speed, Pitch, Room, Gain, Noise    waveforms [N, samples] -> [N, samples]
-SpecAugment                               features [N, bands, frames] -> the same
+Filter, SpecAugment                       features [N, bands, frames] -> the same
 Mixup                                     waveforms and soft labels -> the same
 
 Each draws from torch's global generator, so that a seeded step can be repeated, and refuses impossible ranges when it
 is made.
 """
 
+from harken.training.augment.filter import Filter
 from harken.training.augment.gain import Gain
 from harken.training.augment.mixup import Mixup
 from harken.training.augment.noise import Noise, WindowBank
@@ -17,4 +18,4 @@ from harken.training.augment.shift import Shift
 from harken.training.augment.spec_augment import SpecAugment
 from harken.training.augment.speed import Speed
 
-__all__ = ["Gain", "Mixup", "Noise", "Pitch", "Room", "Shift", "SpecAugment", "Speed", "WindowBank"]
+__all__ = ["Filter", "Gain", "Mixup", "Noise", "Pitch", "Room", "Shift", "SpecAugment", "Speed", "WindowBank"]
