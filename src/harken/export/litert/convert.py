@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from harken.errors import HarkenError
 from harken.export.litert.quiet import quiet
 from harken.frontend import LogMel
-from harken.models.bc_resnet import SUB_BANDS, SubSpectralNorm
+from harken.models.bc_resnet import SUB_BANDS, BCResNet, BroadcastBlock
 from harken.training.module import Spotter
 
 FRONT_END = "front_end/"
 NETWORK = "network/"
+_LEAST = 1e-12  # that a channel which is always zero may be divided by
 
 
 def convert(spotter: Spotter, samples: int, *, features: bool = False, temperature: float = 1.0) -> bytes:
@@ -26,7 +27,7 @@ def convert(spotter: Spotter, samples: int, *, features: bool = False, temperatu
     features : leave the front-end out, and take `features` [1, bands, frames] in its place.
     Raises HarkenError when the converter does not take the network.
     """
-    spotter = _folded(spotter)
+    spotter = _prepared(spotter)
     bands, frames = spotter.front_end.bands, spotter.front_end.frames(samples)
     ending = () if features else ("LOG",) if isinstance(spotter.front_end, LogMel) else ("CONV_2D", "DEPTHWISE_CONV_2D")
     module: nn.Module = _OfWaveform(spotter, temperature)
@@ -64,40 +65,51 @@ class _OfFeatures(nn.Module):
         return {"probabilities": torch.softmax(self.network(features) / self.temperature, dim=1)}
 
 
-class _FoldedSubSpectralNorm(nn.Module):
-    """A sub-spectral norm as one factor and one summand a channel and band.
+class _ByBand(nn.Module):
+    """One factor and one summand a channel and band: [N, channels, bands, frames] -> the same shape."""
 
-    Its reshape from channels to sub-bands would cost two transpositions of everything, since LiteRT keeps channels last.
-    """
-
-    def __init__(self, source: SubSpectralNorm) -> None:
+    def __init__(self, factor: Tensor, summand: Tensor) -> None:
         super().__init__()
-        norm = source.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        self.scale: Tensor
-        self.shift: Tensor
-        self.register_buffer("scale", scale.detach().clone())
-        self.register_buffer("shift", (norm.bias - norm.running_mean * scale).detach())
+        self.factor: Tensor
+        self.summand: Tensor
+        self.register_buffer("factor", factor)
+        self.register_buffer("summand", summand)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self._by_band(self.scale, x.shape[2]) + self._by_band(self.shift, x.shape[2])
-
-    def _by_band(self, values: Tensor, bands: int) -> Tensor:
-        """Return values [channels x sub-bands] as [1, channels, bands, 1]."""
-        return values.reshape(1, -1, SUB_BANDS, 1).repeat_interleave(bands // SUB_BANDS, dim=2)
+        return x * self.factor + self.summand
 
 
-def _folded(spotter: Spotter) -> Spotter:
-    """Return a copy on the CPU in evaluation mode, with its sub-spectral norms folded."""
+def _prepared(spotter: Spotter) -> Spotter:
+    """Return a copy on the CPU in evaluation mode, with the sub-spectral norms of a BC-ResNet folded."""
     copied = copy.deepcopy(spotter).cpu().eval()
     copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    for parent in list(copied.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, SubSpectralNorm):
-                setattr(parent, name, _FoldedSubSpectralNorm(child))
+    if isinstance(copied.network, BCResNet):
+        bands = copied.front_end.bands // copied.network.stem.stride[0]
+        for block in copied.network.blocks:
+            assert isinstance(block, BroadcastBlock)
+            bands //= block.over_bands.stride[0]
+            block.band_norm = _folded(block, bands)  # type: ignore[assignment]
     return copied
+
+
+@torch.no_grad()
+def _folded(block: BroadcastBlock, bands: int) -> _ByBand:
+    """Return the sub-spectral norm of a block without reshapes, its largest factor a channel gone into the convolution.
+
+    LiteRT keeps channels last: a reshape from channels to sub-bands costs two transpositions of everything. Factors of one
+    channel are then at most 1, which 8 bits can hold; a convolution's own have a scale a channel.
+    """
+    norm = block.band_norm.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    summand = norm.bias - norm.running_mean * factor
+    factor, summand = (
+        values.reshape(1, -1, SUB_BANDS, 1).repeat_interleave(bands // SUB_BANDS, dim=2) for values in (factor, summand)
+    )
+    largest = factor.abs().amax(dim=2, keepdim=True).clamp_min(_LEAST)
+    block.over_bands.weight.mul_(largest.reshape(-1, 1, 1, 1))
+    return _ByBand(factor / largest, summand)
 
 
 def _renamed(content: bytes, ending: tuple[str, ...]) -> bytes:

@@ -18,20 +18,25 @@ def quantised(content: bytes, calibration: NDArray[np.float32], name: str, *, wh
     """
     with quiet():
         from ai_edge_quantizer.algorithm_manager import AlgorithmName
+        from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
         from ai_edge_quantizer.qtyping import TFLOperationName
         from ai_edge_quantizer.quantizer import Quantizer
+        from ai_edge_quantizer.recipe_manager import RecipeManager
+        from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
-        quantizer = Quantizer(bytearray(content))
-        of = f"^({NETWORK}|{_OUTPUT};{f'|{name};' if whole else ''})"
-        everything = {"activation_num_bits": 8, "weight_num_bits": 8}
-        quantizer.add_static_config(of, TFLOperationName.ALL_SUPPORTED, **everything)
+        recipe = RecipeManager()
+        recipe.add_static_config(f"^({NETWORK}|{_OUTPUT};|{name};)", TFLOperationName.ALL_SUPPORTED, 8, 8)
         if not whole:
-            quantizer.update_quantization_recipe(
-                f"^{_OUTPUT};", TFLOperationName.OUTPUT, algorithm_key=AlgorithmName.NO_QUANTIZE
-            )
-        ranges = quantizer.calibrate({_SIGNATURE: _given(calibration, name)}, num_threads=1)
-        return bytes(quantizer.quantize(ranges, enable_progress_report=False).quantized_model)
-
-
-def _given(clips: NDArray[np.float32], name: str) -> list[dict[str, NDArray[np.float32]]]:
-    return [{name: clip[None]} for clip in clips]
+            for end, kind in ((_OUTPUT, TFLOperationName.OUTPUT), (name, TFLOperationName.INPUT)):
+                recipe.add_quantization_config(f"^{end};", kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        # The least and the largest value that any clip leads to; the quantiser's own habit, a moving average, cuts the loud.
+        calibrator = Calibrator(
+            bytearray(content),
+            num_threads=1,
+            qsv_update_func=min_max_update,
+            mode=CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS,
+        )
+        calibrator.calibrate({_SIGNATURE: [{name: clip[None]} for clip in calibration]}, recipe)
+        quantizer = Quantizer(bytearray(content), recipe.get_quantization_recipe())
+        result = quantizer.quantize(calibrator.get_model_qsvs(), enable_progress_report=False)
+        return bytes(result.quantized_model)

@@ -47,7 +47,8 @@ def _quantised(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[A
     if not scale:
         return values
     limits = np.iinfo(tensor["dtype"])
-    return np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(tensor["dtype"])
+    stored: NDArray[Any] = np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(tensor["dtype"])
+    return stored
 
 
 def _real(values: NDArray[Any], tensor: dict[str, Any]) -> NDArray[np.float32]:
