@@ -131,6 +131,7 @@ def _renamed(content: bytes, ending: tuple[str, ...]) -> bytes:
         while waiting and number == 0:
             operator = waiting.pop()
             heard.update(operator.outputs)
+            heard.update(index for index in operator.inputs if index not in made_by)  # its constants
             waiting += [made_by[index] for index in operator.inputs if index in made_by and index not in heard]
         given = {tensor.tensorIndex: tensor.name for tensor in _signature(model, number)}
         for index, tensor in enumerate(graph.tensors):
