@@ -199,10 +199,24 @@ def test_export_prints_the_check_and_leaves_the_file(run: Run, make_model: MakeM
         ("onnx-int8", "small.c", "written as NAME.onnx"),
         ("c", "small.onnx", "written as NAME.c"),
         ("tflite", "x.c", "give one of"),
+        ("litert", "x.onnx", "written as NAME.tflite"),
     ):
         code, _, err = run("export", model, "--to", form, "--out", tmp_path / name, "--data", tmp_path / "archive")
         assert code == 2
         assert said in err
+
+
+def test_litert_without_its_extra(
+    run: Run, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harken.extras.find_spec", lambda name: None if name == "litert_torch" else name)
+    options = ["--to", "litert", "--out", tmp_path / "x.tflite", "--data", tmp_path]
+    code, _, err = run("export", make_model(), *options)
+    assert code == 2
+    assert "this needs litert_torch: run pip install 'harken[litert]'" in err
+    code, _, err = run("export", make_model(), "--to", "c", "--out", tmp_path / "x.c", "--data", tmp_path, "--features")
+    assert code == 2
+    assert "--features is for litert and litert-int8: leave it out for c" in err
 
 
 def test_train_evaluate_and_predict_as_the_readme_says(run: Run, tiny_corpus: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harken.errors import HarkenError
 
 _STAGES = ((8, 2, 1, 1), (12, 2, 2, 2), (16, 4, 2, 4), (20, 4, 1, 8))  # channels, blocks, band stride, dilation
-_SUB_BANDS = 5
+SUB_BANDS = 5
 _DROPOUT = 0.1
 
 
@@ -26,8 +26,8 @@ class BCResNet(nn.Module):
         self, classes: int, bands: int, frames: int, *, tau: float = 1.0, causal: bool = False, time_stride: int = 1
     ) -> None:
         super().__init__()
-        if bands % (8 * _SUB_BANDS):
-            raise HarkenError(f"BC-ResNet takes a multiple of {8 * _SUB_BANDS} mel bands, not {bands}: set bands=40")
+        if bands % (8 * SUB_BANDS):
+            raise HarkenError(f"BC-ResNet takes a multiple of {8 * SUB_BANDS} mel bands, not {bands}: set bands=40")
         channels = int(16 * tau)
         self.norm = nn.BatchNorm1d(bands, affine=False)
         self.stem = TimeConv(1, channels, (5, 5), causal=causal, stride=(2, time_stride))
@@ -88,11 +88,11 @@ class SubSpectralNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels * _SUB_BANDS)
+        self.norm = nn.BatchNorm2d(channels * SUB_BANDS)
 
     def forward(self, x: Tensor) -> Tensor:
         _, channels, bands, frames = x.shape
-        split = x.reshape(-1, channels * _SUB_BANDS, bands // _SUB_BANDS, frames)
+        split = x.reshape(-1, channels * SUB_BANDS, bands // SUB_BANDS, frames)
         normed: Tensor = self.norm(split)
         return normed.reshape(-1, channels, bands, frames)
 

@@ -1,0 +1,178 @@
+"""write_litert: a model file leaves as NAME.tflite and NAME.tflite.json, once the flatbuffer agrees with it."""
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harken.errors import HarkenError
+from harken.export.litert.convert import convert
+from harken.export.litert.int8 import quantised
+from harken.export.litert.run import LitertFile
+from harken.files import replacing
+from harken.frontend import LogMel
+from harken.modelfile import Card, ModelFile
+from harken.training.module import Spotter
+from harken.training.reopen import reopen
+from harken.training.run import load_spotter
+
+_TOLERANCE = 1e-3  # in probability, of the float32 form
+_AGREEMENT = 0.97  # of answers, of the 8-bit form
+_BATCH = 64
+_MEASURED = 512  # clips, for the statistics of normalisations
+_TIMED = 100
+
+
+@dataclass(frozen=True)
+class LitertReport:
+    """What was written and how it agrees with its source.
+
+    bits : of a weight. clips : how many were compared. largest_difference : in probability. agreement : fraction of clips with
+    the same most probable label. accuracy, source_accuracy : of both on these clips, None where no truth was given. bytes,
+    source_bytes : of the files. clip_ms, source_clip_ms : median time of one clip on one thread here; without its front-end, the
+    form takes features and its time is the network's alone.
+    """
+
+    path: Path
+    bits: int
+    clips: int
+    largest_difference: float
+    agreement: float
+    accuracy: float | None
+    source_accuracy: float | None
+    bytes: int
+    source_bytes: int
+    clip_ms: float
+    source_clip_ms: float
+
+
+def write_litert(
+    model: str | os.PathLike[str],
+    path: Path,
+    clips: NDArray[np.float32],
+    *,
+    truth: NDArray[np.int64] | None = None,
+    calibration: NDArray[np.float32] | None = None,
+    features: bool = False,
+) -> LitertReport:
+    """Write a model file as LiteRT, and what it says of itself with the check beside it as PATH.json.
+
+    model : a path, the folder of a run, or the name of a bundled model. clips : [N, window], full scale 1.0, on which both
+    are compared; truth : [N] their indices into the labels. calibration : other such clips, to set the scales of 8 bits by;
+    without them the form is float32. features : leave the front-end out; the form then takes log-mel features
+    [1, bands, frames], and in 8 bits its input and output are int8.
+
+    Raises HarkenError, and leaves no file, when the form disagrees: by over 1e-3 in probability in float32, on over 3 % of
+    the answers in 8 bits; or when the model's weights cannot be had, or LiteRT does not take its network.
+    """
+    source = ModelFile(model)
+    if not len(clips) or (calibration is not None and not len(calibration)):
+        raise HarkenError("no clips to check the LiteRT form on: name a corpus with --data DIR")
+    known = clips if calibration is None else np.concatenate([calibration, clips])
+    spotter = _spotter(Path(model), source, known)
+    if features and not isinstance(spotter.front_end, LogMel):
+        raise HarkenError(f"{source.path} hears the waveform itself: export it without --features")
+    temperature = float(source.card.fields.get("temperature", 1.0))
+    content = convert(spotter, source.card.window, features=features, temperature=temperature)
+    heard = _features(spotter, clips) if features else clips
+    if calibration is not None:
+        given = _features(spotter, calibration) if features else calibration
+        content = quantised(content, given, "features" if features else "waveform", whole=features)
+    with replacing(path) as temporary, replacing(path.with_name(f"{path.name}.json")) as beside:
+        temporary.write_bytes(content)
+        form = LitertFile(temporary)
+        report = _compared(source, form, path, clips, heard, truth, bits=32 if calibration is None else 8)
+        _require_agreement(report)
+        beside.write_text(_json(source.card, form, report), encoding="utf-8")
+    return report
+
+
+def _spotter(model: Path, source: ModelFile, waveforms: NDArray[np.float32]) -> Spotter:
+    """Return the network of a run by its best weights, or of a model file by those that it holds."""
+    if (model / "best.ckpt").is_file():
+        return load_spotter(model, len(source.card.labels))
+    return reopen(source.path, torch.from_numpy(waveforms[:_MEASURED]))
+
+
+@torch.no_grad()
+def _features(spotter: Spotter, clips: NDArray[np.float32]) -> NDArray[np.float32]:
+    batches = torch.from_numpy(clips).split(_BATCH)  # type: ignore[no-untyped-call]
+    features: NDArray[np.float32] = torch.cat([spotter.front_end(batch) for batch in batches]).numpy()
+    return features
+
+
+def _compared(
+    source: ModelFile,
+    form: LitertFile,
+    path: Path,
+    clips: NDArray[np.float32],
+    heard: NDArray[np.float32],
+    truth: NDArray[np.int64] | None,
+    *,
+    bits: int,
+) -> LitertReport:
+    wanted = source.probabilities(clips)
+    found, clip_ms = form.run(heard)
+    answers, source_answers = found.argmax(axis=1), wanted.argmax(axis=1)
+    return LitertReport(
+        path=path,
+        bits=bits,
+        clips=len(clips),
+        largest_difference=float(np.abs(found - wanted).max()),
+        agreement=float((answers == source_answers).mean()),
+        accuracy=None if truth is None else float((answers == truth).mean()),
+        source_accuracy=None if truth is None else float((source_answers == truth).mean()),
+        bytes=form.path.stat().st_size,
+        source_bytes=source.path.stat().st_size,
+        clip_ms=clip_ms,
+        source_clip_ms=_source_ms(source, clips[:_TIMED]),
+    )
+
+
+def _source_ms(source: ModelFile, clips: NDArray[np.float32]) -> float:
+    times = []
+    for clip in clips:
+        started = time.perf_counter()
+        source.probabilities(clip[None])
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))
+
+
+def _require_agreement(report: LitertReport) -> None:
+    # A comparison with NaN is false: it disagrees.
+    if report.bits == 32 and not report.largest_difference <= _TOLERANCE:
+        raise HarkenError(
+            f"{report.path} was not written: its answers differ from the model file's by {report.largest_difference:.2g}"
+        )
+    if report.bits == 8 and not report.agreement >= _AGREEMENT:
+        raise HarkenError(
+            f"{report.path} was not written: in 8 bits {100 * (1 - report.agreement):.1f} % of {report.clips} clips are "
+            "answered otherwise; calibrate on more clips, or take the float32 form (litert)"
+        )
+
+
+def _json(card: Card, form: LitertFile, report: LitertReport) -> str:
+    fields: dict[str, Any] = {
+        "labels": card.labels,
+        "sample_rate": card.sample_rate,
+        "window": card.window,
+        "thresholds": card.thresholds,
+        **card.fields,
+        "input": _tensor(form.input),
+        "output": _tensor(form.output),
+        "export": {key: value for key, value in asdict(report).items() if key != "path"},
+    }
+    return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+
+
+def _tensor(told: dict[str, Any]) -> dict[str, Any]:
+    """Return name, shape and type of an input or output; of an int8 one, how real = scale x (stored - zero_point) too."""
+    scale, zero_point = told["quantization"]
+    stored = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}
+    return {"name": told["name"], "shape": told["shape"].tolist(), "dtype": np.dtype(told["dtype"]).name, **stored}
