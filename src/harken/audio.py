@@ -134,13 +134,13 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[np.float32]:
 
 def _from_file(source: str | os.PathLike[str] | IO[bytes], name: str) -> tuple[NDArray[np.float32], int]:
     with _opened(source, name) as raw:
-        is_path = isinstance(source, str | os.PathLike)
+        path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
         # An open file may be an upload: strangers' bytes are left to libsndfile, which is tested against malice.
-        if is_path and (quick := read_flac(raw)) is not None:
-            return quick[0] / np.float32(32768.0), quick[1]
+        if path is not None and (quick := read_flac(raw)) is not None:
+            return quick[0].astype(np.float32) / np.float32(32768.0), quick[1]
         try:
             # libsndfile reads a path itself, which is faster than through Python.
-            with soundfile.SoundFile(os.fspath(source) if is_path else raw) as file:
+            with soundfile.SoundFile(raw if path is None else path) as file:
                 samples = file.read(dtype="float32")
                 if not _is_complete(file, raw, len(samples)):
                     raise HarkenError(f"{name} is cut short: copy or record it again")

@@ -28,7 +28,12 @@ def read_flac(file: IO[bytes]) -> tuple[NDArray[np.int16], int] | None:
         return None
     # 20 bits of rate, 3 of channels - 1, 5 of bits a sample - 1, 36 of samples a channel: RFC 9639, section 8.2.
     fields = int.from_bytes(head[18:26])
-    rate, channels, bits, samples = fields >> 44, (fields >> 41 & 7) + 1, (fields >> 36 & 31) + 1, fields & (1 << 36) - 1
+    rate, channels, bits, samples = (
+        fields >> 44,
+        (fields >> 41 & 7) + 1,
+        (fields >> 36 & 31) + 1,
+        fields & (1 << 36) - 1,
+    )
     if bits != 16 or not 0 < samples * channels <= _LONGEST or (miniaudio := _miniaudio()) is None:
         return None
     file.seek(0)
