@@ -87,7 +87,7 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
 
     judging : the sides will only judge, so that none needs to hold clips.
     """
-    corpus = read_corpus(material.data)
+    corpus = read_corpus(material.data, cache=cache)
     maker = {"tutorial": _tutorial, "v12": _commands, "v35": _commands, "own": _own}[recipe.protocol]
     labels, clips, sides = maker(recipe, material, corpus)
     packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, cache=cache)
@@ -182,7 +182,7 @@ def _own(recipe: Recipe, material: Material, corpus: Corpus) -> _Made:
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
     unknown = recipe.unknown_share > 0 and bool(material.other or material.speech)
     if unknown and material.other:
-        other = [clip for clip in read_corpus(material.other).clips if clip.word not in words]
+        other = [clip for clip in read_corpus(material.other, cache=cache).clips if clip.word not in words]
         drawn = split.by_speaker(other, validation=_OWN_VALIDATION, test=0, seed=recipe.seed)
         side_of = {clip.speaker: side for clip, side in zip(clips, sides, strict=True) if clip.speaker}
         clips += other
@@ -206,7 +206,7 @@ def _with_train_only(material: Material, labels: tuple[str, ...], clips: Sequenc
     judges = {clip.speaker for clip in clips if clip.speaker} - train
     extra = [
         clip
-        for clip in read_corpus(material.train_only).clips
+        for clip in read_corpus(material.train_only, cache=cache).clips
         if (UNKNOWN in labels or clip.word in labels) and clip.speaker not in judges
     ]
     return labels, [*clips, *extra], [*sides, *["train"] * len(extra)]
