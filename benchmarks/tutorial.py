@@ -233,8 +233,8 @@ def page(rounds: list[dict[str, Results]], command: str, load: float) -> str:
         f"cores. Training: {EPOCHS} epochs at batch {BATCH}, the first left out, from the end of an epoch's first step to",
         "the end of its last, so without validation. Prediction: the median of",
         f"{rounds[-1]['keras']['predict']['predicted']} clips, `model.predict` beside "
-        "`Recognizer.predict`. Peak memory is that of the whole process, mapped files",
-        f"included. Validation accuracy after {EPOCHS} epochs: Keras {100 * accuracy['keras']:.1f} %, "
+        "`Recognizer.predict`. Peak memory is that of the main process, mapped files",
+        f"included, the processes that decode left out. Validation accuracy after {EPOCHS} epochs: Keras {100 * accuracy['keras']:.1f} %, "
         f"harken {100 * accuracy['harken']:.1f} %.",
         "",
     ]
