@@ -234,7 +234,8 @@ def page(rounds: list[dict[str, Results]], command: str, load: float) -> str:
         "the end of its last, so without validation. Prediction: the median of",
         f"{rounds[-1]['keras']['predict']['predicted']} clips, `model.predict` beside "
         "`Recognizer.predict`. Peak memory is that of the main process, mapped files",
-        f"included, the processes that decode left out. Validation accuracy after {EPOCHS} epochs: Keras {100 * accuracy['keras']:.1f} %, "
+        "included, the processes that decode left out.",
+        f"Validation accuracy after {EPOCHS} epochs: Keras {100 * accuracy['keras']:.1f} %, "
         f"harken {100 * accuracy['harken']:.1f} %.",
         "",
     ]
