@@ -29,7 +29,7 @@ $(VENV)/demo-ready: $(VENV)/made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/test-ready: $(VENV)/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,serve,notebook,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,flac,serve,notebook,dev]'
 	touch $@ $(VENV)/demo-ready
 
 clean:

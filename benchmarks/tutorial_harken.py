@@ -8,20 +8,23 @@ Packs go into $HARKEN_CACHE. train is the very function behind `harken train`.
 import argparse
 import json
 import os
+import resource
 import statistics
 import time
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+PACKAGES = ("harken", "torch", "lightning", "onnxruntime", "miniaudio", "soxr", "numpy")
 PREDICTED = 200
 WARM_UP = 10
 
 
 def load_corpus(data: Path) -> dict[str, Any]:
-    """Return how many clips have the exact length, and the seconds until every sample of all clips was read.
+    """Return how many clips have the exact length, and the seconds until every sample and class was read.
 
-    pack_s : those of them that remain once the folder has been listed.
+    pack_s : those of them that remain once the folder has been listed. cpu_s : of all processes and cores.
     """
     from harken.audio import load_clip
     from harken.corpus.pack import pack
@@ -30,15 +33,23 @@ def load_corpus(data: Path) -> dict[str, Any]:
 
     recipe = find_recipe("tutorial")
     load_clip(audio_files(data / recipe.words[0])[0], recipe.sample_rate)  # as tutorial_keras.py does
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), cpu_seconds()
     corpus = read_corpus([data]).of_words(recipe.words)
     listed = time.perf_counter()
     packed = pack(corpus.clips, sample_rate=recipe.sample_rate, samples=recipe.samples)
     # Training reads the memory map as it goes; here all of it is read, lest opening a file be taken for loading it.
     assert max(int(shard.max()) for shard in packed.shards) > 0
+    classes = [recipe.words.index(word) for word in corpus.clips.words]
+    assert len(classes) == len(packed)
     ended = time.perf_counter()
     exact = int((packed.lengths == recipe.samples).sum())
-    return {"load_s": ended - started, "pack_s": ended - listed, "clips": exact}
+    return {"load_s": ended - started, "pack_s": ended - listed, "cpu_s": cpu_seconds() - cpu, "clips": exact}
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of those that it has waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def load(options: argparse.Namespace) -> dict[str, Any]:
@@ -64,7 +75,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
         "train_clips": fields["clips"]["train"],
         "steps": steps,
         "validation_accuracy": fields["validation_accuracy"],
-        "versions": {name: version(name) for name in ("harken", "torch", "lightning", "onnxruntime", "soxr", "numpy")},
+        "versions": {name: version(name) for name in PACKAGES if find_spec(name)},
     }
 
 

@@ -59,9 +59,10 @@ def build_model():
 def timed_load(data: Path):
     # Once before the clock starts, since librosa compiles and imports parts of itself at the first clip.
     load_waveform(next(path for path in sorted((data / WORDS[0]).iterdir()) if path.suffix in SUFFIXES))
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     waves, labels = load_corpus(data)
-    return waves, labels, {"load_s": time.perf_counter() - started, "clips": len(waves)}
+    loaded = {"load_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu, "clips": len(waves)}
+    return waves, labels, loaded
 
 
 def load(options) -> dict[str, Any]:

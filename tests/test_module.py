@@ -71,3 +71,23 @@ def test_masks_are_for_bands_not_for_raw_waveforms(network: str, masked: bool, m
     module.spec_augment.register_forward_hook(lambda _, inputs, output: seen.append(output))
     module.training_step((torch.tensor([0, 1]), torch.tensor([0, 1])), 0)
     assert bool(seen) == masked
+
+
+def test_dropout_masks_of_one_step_tell_nothing_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each step seeds the generator anew, with a number near the last one.
+    module = module_of("network=tutorial_cnn")
+    module.ear = StubEar()  # type: ignore[assignment]
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    masks: list[Tensor] = []
+    dropout = module.spotter.network.get_submodule("conv1_dropout")
+    dropout.register_forward_pre_hook(lambda _, inputs: torch.ones_like(inputs[0]))
+    dropout.register_forward_hook(lambda _, inputs, output: masks.append((output != 0).flatten()))
+    for step in range(200):
+        monkeypatch.setattr(TrainingModule, "global_step", step)
+        module.training_step((torch.tensor([0, 1]), torch.tensor([0, 1])), 0)
+    kept = torch.stack(masks).double()  # [steps, places]
+    assert kept.mean().item() == pytest.approx(0.7, abs=0.003)  # six standard deviations, as below
+    assert kept.mean(dim=0).var().item() == pytest.approx(0.21 / 200, rel=0.14)  # no place is kept more than others
+    for distance in (1, 2, 4, 64):
+        both = (kept[:-distance] - 0.7) * (kept[distance:] - 0.7) / 0.21
+        assert both.mean().item() == pytest.approx(0, abs=0.009)

@@ -121,6 +121,29 @@ def test_changed_content_makes_a_new_pack(clips, cache):
     assert len(packs(cache)) == 2
 
 
+def test_a_table_of_clips_leads_to_the_pack_of_its_list(clips, cache, decoded):
+    table = read_corpus([clips[0].path.parents[1]], cache=cache).clips
+    assert list(table) == clips
+    pack(clips, sample_rate=RATE, samples=100, cache=cache)
+    decoded.clear()
+    packed = pack(table, sample_rate=RATE, samples=100, cache=cache)
+    assert decoded == []
+    assert rows(packed)[:, 0].tolist() == [100 * number for number in range(20)]
+    assert len(list(cache.glob("*.link"))) == 1
+
+
+def test_a_clip_written_to_in_place_is_packed_from_a_new_table(clips, cache):
+    root = clips[0].path.parents[1]
+    pack(read_corpus([root], cache=cache).clips, sample_rate=RATE, samples=100, cache=cache)
+    status = clips[3].path.stat()
+    with clips[3].path.open("r+b") as file:
+        file.seek(44)
+        file.write(np.full(100, -7, "<i2").tobytes())
+    os.utime(clips[3].path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    packed = pack(read_corpus([root], cache=cache).clips, sample_rate=RATE, samples=100, cache=cache)
+    assert rows(packed)[3].tolist() == [-7] * 100
+
+
 @pytest.mark.parametrize("change", [{"sample_rate": 16_000}, {"samples": 50}, {"clips": slice(None, None, -1)}])
 def test_another_rate_length_or_order_is_another_pack(clips, cache, change):
     pack(clips, sample_rate=RATE, samples=100, cache=cache)

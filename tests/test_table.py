@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from conftest import OTHER_WORDS, SPEAKERS, TEN_WORDS, tone
+from harken.corpus import table
 from harken.corpus.table import Clip, audio_files, read_corpus, same_content
 from harken.errors import HarkenError
 
@@ -176,6 +177,94 @@ def test_take1_of_two_folders_is_not_the_same_clip(tmp_path):
     corpus = read_corpus([first, second])
     assert names(corpus) == ["yes/take1", "yes/take1"]
     assert corpus.repeats == ()
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Return the names of the files whose content is compared, as they are."""
+    names = []
+
+    def noting(paths):
+        paths = list(paths)
+        names.extend(path.name for path in paths)
+        return same_content(paths)
+
+    monkeypatch.setattr(table, "same_content", noting)
+    return names
+
+
+def test_a_folder_that_looks_as_before_is_listed_without_opening_a_file(tmp_path, opened):
+    put(tmp_path / "corpus", "yes/a.wav", "yes/b.wav", "no/c_nohash_0.wav", "no/c_nohash_0.flac")
+    shutil.copy(tmp_path / "corpus/yes/a.wav", tmp_path / "corpus/yes/copy.wav")
+    first = read_corpus([tmp_path / "corpus"], cache=tmp_path / "cache")
+    assert set(opened) == {"a.wav", "b.wav", "copy.wav"}  # the size of those of `no` tells them apart
+    opened.clear()
+    again = read_corpus([tmp_path / "corpus"], cache=tmp_path / "cache")
+    assert opened == []
+    assert again == first
+    assert [(one.name, of.path.name) for one, of in again.repeats] == [
+        ("no/c_nohash_0", "c_nohash_0.flac"),
+        ("yes/copy", "a.wav"),
+    ]
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "renamed", "written to in place"])
+def test_a_folder_that_changed_is_read_again(tmp_path, change):
+    corpus, cache = put(tmp_path / "corpus", "yes/a.wav", "yes/b.wav", "yes/c.wav"), tmp_path / "cache"
+    assert len(read_corpus([corpus], cache=cache).clips) == 3
+    a, b = corpus / "yes/a.wav", corpus / "yes/b.wav"
+    if change == "added":
+        shutil.copy(a, corpus / "yes/d.wav")
+    elif change == "removed":
+        b.unlink()
+    elif change == "renamed":
+        b.rename(corpus / "yes/z.wav")
+    else:
+        b.write_bytes(a.read_bytes())
+    again = read_corpus([corpus], cache=cache)
+    expected = {
+        "added": (["yes/a", "yes/b", "yes/c"], ["yes/d"]),
+        "removed": (["yes/a", "yes/c"], []),
+        "renamed": (["yes/a", "yes/c", "yes/z"], []),
+        "written to in place": (["yes/a", "yes/c"], ["yes/b"]),
+    }
+    assert (names(again), [one.name for one, _ in again.repeats]) == expected[change]
+    assert again == read_corpus([corpus], cache=tmp_path / "another")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"looks": 1}'])
+def test_a_note_that_cannot_be_read_is_made_again(tmp_path, opened, content):
+    corpus, cache = put(tmp_path / "corpus", "yes/a.wav", "yes/b.wav"), tmp_path / "cache"
+    read_corpus([corpus], cache=cache)
+    (note,) = cache.iterdir()
+    whole = note.read_text()
+    note.write_text(content)
+    assert names(read_corpus([corpus], cache=cache)) == ["yes/a", "yes/b"]
+    assert note.read_text() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, tiny_corpus):
+    (tmp_path / "file").touch()
+    assert len(read_corpus([tiny_corpus], cache=tmp_path / "file" / "cache").clips) == 120
+
+
+def test_clips_are_a_sequence_that_is_made_when_it_is_asked_for(tiny_corpus, monkeypatch):
+    clips = read_corpus([tiny_corpus]).clips
+    with monkeypatch.context() as patch:
+        patch.delattr(table, "Clip")
+        assert len(clips) == 120
+        assert clips.words == sorted(TEN_WORDS * 10 + OTHER_WORDS * 10)
+        some = clips.of_words(("up", "go", "there is none"))
+        assert (len(some), some.words) == (20, ["up"] * 10 + ["go"] * 10)
+        with pytest.raises(NameError):
+            clips[0]
+    made = tuple(clips)
+    assert clips == made == clips[:]
+    assert clips[-1] == made[-1]
+    assert clips[3:5] == made[3:5]
+    assert some == [clip for word in ("up", "go") for clip in made if clip.word == word]
+    assert clips != some
+    assert hash(clips) == hash(read_corpus([tiny_corpus]).clips)
 
 
 def test_same_content_tells_files_apart_that_differ_in_one_byte(tmp_path):

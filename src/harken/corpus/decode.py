@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from harken.audio import load_clip, to_int16
+from harken.audio import ReadFile, load_clip, to_int16
 from harken.errors import HarkenError
 
 DIGEST_BYTES = 16
@@ -69,9 +69,10 @@ class RowWriter:
         digests = np.zeros((len(block.paths), DIGEST_BYTES), np.uint8)
         unreadable = []
         for place, path in enumerate(block.paths):
-            digests[place] = np.frombuffer(content_digest(path), np.uint8)
+            content = _content(path)
+            digests[place] = np.frombuffer(_digest(content), np.uint8)
             try:
-                clip = load_clip(path, self.form.sample_rate)
+                clip = load_clip(ReadFile(path, content), self.form.sample_rate)
             except HarkenError as error:
                 unreadable.append((block.first + place, str(error)))
                 continue
@@ -92,11 +93,18 @@ class RowWriter:
 
 def content_digest(path: str | Path) -> bytes:
     """Return the BLAKE2b digest of a file's bytes; of one that cannot be read, that of none."""
+    return _digest(_content(path))
+
+
+def _content(path: str | Path) -> bytes:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - ten thousand times: a Path costs more than the hash
-            content = file.read()
+            return file.read()
     except OSError:
-        content = b""
+        return b""
+
+
+def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from numpy.typing import NDArray
 
 from harken.cache import default_cache
 from harken.corpus.decode import DIGEST_BYTES, Block, Decoders, PackForm, RowWriter, Unreadable, content_digest
-from harken.corpus.table import Clip
+from harken.corpus.table import Clip, Clips
+from harken.corpus.walk import Row, joined, looks, row_of
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.progress import progress
@@ -80,14 +82,14 @@ def pack(clips: Sequence[Clip], *, sample_rate: int, samples: int, cache: Path |
 def _pack(clips: Sequence[Clip], sample_rate: int, samples: int, cache: Path) -> PackedClips:
     form = f"{_FORMAT} {sample_rate} {samples}"
     # Files that look untouched are not read again: a note under their names, sizes and times leads to the pack.
-    looks = _hash_of_looks(form, clips)
-    note = cache / f"{looks}.link"
+    look = _hash_of_looks(form, clips)
+    note = cache / f"{look}.link"
     if (folder := _noted(note)) is not None:
         return _open(folder)
-    with FileLock(cache / f"{looks}.lock"):
+    with FileLock(cache / f"{look}.lock"):
         if (folder := _noted(note)) is None:  # another run may have built it while this one waited
             folder = _packed_elsewhere(form, clips, sample_rate, samples, cache)
-            folder = folder or _build(cache / f"{looks}.partial", form, clips, sample_rate, samples)
+            folder = folder or _build(cache / f"{look}.partial", form, clips, sample_rate, samples)
             with replacing(note) as temporary:
                 temporary.write_text(folder.name)
     return _open(folder)
@@ -197,15 +199,13 @@ def _make(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
 
 
 def _hash_of_looks(form: str, clips: Sequence[Clip]) -> str:
-    total = hashlib.blake2b(form.encode(), digest_size=16)
-    for clip in clips:
-        try:
-            status = clip.path.stat()
-            looks = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:
-            looks = "unreadable"
-        total.update(os.fsencode(clip.path.absolute()) + f"\0{looks}\n".encode())
-    return total.hexdigest()
+    if isinstance(clips, Clips):  # looked at when they were listed
+        return joined(form, clips.looks)
+    return joined(form, (looks(map(_row, group)) for _, group in groupby(clips, lambda clip: clip.word)))
+
+
+def _row(clip: Clip) -> Row:
+    return row_of(*os.path.split(clip.path.absolute()))
 
 
 def _hash_of_content(form: str, digests: Sequence[bytes]) -> str:

@@ -8,14 +8,21 @@ words; `_unknown_` and `_silence_` (the official test archives) are taken as the
 
 import csv
 import hashlib
+import json
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 from harken.audio import AUDIO_SUFFIXES
+from harken.cache import default_cache
+from harken.corpus.walk import Row, joined, looks, walk
 from harken.errors import HarkenError
+from harken.files import replacing
 
 NOISE_FOLDER = "_background_noise_"
 SYNTHESIS_NOTE = "synthesis.json"  # what harken.synth leaves beside the sides of a corpus that it spoke
@@ -38,6 +45,81 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class _Place:
+    """A folder of clips: its path as it was named, the word's folder, and whose takes `speakers.csv` says they are."""
+
+    path: Path
+    word: Path
+    listed: Mapping[str, str]  # from the path below the corpus folder
+
+    def clip(self, name: str) -> Clip:
+        path = self.path / name
+        speaker, nohash, _ = path.stem.partition("_nohash_")
+        if not nohash:
+            inner = self.path.relative_to(self.word).as_posix()
+            below = path.relative_to(self.word.parent).as_posix()
+            speaker = self.listed.get(below, "" if inner == "." else inner)
+        return Clip(path, self.word.name, speaker)
+
+
+class _Rows:
+    """The files of one word, in order, and the digest of how they look."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self.looks = looks(rows)
+
+
+class Clips(Sequence[Clip]):
+    """The clips that a walk over folders has found, in order of word, then of file name.
+
+    They are made when one is asked for: a run that finds its corpus packed needs only how their files look, and ten
+    thousand paths take longer to make than to look at.
+    """
+
+    def __init__(self, rows: Mapping[str, _Rows], places: Mapping[str, _Place]) -> None:
+        self._rows = rows  # of each word
+        self._places = places  # by absolute path
+
+    @property
+    def looks(self) -> list[bytes]:
+        """The digest of how the files of each word look."""
+        return [rows.looks for rows in self._rows.values()]
+
+    @property
+    def words(self) -> list[str]:
+        """The word of each clip, in order."""
+        return [word for word, rows in self._rows.items() for _ in rows.rows]
+
+    def of_words(self, words: Sequence[str]) -> "Clips":
+        """Return the clips of `words` that it holds, in that order."""
+        return Clips({word: self._rows[word] for word in words if word in self._rows}, self._places)
+
+    @cached_property
+    def _made(self) -> tuple[Clip, ...]:
+        return tuple(self._places[row[1]].clip(row[0]) for rows in self._rows.values() for row in rows.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Clip: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Clip, ...]: ...
+    def __getitem__(self, index: int | slice) -> Clip | tuple[Clip, ...]:
+        return self._made[index]
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return sum(len(rows.rows) for rows in self._rows.values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._made == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self._made)
+
+
+@dataclass(frozen=True)
 class Corpus:
     """The clips of one or more folders, in order of word, then of file name.
 
@@ -46,54 +128,59 @@ class Corpus:
     """
 
     roots: tuple[Path, ...]
-    clips: tuple[Clip, ...]
+    clips: Sequence[Clip]
     noise: tuple[Path, ...] = ()
     repeats: tuple[tuple[Clip, Clip], ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
         """The words, sorted."""
-        return tuple(sorted({clip.word for clip in self.clips}))
+        clips = self.clips
+        return tuple(sorted(set(clips.words if isinstance(clips, Clips) else (clip.word for clip in clips))))
 
     def of_words(self, words: Sequence[str]) -> "Corpus":
         """Return the clips of `words` alone, in that order of words, then by file name.
 
         Raises HarkenError when a word has no clip.
         """
-        by_word = defaultdict(list)
-        for clip in self.clips:
-            by_word[clip.word].append(clip)
-        missing = [word for word in words if word not in by_word]
-        if missing:
+        known = set(self.words)
+        if missing := [word for word in words if word not in known]:
             raise HarkenError(
                 f"{self._names()} holds no clip of {', '.join(missing)}: its words are {_some(self.words)}"
             )
+        if isinstance(self.clips, Clips):
+            return replace(self, clips=self.clips.of_words(words))
+        by_word = defaultdict(list)
+        for clip in self.clips:
+            by_word[clip.word].append(clip)
         clips = tuple(clip for word in words for clip in sorted(by_word[word], key=lambda clip: clip.path.name))
-        return Corpus(self.roots, clips, self.noise, self.repeats)
+        return replace(self, clips=clips)
 
     def _names(self) -> str:
         return " + ".join(map(str, self.roots))
 
 
-def read_corpus(folders: Iterable[str | Path]) -> Corpus:
+def read_corpus(folders: Iterable[str | Path], *, cache: Path | None = None) -> Corpus:
     """Read corpus folders as one table; the same clip twice (same name, or same bytes under one word) counts once.
 
+    cache : where it is noted which clips are repeats, so that files that look as before are not opened again.
     Raises HarkenError when a folder is missing or holds no clip.
     """
     roots = tuple(Path(folder) for folder in folders)
     if not roots:
         raise HarkenError("no corpus was named: give a folder of one-word folders with --data DIR")
-    clips: list[Clip] = []
+    rows: dict[str, list[Row]] = defaultdict(list)
+    places: dict[str, _Place] = {}
     noise: list[Path] = []
     for root in roots:
-        found = _read_folder(root)
-        if not found:
+        if not _read_folder(root, rows, places):
             raise HarkenError(f"{root} holds no clips: a corpus has one folder a word with WAV, FLAC, OGG or MP3 in it")
-        clips += found
         noise += audio_files(root / NOISE_FOLDER) if (root / NOISE_FOLDER).is_dir() else []
-    clips.sort(key=lambda clip: (clip.word, clip.path.name, str(clip.path)))
-    kept, repeats = _without_repeats(clips)
-    return Corpus(roots, tuple(kept), tuple(noise), tuple(repeats))
+    table = {word: _Rows(_in_order(rows[word], places)) for word in sorted(rows)}
+    note = (cache or default_cache()) / f"{_digest_of(roots)}.table"
+    kept, repeats = _without_repeats(table, note)
+    pairs = ((places[one[1]].clip(one[0]), places[first[1]].clip(first[0])) for one, first in repeats)
+    return Corpus(roots, Clips(kept, places), tuple(noise), tuple(pairs))
 
 
 def audio_files(path: str | Path) -> list[Path]:
@@ -115,7 +202,8 @@ def audio_files(path: str | Path) -> list[Path]:
     return sorted(found)
 
 
-def _read_folder(root: Path) -> list[Clip]:
+def _read_folder(root: Path, rows: dict[str, list[Row]], places: dict[str, _Place]) -> int:
+    """Add the rows of a corpus folder to those of each word, and its folders to `places`; return how many rows."""
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise HarkenError(f"{root} {what}: name a folder of one-word folders")
@@ -124,17 +212,16 @@ def _read_folder(root: Path) -> list[Clip]:
             f"{root} holds the sides of a synthesised corpus: name {root / 'train'}, or its test beside it"
         )
     listed = _read_speakers(root / "speakers.csv")
-    clips = []
+    found = 0
     for folder in sorted(root.iterdir()):
         if not folder.is_dir() or folder.name == NOISE_FOLDER or folder.name.startswith("."):
             continue
-        for path in audio_files(folder):
-            speaker, nohash, _ = path.stem.partition("_nohash_")
-            if not nohash:
-                inner = path.relative_to(folder).parent.as_posix()
-                speaker = listed.get(path.relative_to(root).as_posix(), "" if inner == "." else inner)
-            clips.append(Clip(path, folder.name, speaker))
-    return clips
+        top = str(folder.absolute())
+        for place, seen in walk(top).items():
+            places[place] = _Place(folder / Path(place).relative_to(top), folder, listed)
+            rows[folder.name] += seen
+            found += len(seen)
+    return found
 
 
 def _read_speakers(path: Path) -> dict[str, str]:
@@ -150,23 +237,64 @@ def _read_speakers(path: Path) -> dict[str, str]:
         raise HarkenError(f"{path} is not UTF-8 text: save it as such") from error
 
 
-def _without_repeats(clips: Sequence[Clip]) -> tuple[list[Clip], list[tuple[Clip, Clip]]]:
-    first: dict[object, Clip] = {}
-    kept, repeats = [], []
-    same_bytes = {path: digest for digest, paths in same_content([c.path for c in clips]) for path in paths}
-    for clip in clips:
-        # Only Speech Commands names are unique in the world; elsewhere take1.wav may be anybody's.
-        keys: list[object] = [clip.name] if "_nohash_" in clip.path.stem else []
-        if clip.path in same_bytes:
-            keys.append((clip.word, same_bytes[clip.path]))
-        earlier = next((first[key] for key in keys if key in first), None)
-        if earlier is None:
-            kept.append(clip)
-        else:
-            repeats.append((clip, earlier))
-        for key in keys:
-            first.setdefault(key, clip)
+def _in_order(rows: list[Row], places: Mapping[str, _Place]) -> list[Row]:
+    if rows[0][1] == rows[-1][1]:  # one folder, since the rows of a folder stand together
+        return sorted(rows)
+    return sorted(rows, key=lambda row: (row[0], str(places[row[1]].path / row[0])))
+
+
+_Table = dict[str, _Rows]  # of each word
+
+
+def _without_repeats(table: _Table, note: Path) -> tuple[_Table, list[tuple[Row, Row]]]:
+    """Return the table without repeats, and each of them with the row that it repeats."""
+    look = joined("repeats 1", (rows.looks for rows in table.values()))
+    found = _noted(note, look)
+    if found is None:
+        found = {word: same for word, rows in table.items() if (same := _repeats(rows.rows))}
+        with suppress(OSError, HarkenError), replacing(note) as temporary:  # without the note, files are read again
+            temporary.write_text(json.dumps({"looks": look, "repeats": found}))
+    kept, repeats = dict(table), []
+    for word, same in found.items():
+        rows = table[word].rows
+        gone = {one for one, _ in same}
+        kept[word] = _Rows([row for number, row in enumerate(rows) if number not in gone])
+        repeats += [(rows[one], rows[first]) for one, first in same]
     return kept, repeats
+
+
+def _noted(note: Path, look: str) -> dict[str, list[tuple[int, int]]] | None:
+    try:
+        noted = json.loads(note.read_text())
+        if noted["looks"] != look:
+            return None
+        return {word: [(one, first) for one, first in same] for word, same in noted["repeats"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _repeats(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Return the places of the repeats among one word's rows, each with the place of the row that it repeats."""
+    sizes = Counter(row[2] for row in rows)
+    alike = [Path(folder, name) for name, folder, size, _ in rows if sizes[size] > 1 and size >= 0]
+    same_bytes = {(str(path.parent), path.name): key for key, same in same_content(alike) for path in same}
+    first: dict[object, int] = {}
+    repeats = []
+    for number, (name, folder, _, _) in enumerate(rows):
+        # Only Speech Commands names are unique in the world; elsewhere take1.wav may be anybody's.
+        keys: list[object] = [os.path.splitext(name)[0]] if "_nohash_" in name else []  # noqa: PTH122
+        if (folder, name) in same_bytes:
+            keys.append((same_bytes[folder, name],))
+        earlier = next((first[key] for key in keys if key in first), None)
+        if earlier is not None:
+            repeats.append((number, earlier))
+        for key in keys:
+            first.setdefault(key, number)
+    return repeats
+
+
+def _digest_of(roots: Iterable[Path]) -> str:
+    return joined("roots", (os.fsencode(root.absolute()) + b"\0" for root in roots))
 
 
 def same_content(paths: Iterable[Path]) -> list[tuple[str, list[Path]]]:

@@ -87,9 +87,9 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
 
     judging : the sides will only judge, so that none needs to hold clips.
     """
-    corpus = read_corpus(material.data)
+    corpus = read_corpus(material.data, cache=cache)
     maker = {"tutorial": _tutorial, "v12": _commands, "v35": _commands, "own": _own}[recipe.protocol]
-    labels, clips, sides = maker(recipe, material, corpus)
+    labels, clips, sides = maker(recipe, material, corpus, cache)
     packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, cache=cache)
     if recipe.protocol == "tutorial":
         sides = _tutorial_sides(recipe, material, labels, clips, packed.lengths)
@@ -133,7 +133,7 @@ def _check(task: Task, material: Material) -> None:
 _Made = tuple[tuple[str, ...], Sequence[Clip], Sequence[str]]  # labels; clips, and the side of each
 
 
-def _tutorial(recipe: Recipe, material: Material, corpus: Corpus) -> _Made:
+def _tutorial(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Made:
     words = recipe.words or corpus.words
     clips = corpus.of_words(words).clips
     return words, clips, [""] * len(clips)  # its split takes clips of exact length, which packing tells
@@ -157,7 +157,7 @@ def _tutorial_sides(
     return sides
 
 
-def _commands(recipe: Recipe, material: Material, corpus: Corpus) -> _Made:
+def _commands(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Made:
     words = recipe.words or _words(corpus)
     corpus.of_words(words)  # says which word is missing
     unknown = recipe.unknown_share > 0
@@ -173,21 +173,21 @@ def _commands(recipe: Recipe, material: Material, corpus: Corpus) -> _Made:
                 continue
         clips.append(clip)
         sides.append(side)
-    return _with_train_only(material, _labels(recipe, words, unknown=unknown), clips, sides)
+    return _with_train_only(material, cache, _labels(recipe, words, unknown=unknown), clips, sides)
 
 
-def _own(recipe: Recipe, material: Material, corpus: Corpus) -> _Made:
+def _own(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Made:
     words = recipe.words or _words(corpus)
     clips = list(corpus.of_words(words).clips) if recipe.words else [c for c in corpus.clips if c.word in words]
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
     unknown = recipe.unknown_share > 0 and bool(material.other or material.speech)
     if unknown and material.other:
-        other = [clip for clip in read_corpus(material.other).clips if clip.word not in words]
+        other = [clip for clip in read_corpus(material.other, cache=cache).clips if clip.word not in words]
         drawn = split.by_speaker(other, validation=_OWN_VALIDATION, test=0, seed=recipe.seed)
         side_of = {clip.speaker: side for clip, side in zip(clips, sides, strict=True) if clip.speaker}
         clips += other
         sides += [side_of.get(clip.speaker, side) for clip, side in zip(other, drawn, strict=True)]
-    return _with_train_only(material, _labels(recipe, words, unknown=unknown), clips, sides)
+    return _with_train_only(material, cache, _labels(recipe, words, unknown=unknown), clips, sides)
 
 
 def _words(corpus: Corpus) -> tuple[str, ...]:
@@ -198,7 +198,9 @@ def _labels(recipe: Recipe, words: tuple[str, ...], *, unknown: bool) -> tuple[s
     return words + (UNKNOWN,) * unknown + (SILENCE,) * (recipe.silence_share > 0)
 
 
-def _with_train_only(material: Material, labels: tuple[str, ...], clips: Sequence[Clip], sides: Sequence[str]) -> _Made:
+def _with_train_only(
+    material: Material, cache: Path | None, labels: tuple[str, ...], clips: Sequence[Clip], sides: Sequence[str]
+) -> _Made:
     """Append the clips that train and never judge, but for those of speakers who only judge."""
     if not material.train_only:
         return labels, clips, sides
@@ -206,7 +208,7 @@ def _with_train_only(material: Material, labels: tuple[str, ...], clips: Sequenc
     judges = {clip.speaker for clip in clips if clip.speaker} - train
     extra = [
         clip
-        for clip in read_corpus(material.train_only).clips
+        for clip in read_corpus(material.train_only, cache=cache).clips
         if (UNKNOWN in labels or clip.word in labels) and clip.speaker not in judges
     ]
     return labels, [*clips, *extra], [*sides, *["train"] * len(extra)]
