@@ -18,7 +18,7 @@ from harken.tasks.recipe import Recipe
 from harken.training.module import Spotter
 
 _PREFIX = "spotter.network."
-_TOLERANCE = 1e-3  # in probability
+_TOLERANCE = 1e-4  # in probability
 
 
 def reopen(path: Path, waveforms: Tensor) -> Spotter:
@@ -74,7 +74,8 @@ def _unfold(
         layer, source, _ = outputs[id(features)]
         # As large as fresh weights: beside those the recipe's learning rate has its meaning.
         scale = fresh[f"{source}.weight"].std() / layer.weight.std()
-        layer.weight.mul_(scale)
+        for parameter in layer.parameters():
+            parameter.mul_(scale)
         features = features * scale
         variance, mean = torch.var_mean(features, (0, 2, 3), correction=0)
         assert norm.running_mean is not None
