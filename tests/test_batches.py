@@ -206,6 +206,18 @@ def test_spliced_words_are_unknown_and_hold_both_word_and_speech(tmp_path: Path)
     assert SPLICED_ROW not in Epochs(silent, wanted).draw(0)[0]
 
 
+def test_speech_stands_behind_clips_as_often_and_as_low_as_asked(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wanted = recipe("talk_probability=0.5", "min_talk_snr_db=20", "max_snr_db=20")
+    ear = TrainingEar(make_task(tmp_path), wanted, torch.device("cpu"))
+    waveforms, _ = ear.hear(torch.full((1000,), 49), torch.zeros(1000, dtype=torch.long))
+    levels = waveforms[:, 0] * 32768  # the clip holds 50; speech, at -200, comes to a tenth of it
+    assert set((levels * 10).round().int().tolist()) == {450, 500}
+    assert (levels < 47).float().mean() == pytest.approx(0.5, abs=0.06)
+    alone = TrainingEar(make_task(tmp_path, speech=None), wanted, torch.device("cpu"))
+    assert (alone.hear(torch.full((50,), 49), torch.zeros(50, dtype=torch.long))[0] * 32768 == 50).all()
+
+
 def test_silence_is_noise_at_every_level_but_for_the_share_at_full(tmp_path: Path) -> None:
     torch.manual_seed(0)
     ear = TrainingEar(make_task(tmp_path), recipe("full_level_share=0.5"), torch.device("cpu"))

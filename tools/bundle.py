@@ -23,6 +23,7 @@ _ATTRIBUTION = (
     "Speech Commands v0.01 and v0.02, Pete Warden, arXiv:1804.03209, CC BY 4.0 (25,740 clips, none of the test side)",
     "LibriSpeech dev-clean, V. Panayotov et al., openslr.org/12, CC BY 4.0 (13.5 minutes train, 15.6 set thresholds)",
     "ESC-10, K. J. Piczak, CC BY 3.0 (noise; a fifth of it was held out)",
+    "words and sentences by hibari-tts (Apache-2.0), espeak-ng (GPL) and piper's voice joe-us; no code of theirs is inside",
 )
 
 
@@ -111,7 +112,7 @@ def main() -> None:
     }
     change_metadata(options.run / "model.onnx", target, added)
     streaming = target.with_suffix(f"{STREAMING}.onnx")
-    if read_run(options.run)[0].network in ("harken_tiny", "harken_base"):
+    if read_run(options.run)[0].network.startswith("harken_"):  # without look-ahead
         write_stream_of_model(target, streaming)
         change_metadata(streaming, streaming, added | {"name": f"{options.name}{STREAMING}"})
     with replacing(target.with_suffix(".md")) as temporary:

@@ -21,7 +21,7 @@ _OVER_0 = (
 )
 _UP_TO_1 = (
     *("balance", "speech_share", "spliced_share", "full_level_share", "teacher_share"),
-    *("noise_probability", "room_probability", "pitch_probability", "cut_probability"),
+    *("noise_probability", "room_probability", "pitch_probability", "cut_probability", "talk_probability"),
 )
 _BELOW_1 = ("label_smoothing", "average_decay", "speed")
 
@@ -65,6 +65,8 @@ class Recipe:
     noise_probability: float = 0.6  # of clips that get background noise
     min_snr_db: float = 0.0
     max_snr_db: float = 30.0
+    talk_probability: float = 0.0  # of clips that get running speech behind them: else speech around a word unsays it
+    min_talk_snr_db: float = 8.0  # of those, up to max_snr_db
     room_probability: float = 0.15  # of clips that get a simulated room
     speed: float = 0.12  # faster or slower by up to this fraction
     pitch_semitones: float = 0.0  # up or down by up to this, tempo kept
@@ -103,13 +105,14 @@ class Recipe:
         find_network(self.network)
         for name, value in vars(self).items():
             if isinstance(value, int | float):
-                signed = name in ("min_snr_db", "max_snr_db")
+                signed = name in ("min_snr_db", "max_snr_db", "min_talk_snr_db")
                 _require(math.isfinite(value), name, value, "a finite number")
                 _require(value >= 0 or signed, name, value, "0 or more")
                 _require(value > 0 or name not in _OVER_0, name, value, "over 0")
                 _require(value <= 1 or name not in _UP_TO_1, name, value, "from 0 to 1")
                 _require(value < 1 or name not in _BELOW_1, name, value, "at least 0 and below 1")
         _require(self.min_snr_db <= self.max_snr_db, "min_snr_db", self.min_snr_db, "at most max_snr_db")
+        _require(self.min_talk_snr_db <= self.max_snr_db, "min_talk_snr_db", self.min_talk_snr_db, "at most max_snr_db")
         own = len(set(self.words)) == len(self.words) and not {UNKNOWN, SILENCE} & set(self.words)
         _require(own, "words", ",".join(self.words), f"different words, {UNKNOWN} and {SILENCE} not among them")
 

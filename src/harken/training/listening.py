@@ -41,6 +41,15 @@ class TrainingEar:
                     max_snr_db=recipe.max_snr_db,
                 )
             )
+        if self.speech is not None:
+            transforms.append(
+                Noise(
+                    self.speech,
+                    probability=recipe.talk_probability,
+                    min_snr_db=recipe.min_talk_snr_db,
+                    max_snr_db=recipe.max_snr_db,
+                )
+            )
         self.transforms = torch.nn.Sequential(*transforms).to(device)
         self.mixup = Mixup(recipe.mixup)
 
