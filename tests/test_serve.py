@@ -92,13 +92,13 @@ def until_closed(stream: Any) -> tuple[int, str]:
     [{}, {"format": "FLAC"}, {"format": "OGG", "subtype": "VORBIS"}, {"format": "MP3", "subtype": "MPEG_LAYER_III"}],
 )
 def test_a_clip_is_answered_as_in_python(server: Server, recognizer: Recognizer, kind: dict[str, str]) -> None:
-    body = wav(voiced("left"), **kind)
+    body = wav(voiced("stop"), **kind)
     expected = recognizer.predict(io.BytesIO(body))
-    for sent in ({"content": body}, {"files": {"file": ("left.wav", body)}}):
+    for sent in ({"content": body}, {"files": {"file": ("stop.wav", body)}}):
         answer = httpx.post(f"{server.url}/v1/predict", **sent)
         assert answer.status_code == 200
         found = answer.json()
-        assert (found["word"], found["reason"], found["label"]) == ("left", None, "left")
+        assert (found["word"], found["reason"], found["label"]) == ("stop", None, "stop")
         assert found["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
 
 
@@ -503,7 +503,7 @@ def test_sigterm_lets_what_has_begun_end(tmp_path: Path) -> None:
         begun = threading.Event()
 
         def slow() -> Iterator[bytes]:
-            body = wav(voiced("left"))
+            body = wav(voiced("stop"))
             yield body[:1000]
             begun.set()
             time.sleep(1)
@@ -515,7 +515,7 @@ def test_sigterm_lets_what_has_begun_end(tmp_path: Path) -> None:
         time.sleep(0.2)
         os.kill(server.process.pid, 15)
         asking.join()
-        assert answers[0].json()["word"] == "left"
+        assert answers[0].json()["word"] == "stop"
         assert server.process.wait(15) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(server.url)
