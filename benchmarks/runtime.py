@@ -202,7 +202,8 @@ def main() -> None:
         "the C code compute what is new. pocketsphinx decodes as it hears. openWakeWord's embedding is computed every 80 ms;",
         "its small heads, one a word, come on top. Keras is asked ten times. Right: the word, or none of the ten where another",
         "word or noise was heard; a grammar must choose one of its words. Memory: what the process held at the end, over what it",
-        "held before its first import.",
+        "held before its first import; of the C forms that is the Python around them, which loads torch: `harken export --to c`",
+        "says what they take themselves. Of so few clips the share that is right has an interval of some points.",
         "",
     ]
     options.out.write_text("\n".join(lines), encoding="utf-8")
