@@ -34,7 +34,7 @@ def load_corpus(data: Path) -> dict[str, Any]:
     recipe = find_recipe("tutorial")
     load_clip(audio_files(data / recipe.words[0])[0], recipe.sample_rate)  # as tutorial_keras.py does
     started, cpu = time.perf_counter(), cpu_seconds()
-    corpus = read_corpus([data]).of_words(recipe.words)
+    corpus = read_corpus([data], words=recipe.words)
     listed = time.perf_counter()
     packed = pack(corpus.clips, sample_rate=recipe.sample_rate, samples=recipe.samples)
     # Training reads the memory map as it goes; here all of it is read, lest opening a file be taken for loading it.

@@ -293,7 +293,7 @@ def slow(path, rate):
     print(Path(path).stem, flush=True)
     return load(path, rate)
 
-decode.load_clip, packing._BLOCK = slow, 4
+decode.load_clip, packing._BLOCK, packing._NOTED_EVERY = slow, 4, 0
 packed = packing.pack(read_corpus([sys.argv[1]]).clips, sample_rate=8000, samples=100, cache=Path(sys.argv[2]))
 print("packed", int(packed.lengths.sum()), sum(int(shard.sum(dtype=int)) for shard in packed.shards))
 """

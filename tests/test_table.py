@@ -7,6 +7,7 @@ import soundfile
 from conftest import OTHER_WORDS, SPEAKERS, TEN_WORDS, tone
 from harken.corpus import table
 from harken.corpus.table import Clip, audio_files, read_corpus, same_content
+from harken.corpus.walk import walk
 from harken.errors import HarkenError
 
 
@@ -70,6 +71,23 @@ def test_of_words_names_the_words_that_are_missing(tmp_path):
     put(tmp_path, "yes/a.wav", "no/a.wav")
     with pytest.raises(HarkenError, match=f"^{tmp_path} holds no clip of up, go: its words are no, yes$"):
         read_corpus([tmp_path]).of_words(("yes", "up", "go"))
+
+
+def test_words_that_are_asked_for_are_all_that_is_looked_into(tmp_path, monkeypatch):
+    first = put(tmp_path / "1", "yes/b_nohash_0.wav", "no/a_nohash_0.wav", "up/a_nohash_0.wav", "up/A_nohash_0.wav")
+    second = put(tmp_path / "2", "up/a_nohash_1.ogg", frequency=900)
+    (second / "_background_noise_").mkdir()
+    third = put(tmp_path / "3", "no/b_nohash_0.ogg", frequency=900)
+    roots = [first, second, third]
+    walked = []
+    monkeypatch.setattr(table, "walk", lambda folder: walked.append(folder) or walk(folder))
+    corpus = read_corpus(roots, words=("yes", "up"))
+    assert walked == [str(first / "up"), str(first / "yes"), str(second / "up")]
+    assert names(corpus) == names(read_corpus(roots).of_words(("yes", "up")))
+    assert corpus.clips.paths == [str(clip.path) for clip in corpus.clips]
+    both = " [+] ".join(map(str, roots))
+    with pytest.raises(HarkenError, match=f"^{both} holds no clip of go: its words are no, up, yes$"):
+        read_corpus(roots, words=("yes", "go"))
 
 
 def test_every_container_is_found_and_nothing_else(tmp_path):

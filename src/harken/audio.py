@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from harken.errors import HarkenError
 from harken.flac import read_flac
+from harken.wav import read_wav
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 LOWEST_RATE = 4_000
@@ -136,7 +137,7 @@ def _from_file(source: str | os.PathLike[str] | IO[bytes], name: str) -> tuple[N
     with _opened(source, name) as raw:
         path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
         # An open file may be an upload: strangers' bytes are left to libsndfile, which is tested against malice.
-        if path is not None and (quick := read_flac(raw)) is not None:
+        if path is not None and (quick := _read_quickly(raw)) is not None:
             return quick[0].astype(np.float32) / np.float32(32768.0), quick[1]
         try:
             # libsndfile reads a path itself, which is faster than through Python.
@@ -147,6 +148,14 @@ def _from_file(source: str | os.PathLike[str] | IO[bytes], name: str) -> tuple[N
                 return samples, file.samplerate
         except (soundfile.LibsndfileError, TypeError) as error:
             raise _not_audio(name) from error
+
+
+def _read_quickly(raw: IO[bytes]) -> tuple[NDArray[np.int16], int] | None:
+    """Read the two forms that corpora come in without libsndfile; None for any other, and for what is not whole."""
+    if (samples := read_wav(raw)) is None:
+        raw.seek(0)
+        samples = read_flac(raw)
+    return samples
 
 
 def _opened(source: str | os.PathLike[str] | IO[bytes], name: str) -> IO[bytes]:

@@ -33,7 +33,7 @@ def run_demo(out: Path, data: Sequence[Path] = ()) -> None:
     folders, unseen = (tuple(data), None) if data else _synthesized(out / "corpus", console)
 
     _step(console, "Looking at the corpus")
-    corpus = read_corpus(folders).of_words(COMMANDS)
+    corpus = read_corpus(folders, words=COMMANDS)
     page = out / "corpus.html"
     write_page(corpus, page)
     console.print(f"{len(corpus.clips):,} clips of {len(COMMANDS)} words: {page}")
@@ -56,9 +56,7 @@ def run_demo(out: Path, data: Sequence[Path] = ()) -> None:
     write_report(judgement, report, history=run / "history.csv")
 
     _step(console, "Predicting one clip")
-    _predict_one(
-        result.model, judgement, read_corpus([unseen] if unseen else folders).of_words(COMMANDS).clips, console
-    )
+    _predict_one(result.model, judgement, read_corpus([unseen] if unseen else folders, words=COMMANDS).clips, console)
     _step(console, f"The report lies at {report.absolute()}")
 
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ from harken.progress import progress
 
 _FORMAT = 2  # raise it when packed samples change, so that old packs are not read
 _SHARD_BYTES = 2_000_000_000
-_BLOCK = 256  # clips decoded between two notes of how far the work has come
+_BLOCK = 64  # clips that a process decodes at a time: few, so that none waits long for the last
+_NOTED_EVERY = 0.2  # seconds: how far the work has come
 _CLIPS_PER_PROCESS = 500  # under half a second of work: no more than starting a process takes
 
 
@@ -145,30 +147,38 @@ def _build(partial: Path, form: str, clips: Sequence[Clip], sample_rate: int, sa
         state = json.loads(index.read_text())
     places = PackForm(str(partial), len(starts), rows_per_shard, samples, sample_rate)
     writer = RowWriter(places)
-    blocks = [
-        Block(start, tuple(str(clip.path) for clip in clips[start : start + _BLOCK]))
-        for start in range(state["done"], len(clips), _BLOCK)
-    ]
+    paths = clips.paths if isinstance(clips, Clips) else [str(clip.path) for clip in clips]
+    blocks = [Block(start, tuple(paths[start : start + _BLOCK])) for start in range(state["done"], len(clips), _BLOCK)]
     early: dict[int, tuple[Block, Unreadable]] = {}  # done before an earlier one is
-    with _writing(places, writer, blocks) as written:
-        for block, unreadable in progress(written, "packing", total=len(blocks)):
-            early[block.first] = (block, unreadable)
-            while state["done"] in early:
-                block, unreadable = early.pop(state["done"])
-                state["unreadable"] += unreadable
-                state["done"] += len(block.paths)
-                with replacing(index) as temporary:
-                    temporary.write_text(json.dumps(state))
+    noted = time.monotonic()
+    try:
+        with _writing(places, writer, blocks) as written:
+            for block, unreadable in progress(written, "packing", total=len(blocks)):
+                early[block.first] = (block, unreadable)
+                while state["done"] in early:
+                    block, unreadable = early.pop(state["done"])
+                    state["unreadable"] += unreadable
+                    state["done"] += len(block.paths)
+                if time.monotonic() - noted >= _NOTED_EVERY:
+                    _note(index, state)
+                    noted = time.monotonic()
+    finally:
+        _note(index, state)
     if len(state["unreadable"]) == len(clips):
         shutil.rmtree(partial)  # another day, or another libsndfile, may read them
         raise HarkenError(f"none of {len(clips)} clips can be read; the first: {state['unreadable'][0][1]}")
     writer.flush()
-    folder = partial.parent / _hash_of_content(form, [row.tobytes() for row in writer.digests])
+    folder = partial.parent / _hash_of_content(form, [writer.digests.tobytes()])
     if folder.is_dir():  # a run on copies of the same clips was quicker
         shutil.rmtree(partial)
     else:
         partial.rename(folder)
     return folder
+
+
+def _note(index: Path, state: dict[str, Any]) -> None:
+    with replacing(index) as temporary:
+        temporary.write_text(json.dumps(state))
 
 
 @contextmanager

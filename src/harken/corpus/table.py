@@ -87,6 +87,12 @@ class Clips(Sequence[Clip]):
         return [rows.looks for rows in self._rows.values()]
 
     @property
+    def paths(self) -> list[str]:
+        """The path of each clip, in order."""
+        folders = {folder: f"{place.path}{os.sep}" for folder, place in self._places.items()}
+        return [folders[folder] + name for rows in self._rows.values() for name, folder, _, _ in rows.rows]
+
+    @property
     def words(self) -> list[str]:
         """The word of each clip, in order."""
         return [word for word, rows in self._rows.items() for _ in rows.rows]
@@ -143,11 +149,7 @@ class Corpus:
 
         Raises HarkenError when a word has no clip.
         """
-        known = set(self.words)
-        if missing := [word for word in words if word not in known]:
-            raise HarkenError(
-                f"{self._names()} holds no clip of {', '.join(missing)}: its words are {_some(self.words)}"
-            )
+        _check_words(words, self.words, self.roots)
         if isinstance(self.clips, Clips):
             return replace(self, clips=self.clips.of_words(words))
         by_word = defaultdict(list)
@@ -156,15 +158,15 @@ class Corpus:
         clips = tuple(clip for word in words for clip in sorted(by_word[word], key=lambda clip: clip.path.name))
         return replace(self, clips=clips)
 
-    def _names(self) -> str:
-        return " + ".join(map(str, self.roots))
 
-
-def read_corpus(folders: Iterable[str | Path], *, cache: Path | None = None) -> Corpus:
+def read_corpus(
+    folders: Iterable[str | Path], *, words: Sequence[str] | None = None, cache: Path | None = None
+) -> Corpus:
     """Read corpus folders as one table; the same clip twice (same name, or same bytes under one word) counts once.
 
+    words : read these alone, in this order; the folders of others are not looked into.
     cache : where it is noted which clips are repeats, so that files that look as before are not opened again.
-    Raises HarkenError when a folder is missing or holds no clip.
+    Raises HarkenError when a folder is missing or holds no clip, or one of `words` has none.
     """
     roots = tuple(Path(folder) for folder in folders)
     if not roots:
@@ -172,12 +174,17 @@ def read_corpus(folders: Iterable[str | Path], *, cache: Path | None = None) -> 
     rows: dict[str, list[Row]] = defaultdict(list)
     places: dict[str, _Place] = {}
     noise: list[Path] = []
+    known: set[str] = set()
     for root in roots:
-        if not _read_folder(root, rows, places):
+        known_here = _read_folder(root, words, rows, places)
+        if not known_here:
             raise HarkenError(f"{root} holds no clips: a corpus has one folder a word with WAV, FLAC, OGG or MP3 in it")
+        known |= known_here
         noise += audio_files(root / NOISE_FOLDER) if (root / NOISE_FOLDER).is_dir() else []
-    table = {word: _Rows(_in_order(rows[word], places)) for word in sorted(rows)}
-    note = (cache or default_cache()) / f"{_digest_of(roots)}.table"
+    if words is not None:
+        _check_words(words, sorted(rows), roots, sorted(known))
+    table = {word: _Rows(_in_order(rows[word], places)) for word in (sorted(rows) if words is None else words)}
+    note = (cache or default_cache()) / f"{_digest_of(roots, words)}.table"
     kept, repeats = _without_repeats(table, note)
     pairs = ((places[one[1]].clip(one[0]), places[first[1]].clip(first[0])) for one, first in repeats)
     return Corpus(roots, Clips(kept, places), tuple(noise), tuple(pairs))
@@ -202,8 +209,13 @@ def audio_files(path: str | Path) -> list[Path]:
     return sorted(found)
 
 
-def _read_folder(root: Path, rows: dict[str, list[Row]], places: dict[str, _Place]) -> int:
-    """Add the rows of a corpus folder to those of each word, and its folders to `places`; return how many rows."""
+def _read_folder(
+    root: Path, words: Sequence[str] | None, rows: dict[str, list[Row]], places: dict[str, _Place]
+) -> set[str]:
+    """Add the rows of a corpus folder to those of each word, and its folders to `places`.
+
+    Returns the words that it has: those with clips, and those that were not asked for.
+    """
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise HarkenError(f"{root} {what}: name a folder of one-word folders")
@@ -212,16 +224,26 @@ def _read_folder(root: Path, rows: dict[str, list[Row]], places: dict[str, _Plac
             f"{root} holds the sides of a synthesised corpus: name {root / 'train'}, or its test beside it"
         )
     listed = _read_speakers(root / "speakers.csv")
-    found = 0
+    known = set()
     for folder in sorted(root.iterdir()):
         if not folder.is_dir() or folder.name == NOISE_FOLDER or folder.name.startswith("."):
+            continue
+        if words is not None and folder.name not in words:
+            known.add(folder.name)
             continue
         top = str(folder.absolute())
         for place, seen in walk(top).items():
             places[place] = _Place(folder / Path(place).relative_to(top), folder, listed)
             rows[folder.name] += seen
-            found += len(seen)
-    return found
+            known.add(folder.name)
+    return known
+
+
+def _check_words(wanted: Sequence[str], words: Sequence[str], roots: Iterable[Path], named: Sequence[str] = ()) -> None:
+    """Raise HarkenError unless all of `wanted` are among `words`. named : what is said to be there instead."""
+    if missing := [word for word in wanted if word not in words]:
+        names = " + ".join(map(str, roots))
+        raise HarkenError(f"{names} holds no clip of {', '.join(missing)}: its words are {_some(named or words)}")
 
 
 def _read_speakers(path: Path) -> dict[str, str]:
@@ -293,8 +315,9 @@ def _repeats(rows: Sequence[Row]) -> list[tuple[int, int]]:
     return repeats
 
 
-def _digest_of(roots: Iterable[Path]) -> str:
-    return joined("roots", (os.fsencode(root.absolute()) + b"\0" for root in roots))
+def _digest_of(roots: Iterable[Path], words: Sequence[str] | None) -> str:
+    form = "roots" if words is None else f"roots {list(words)}"
+    return joined(form, (os.fsencode(root.absolute()) + b"\0" for root in roots))
 
 
 def same_content(paths: Iterable[Path]) -> list[tuple[str, list[Path]]]:
@@ -313,8 +336,8 @@ def _grouped(paths: Iterable[Path], key: Callable[[Path], object]) -> list[tuple
 
 
 def _probe(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size // 2 - _PROBE_BYTES // 2))
+    with path.open("rb", buffering=0) as file:  # a whole corpus of WAV may be of one size
+        file.seek(max(0, os.fstat(file.fileno()).st_size // 2 - _PROBE_BYTES // 2))
         return file.read(_PROBE_BYTES)
 
 

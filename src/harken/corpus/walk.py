@@ -9,6 +9,7 @@ joined  digests -> one
 import hashlib
 import marshal
 import os
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -29,20 +30,21 @@ def walk(folder: str) -> dict[str, list[Row]]:
     waiting = [folder]
     while waiting:
         folder = waiting.pop()
-        names = []
         try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        if entry.name[0] != "." and not entry.is_symlink():
-                            waiting.append(entry.path)
-                    else:
-                        names.append(entry.name)
+            names = os.listdir(folder)  # noqa: PTH208 - names alone: half the time of entries
         except OSError:  # as os.walk passes over a folder that it may not read
             continue
-        if names := [name for name in names if name.lower().endswith(_SUFFIXES) and name[0] != "."]:
-            rows[folder] = _seen(folder, names)
+        seen = _seen(folder, [name for name in names if name.lower().endswith(_SUFFIXES) and name[0] != "."])
+        if len(seen) < len(names):
+            others = set(names).difference(row[0] for row in seen)
+            waiting += [path for name in others if name[0] != "." and _is_folder(path := f"{folder}{os.sep}{name}")]
+        if seen:
+            rows[folder] = seen
     return rows
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114 - no Path is made for a name
 
 
 def looks(rows: Iterable[Row]) -> bytes:
@@ -66,6 +68,7 @@ def row_of(folder: str, name: str) -> Row:
 
 
 def _seen(folder: str, names: list[str]) -> list[Row]:
+    """Return the rows of those of `names` that are no folders."""
     if os.stat in os.supports_dir_fd:
         # With the folder open the system need not find the way to each file again: half the time.
         with suppress(OSError):
@@ -75,7 +78,8 @@ def _seen(folder: str, names: list[str]) -> list[Row]:
                     (name, folder, status.st_size, status.st_mtime_ns)
                     for name in names
                     for status in (os.stat(name, dir_fd=place),)
+                    if not status.st_mode & stat.S_IFDIR
                 ]
             finally:
                 os.close(place)
-    return [row_of(folder, name) for name in names]
+    return [row_of(folder, name) for name in names if not os.path.isdir(f"{folder}{os.sep}{name}")]  # noqa: PTH112

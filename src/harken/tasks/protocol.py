@@ -87,7 +87,8 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
 
     judging : the sides will only judge, so that none needs to hold clips.
     """
-    corpus = read_corpus(material.data, cache=cache)
+    only = recipe.words if recipe.protocol == "tutorial" and recipe.words else None  # of others nothing is asked
+    corpus = read_corpus(material.data, words=only, cache=cache)
     maker = {"tutorial": _tutorial, "v12": _commands, "v35": _commands, "own": _own}[recipe.protocol]
     labels, clips, sides = maker(recipe, material, corpus, cache)
     packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, cache=cache)
