@@ -14,7 +14,8 @@ import statistics
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets them
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,7 @@ from harken.training.augment import SpecAugment
 from harken.training.batches import NOISE_ROW, Epochs
 from harken.training.listening import TrainingEar
 from harken.training.module import Spotter, TrainingModule
+from harken.training.run import training_precision
 
 _STEPS = 12
 _WARM_UP = 3
@@ -94,7 +96,9 @@ def harken_rate(task: Task, recipe: Recipe, rows: Tensor, labels: Tensor) -> flo
         "enable_model_summary": False,
         "enable_checkpointing": False,
     }
-    trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", callbacks=[clock], **quiet)
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", precision=training_precision(recipe), callbacks=[clock], **quiet
+    )
     trainer.fit(module, DataLoader(batches, batch_size=None))
     return recipe.batch_size * (len(batches) - _WARM_UP) / (clock.stopped - clock.started)
 
@@ -104,9 +108,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True)
     parser.add_argument("--noise", type=Path, action="append", default=[])
     parser.add_argument("--network", default="bc_resnet_1")
+    parser.add_argument("--set", action="append", default=[], help="a value of harken's recipe: name=value")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    recipe = with_settings(find_recipe("v12"), [f"network={options.network}"])
+    recipe = with_settings(find_recipe("v12"), [f"network={options.network}", *options.set])
     task = make_task(recipe, Material(data=tuple(options.data), noise=tuple(options.noise)))
     drawn, classes = Epochs(task, recipe).draw(0)
     rows, labels = torch.from_numpy(drawn), torch.from_numpy(classes)

@@ -7,7 +7,6 @@ Packs go into $HARKEN_CACHE. train is the very function behind `harken train`.
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import time
@@ -58,7 +57,9 @@ def load(options: argparse.Namespace) -> dict[str, Any]:
 
 def train(options: argparse.Namespace) -> dict[str, Any]:
     loaded = load_corpus(options.data)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is read
+    from harken.threads import let_threads_yield
+
+    let_threads_yield()  # as the command line does, before torch is read
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     from harken.cli import train as train_command

@@ -16,6 +16,7 @@ from harken.cli_serve import serve
 from harken.cli_stream import evaluate_stream
 from harken.errors import HarkenError
 from harken.extras import needs
+from harken.threads import let_threads_yield
 
 app = typer.Typer(
     name="harken",
@@ -175,8 +176,7 @@ def train(
 ) -> None:
     """Train a recogniser; it ends as RUN/model.onnx."""
     needs("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock")
-    # With the default, torch's threads collapse when something else uses a core; it must be set before torch is read.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_threads_yield()
     from harken.tasks.protocol import Material
     from harken.tasks.recipe import find_recipe, with_settings
     from harken.training.run import resume as resume_run
@@ -320,7 +320,7 @@ def demo(
 ) -> None:
     """Walk the tutorial from end to end, on a synthesised corpus or on --data DIR."""
     needs("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock", "matplotlib")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_threads_yield()
     from harken.demo import run_demo
 
     run_demo(out, data)

@@ -68,6 +68,9 @@ class TrainingModule(lightning.LightningModule):
         if recipe.average_decay > 0:
             average = moving_average(recipe.average_decay)
             self.average = AveragedModel(spotter.network, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
+        # Of an epoch, summed up here: self.log takes longer at every step than some of the network's layers.
+        self._sums = torch.zeros(2)  # of losses and of hits
+        self._examples = 0
         # In a list, since a checkpoint of the student need not hold the teacher.
         self._teacher = [] if teacher is None else [teacher.eval().requires_grad_(False)]
 
@@ -89,12 +92,9 @@ class TrainingModule(lightning.LightningModule):
         loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
         if self._teacher:
             loss = self._distilled(loss, logits, waveform)
-        hits = (logits.argmax(1) == targets.argmax(1)).float().mean()
-        size = len(targets)
-        self.log(
-            "train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=size, sync_dist=True, prog_bar=True
-        )
-        self.log("train_accuracy", hits, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        hits = (logits.argmax(1) == targets.argmax(1)).sum()
+        self._sums += torch.stack([loss.detach() * len(targets), hits])
+        self._examples += len(targets)
         return loss
 
     def _distilled(self, loss: Tensor, logits: Tensor, waveform: Tensor) -> Tensor:
@@ -106,6 +106,10 @@ class TrainingModule(lightning.LightningModule):
         softened = F.log_softmax(logits / temperature, dim=1)
         divergence = F.kl_div(softened, wanted, reduction="batchmean", log_target=True) * temperature**2
         return (1 - self.recipe.teacher_share) * loss + self.recipe.teacher_share * divergence
+
+    def on_train_epoch_start(self) -> None:
+        self._sums = torch.zeros(2, device=self.device)
+        self._examples = 0
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:
@@ -119,6 +123,11 @@ class TrainingModule(lightning.LightningModule):
         hits = (logits.argmax(1) == labels).float().mean()
         values = {"validation_loss": F.cross_entropy(logits, labels), "validation_accuracy": hits}
         self.log_dict(values, batch_size=len(labels), sync_dist=True, prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        loss, accuracy = self._sums / self._examples
+        self.log("train_loss", loss, sync_dist=True, prog_bar=True)
+        self.log("train_accuracy", accuracy, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

@@ -191,7 +191,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     with _quiet(), _ctrl_c():
         trainer = lightning.Trainer(
             max_epochs=recipe.epochs,
-            precision=_precision(recipe),
+            precision=training_precision(recipe),
             accelerator="auto",
             devices=devices,
             num_nodes=hosts,
@@ -264,10 +264,18 @@ def _some_clips(recipe: Recipe, task: Task) -> NDArray[np.float32]:
     return waveforms[:: max(1, len(waveforms) // _REOPENED_WITH)]
 
 
-def _precision(recipe: Recipe) -> Any:
-    if recipe.precision == "auto":
-        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if recipe.precision == "bfloat16" else "32-true"
+def training_precision(recipe: Recipe) -> Any:
+    """Return what Lightning's trainer takes as the precision of a recipe on this machine."""
+    bfloat16 = _computes_bfloat16() if recipe.precision == "auto" else recipe.precision == "bfloat16"
+    return "bf16-mixed" if bfloat16 else "32-true"
+
+
+def _computes_bfloat16() -> bool:
+    """Whether this machine computes in bfloat16 faster than in float32; without instructions for it, it would be slower."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it
+    return native is not None and bool(native())
 
 
 @contextmanager

@@ -1,0 +1,5 @@
+"""`python -m harken`: the command line."""
+
+from harken.cli import main
+
+main()
