@@ -136,6 +136,10 @@ def test_spoken_words_are_heard_on_the_served_page(chromium: str, said: Path, tm
         hear_all(page)
         assert is_drawn(page, "wave")
         assert is_drawn(page, "spectrogram")
+        page.set_viewport_size({"width": 700, "height": 500})  # as a phone does that is turned, or scrolled
+        page.wait_for_function("() => document.getElementById('spectrogram').width < 700")
+        assert is_drawn(page, "wave")
+        assert is_drawn(page, "spectrogram")
         assert page.inner_text("#word") in WORDS
         clip = write_clip(tmp_path / "go.wav", voiced("go"))
         page.set_input_files("#files", [str(clip)])

@@ -17,8 +17,9 @@ export class Views {
   constructor(wave, spectrogram) {
     this.#canvases = [wave, spectrogram];
     this.#size();
+    this.#clear();
     addEventListener("resize", () => this.#size());
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#size());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#clear());
   }
 
   #canvases;
@@ -27,12 +28,23 @@ export class Views {
   #source = null;
   #drawn = 0;
 
+  /** Fit the canvases to the page and keep what is drawn: a phone resizes the page whenever it is scrolled. */
   #size() {
     const scale = devicePixelRatio || 1;
     for (const canvas of this.#canvases) {
-      canvas.width = Math.round(canvas.clientWidth * scale);
-      canvas.height = Math.round(canvas.clientHeight * scale);
+      const width = Math.round(canvas.clientWidth * scale), height = Math.round(canvas.clientHeight * scale);
+      if ((canvas.width === width && canvas.height === height) || !width || !height) continue;
+      const before = document.createElement("canvas");
+      [before.width, before.height] = [canvas.width, canvas.height];
+      before.getContext("2d").drawImage(canvas, 0, 0);
+      [canvas.width, canvas.height] = [width, height];
+      canvas.getContext("2d").drawImage(before, 0, 0, width, height);
     }
+  }
+
+  /** Begin anew in the colours of the page's theme. */
+  #clear() {
+    for (const canvas of this.#canvases) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
     const style = getComputedStyle(document.documentElement);
     this.#palette = palette(style);
     this.#colours = { line: style.getPropertyValue("--line"), ink: style.getPropertyValue("--accent") };
