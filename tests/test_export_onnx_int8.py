@@ -34,10 +34,13 @@ def model(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_8_bits_answer_alike_in_less_room(model: Path, tmp_path: Path) -> None:
     compared = words(RATE, *range(40, 44))
-    report = write_onnx_int8(model, tmp_path / "int8.onnx", compared, calibration=words(RATE, *range(30, 34)))
+    truth = np.arange(len(compared)) % 12
+    calibration = words(RATE, *range(30, 34))
+    report = write_onnx_int8(model, tmp_path / "int8.onnx", compared, truth=truth, calibration=calibration)
     source, quantised = ModelFile(model), ModelFile(tmp_path / "int8.onnx")
     wanted, found = source.probabilities(compared), quantised.probabilities(compared)
     assert report.agreement == (wanted.argmax(1) == found.argmax(1)).mean() >= 0.97
+    assert (report.accuracy, report.source_accuracy) == tuple((of.argmax(1) == truth).mean() for of in (found, wanted))
     assert report.largest_difference == np.abs(wanted - found).max() > 0
     assert np.isfinite(quantised.probabilities(clips(RATE))).all()  # digital silence among them
     assert quantised.card == source.card

@@ -70,17 +70,16 @@ def export(
     examples = gather_examples(ModelFile(model).card, data, None, noise=noise or ())
     drawn = np.random.default_rng(0).permutation(len(examples.waveforms))
     calibrating, checked = np.split(drawn, [min(_CALIBRATION, len(drawn) // 2)])
-    calibration, clips = examples.waveforms[calibrating], examples.waveforms[checked]
+    calibration, clips, truth = examples.waveforms[calibrating], examples.waveforms[checked], examples.truth[checked]
     figures: dict[str, Any]
     if form == "onnx-int8":
         from harken.export.onnx_int8 import write_onnx_int8
 
-        figures = asdict(write_onnx_int8(model, out, clips, calibration=calibration))
+        figures = asdict(write_onnx_int8(model, out, clips, truth=truth, calibration=calibration))
     elif litert:
         from harken.export.litert import write_litert
 
         given = calibration if form == "litert-int8" else None
-        truth = examples.truth[checked]
         figures = asdict(write_litert(model, out, clips, truth=truth, calibration=given, features=features))
     else:
         from harken.export.c import write_c
@@ -89,7 +88,7 @@ def export(
         figures = {**asdict(report), **asdict(report.sizes)}
     agreement, difference = figures["agreement"], figures["largest_difference"]
     print(f"{100 * agreement:.2f} % of {figures['clips']:,} clips answered alike; largest difference {difference:.2g}")
-    if litert:
+    if figures.get("accuracy") is not None:
         print(f"{100 * figures['accuracy']:.2f} % right (source {100 * figures['source_accuracy']:.2f})")
     if "source_bytes" in figures:
         print(

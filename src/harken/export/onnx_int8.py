@@ -37,13 +37,17 @@ class Int8Report:
     """What was written and how it agrees with its source.
 
     clips : how many were compared. largest_difference : in probability. agreement : fraction of clips with the same most
-    probable label. bytes, source_bytes : of the files. clip_ms, source_clip_ms : median time of one clip on one thread here.
+    probable label. accuracy, source_accuracy : fraction of clips answered rightly, None
+    where no truth was given.
+    bytes, source_bytes : of the files. clip_ms, source_clip_ms : median time of one clip on one thread here.
     """
 
     path: Path
     clips: int
     largest_difference: float
     agreement: float
+    accuracy: float | None
+    source_accuracy: float | None
     bytes: int
     source_bytes: int
     clip_ms: float
@@ -51,11 +55,17 @@ class Int8Report:
 
 
 def write_onnx_int8(
-    model: str | os.PathLike[str], path: Path, clips: NDArray[np.float32], *, calibration: NDArray[np.float32]
+    model: str | os.PathLike[str],
+    path: Path,
+    clips: NDArray[np.float32],
+    *,
+    calibration: NDArray[np.float32],
+    truth: NDArray[np.int64] | None = None,
 ) -> Int8Report:
     """Write a model file in 8 bits with the metadata of its source, and the check beside it as PATH.json.
 
-    clips : [N, window], full scale 1.0, on which both are compared. calibration : other such clips.
+    clips : [N, window], full scale 1.0, on which both are compared. truth : [N], the number of each one's label.
+    calibration : other such clips.
     Raises HarkenError, and leaves no file, when under 97 % of the answers agree, or there are no clips.
     """
     source = ModelFile(model)
@@ -63,7 +73,7 @@ def write_onnx_int8(
         raise HarkenError("no clips to calibrate and check the 8-bit form on: name a corpus with --data DIR")
     with replacing(path) as temporary:
         _quantise(source.path, temporary, calibration)
-        report = _compared(source, ModelFile(temporary), path, clips)
+        report = _compared(source, ModelFile(temporary), path, clips, truth)
         if report.agreement < _AGREEMENT:
             raise HarkenError(
                 f"{path} was not written: in 8 bits {100 * (1 - report.agreement):.1f} % of {report.clips} clips are answered "
@@ -127,15 +137,20 @@ class _Clips(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {"waveform": batch}
 
 
-def _compared(source: ModelFile, quantised: ModelFile, path: Path, clips: NDArray[np.float32]) -> Int8Report:
+def _compared(
+    source: ModelFile, quantised: ModelFile, path: Path, clips: NDArray[np.float32], truth: NDArray[np.int64] | None
+) -> Int8Report:
     wanted, found = source.probabilities(clips), quantised.probabilities(clips)
+    answers, source_answers = found.argmax(axis=1), wanted.argmax(axis=1)
     times = np.array([[_seconds(form, clip[None]) for form in (quantised, source)] for clip in clips[:_TIMED]])
     own_ms, source_ms = 1000 * np.median(times, axis=0)
     return Int8Report(
         path=path,
         clips=len(clips),
         largest_difference=float(np.abs(found - wanted).max()),
-        agreement=float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
+        agreement=float((answers == source_answers).mean()),
+        accuracy=None if truth is None else float((answers == truth).mean()),
+        source_accuracy=None if truth is None else float((source_answers == truth).mean()),
         bytes=quantised.path.stat().st_size,
         source_bytes=source.path.stat().st_size,
         clip_ms=float(own_ms),
