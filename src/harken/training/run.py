@@ -273,7 +273,7 @@ def training_precision(recipe: Recipe) -> Any:
 def _computes_bfloat16() -> bool:
     """Whether this machine computes in bfloat16 faster than in float32; without instructions for it, it would be slower."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it
     return native is not None and bool(native())
 
