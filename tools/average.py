@@ -18,6 +18,12 @@ from harken.training.finish import finish
 from harken.training.run import load_spotter, read_run
 
 
+def _last(run: Path) -> Path:
+    """Return the checkpoint of a run's last epoch; of an average of runs, its only one."""
+    last = run / "last.ckpt"
+    return last if last.is_file() else run / "best.ckpt"
+
+
 def main() -> None:
     """Write OUT, and print the accuracy of its model on the validation side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -31,7 +37,7 @@ def main() -> None:
     for name in ("recipe.json", "material.json"):
         shutil.copy(options.second / name, options.out / name)
     first, second = (
-        torch.load(run / "last.ckpt", map_location="cpu", weights_only=False) for run in (options.first, options.second)
+        torch.load(_last(run), map_location="cpu", weights_only=False) for run in (options.first, options.second)
     )
     for name, weight in second["state_dict"].items():
         if weight.is_floating_point():

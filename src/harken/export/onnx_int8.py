@@ -2,24 +2,27 @@
 
 write_onnx_int8   -> Int8Report
 
-Weights get a scale a channel, activations one each from what calibration clips lead to. Everything up to the logarithm of the
+Weights get a scale a channel, activations one each from what calibration clips lead to, but for the outermost 0.005 %: a
+scale for the rarest values costs `large` 0.8 points, this one 0.4. Everything up to the logarithm of the
 front-end stays float32, since quantised mel energies gave infinite log-mels; where a network hears the waveform itself, its
 first convolution does, since quiet clips would be a handful of steps of 8 bits.
 """
 
+import io
 import json
 import logging
 import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from harken.errors import HarkenError
@@ -27,8 +30,8 @@ from harken.files import replacing
 from harken.modelfile import ModelFile
 
 _QUANTISED = ["Conv", "MatMul", "Gemm"]
+_KEPT = 99.995  # percent of an activation's values that its scale reaches
 _AGREEMENT = 0.97  # of answers, below which nothing is written
-_BATCH = 32
 _TIMED = 100
 
 
@@ -93,17 +96,20 @@ def _quantise(source: Path, target: Path, calibration: NDArray[np.float32]) -> N
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             graph = onnx.load(str(prepared)).graph
-            quantize_static(
-                str(prepared),
-                str(target),
-                _Clips(calibration),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QInt8,  # unsigned ones overflow on processors without VNNI
-                weight_type=QuantType.QInt8,
-                op_types_to_quantize=_QUANTISED,
-                nodes_to_exclude=front_end_nodes(graph),
-            )
+            with redirect_stdout(io.StringIO()):  # the calibrator tells its progress
+                quantize_static(
+                    str(prepared),
+                    str(target),
+                    _Clips(calibration),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=True,
+                    activation_type=QuantType.QInt8,  # unsigned ones overflow on processors without VNNI
+                    weight_type=QuantType.QInt8,
+                    op_types_to_quantize=_QUANTISED,
+                    nodes_to_exclude=front_end_nodes(graph),
+                    calibrate_method=CalibrationMethod.Percentile,
+                    extra_options={"CalibPercentile": _KEPT},
+                )
         finally:
             logging.disable(level)
     # The quantiser drops some of the metadata on its way.
@@ -127,14 +133,14 @@ def front_end_nodes(graph: onnx.GraphProto) -> list[str]:
 
 
 class _Clips(CalibrationDataReader):  # type: ignore[misc]
+    """Gives clips one by one: the calibrator takes batches of one size alone."""
+
     def __init__(self, clips: NDArray[np.float32]) -> None:
-        self._batches: Iterator[NDArray[np.float32]] = (
-            clips[start : start + _BATCH] for start in range(0, len(clips), _BATCH)
-        )
+        self._clips: Iterator[NDArray[np.float32]] = iter(clips)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {"waveform": batch}
+        clip = next(self._clips, None)
+        return None if clip is None else {"waveform": clip[None]}
 
 
 def _compared(
