@@ -89,7 +89,7 @@ class Recipe:
     label_smoothing: float = 0.05
     average_decay: float = 0.998  # a step, of the moving average of weights; 0: none
     start_from: str = (
-        ""  # run or model file of the same classes, to start with its weights; a narrower network's are widened
+        ""  # run or model file of the same classes, whose weights it starts with; narrower ones are widened
     )
     teacher: str = ""  # run or model file of the same classes, to distil from
     teacher_share: float = 0.7  # of the loss that comes from the teacher

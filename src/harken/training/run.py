@@ -229,9 +229,8 @@ def _processes(devices: int) -> tuple[int, int]:
 
 
 def _absolute(earlier: str) -> str:
-    return (
-        str(Path(earlier).absolute()) if Path(earlier).exists() and earlier else earlier
-    )  # not the name of one in the box
+    """Return a path as an absolute one; nothing, and the name of a model in the box, as it is."""
+    return str(Path(earlier).absolute()) if earlier and Path(earlier).exists() else earlier
 
 
 def _start_from(spotter: Spotter, recipe: Recipe, task: Task) -> None:
