@@ -1,6 +1,6 @@
 """A model file in 8 bits: static quantisation by onnxruntime, the front-end left in float32.
 
-write_onnx_int8   -> Int8Report
+write_onnx_int8   -> FormReport
 
 Weights get a scale a channel, activations one each from what calibration clips lead to, but for the outermost 0.005 %: a
 scale for the rarest values costs `large` 0.8 points, this one 0.4. Everything up to the logarithm of the
@@ -13,10 +13,9 @@ import json
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,35 +25,13 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from harken.errors import HarkenError
+from harken.export.comparison import FormReport, compared, median_ms
 from harken.files import replacing
 from harken.modelfile import ModelFile
 
 _QUANTISED = ["Conv", "MatMul", "Gemm"]
 _KEPT = 99.995  # percent of an activation's values that its scale reaches
 _AGREEMENT = 0.97  # of answers, below which nothing is written
-_TIMED = 100
-
-
-@dataclass(frozen=True)
-class Int8Report:
-    """What was written and how it agrees with its source.
-
-    clips : how many were compared. largest_difference : in probability. agreement : fraction of clips with the same most
-    probable label. accuracy, source_accuracy : fraction of clips answered rightly, None
-    where no truth was given.
-    bytes, source_bytes : of the files. clip_ms, source_clip_ms : median time of one clip on one thread here.
-    """
-
-    path: Path
-    clips: int
-    largest_difference: float
-    agreement: float
-    accuracy: float | None
-    source_accuracy: float | None
-    bytes: int
-    source_bytes: int
-    clip_ms: float
-    source_clip_ms: float
 
 
 def write_onnx_int8(
@@ -64,7 +41,7 @@ def write_onnx_int8(
     *,
     calibration: NDArray[np.float32],
     truth: NDArray[np.int64] | None = None,
-) -> Int8Report:
+) -> FormReport:
     """Write a model file in 8 bits with the metadata of its source, and the check beside it as PATH.json.
 
     clips : [N, window], full scale 1.0, on which both are compared. truth : [N], the number of each one's label.
@@ -76,7 +53,17 @@ def write_onnx_int8(
         raise HarkenError("no clips to calibrate and check the 8-bit form on: name a corpus with --data DIR")
     with replacing(path) as temporary:
         _quantise(source.path, temporary, calibration)
-        report = _compared(source, ModelFile(temporary), path, clips, truth)
+        form = ModelFile(temporary)
+        report = compared(
+            source,
+            clips,
+            form.probabilities(clips),
+            path=path,
+            bits=8,
+            size=temporary.stat().st_size,
+            clip_ms=median_ms(form, clips),
+            truth=truth,
+        )
         if report.agreement < _AGREEMENT:
             raise HarkenError(
                 f"{path} was not written: in 8 bits {100 * (1 - report.agreement):.1f} % of {report.clips} clips are answered "
@@ -141,30 +128,3 @@ class _Clips(CalibrationDataReader):  # type: ignore[misc]
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         clip = next(self._clips, None)
         return None if clip is None else {"waveform": clip[None]}
-
-
-def _compared(
-    source: ModelFile, quantised: ModelFile, path: Path, clips: NDArray[np.float32], truth: NDArray[np.int64] | None
-) -> Int8Report:
-    wanted, found = source.probabilities(clips), quantised.probabilities(clips)
-    answers, source_answers = found.argmax(axis=1), wanted.argmax(axis=1)
-    times = np.array([[_seconds(form, clip[None]) for form in (quantised, source)] for clip in clips[:_TIMED]])
-    own_ms, source_ms = 1000 * np.median(times, axis=0)
-    return Int8Report(
-        path=path,
-        clips=len(clips),
-        largest_difference=float(np.abs(found - wanted).max()),
-        agreement=float((answers == source_answers).mean()),
-        accuracy=None if truth is None else float((answers == truth).mean()),
-        source_accuracy=None if truth is None else float((source_answers == truth).mean()),
-        bytes=quantised.path.stat().st_size,
-        source_bytes=source.path.stat().st_size,
-        clip_ms=float(own_ms),
-        source_clip_ms=float(source_ms),
-    )
-
-
-def _seconds(model: ModelFile, clip: NDArray[np.float32]) -> float:
-    started = time.perf_counter()
-    model.probabilities(clip)
-    return time.perf_counter() - started

@@ -11,6 +11,6 @@ The file takes one clip at a time: `waveform` [1, samples] or `features` [1, ban
 """
 
 from harken.export.litert.run import LitertFile
-from harken.export.litert.write import LitertReport, write_litert
+from harken.export.litert.write import write_litert
 
-__all__ = ["LitertFile", "LitertReport", "write_litert"]
+__all__ = ["LitertFile", "write_litert"]

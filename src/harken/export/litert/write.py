@@ -2,8 +2,7 @@
 
 import json
 import os
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
+from harken.export.comparison import FormReport, compared
 from harken.export.litert.convert import convert
 from harken.export.litert.int8 import quantised
 from harken.export.litert.run import LitertFile
@@ -26,30 +26,6 @@ _TOLERANCE = 1e-3  # in probability, of the float32 form
 _AGREEMENT = 0.97  # of answers, of the 8-bit form
 _BATCH = 64
 _MEASURED = 512  # clips, for the statistics of normalisations
-_TIMED = 100
-
-
-@dataclass(frozen=True)
-class LitertReport:
-    """What was written and how it agrees with its source.
-
-    bits : of a weight. clips : how many were compared. largest_difference : in probability. agreement : fraction of clips with
-    the same most probable label. accuracy, source_accuracy : of both on these clips, None where no truth was given. bytes,
-    source_bytes : of the files. clip_ms, source_clip_ms : median time of one clip on one thread here; without its front-end, the
-    form takes features and its time is the network's alone.
-    """
-
-    path: Path
-    bits: int
-    clips: int
-    largest_difference: float
-    agreement: float
-    accuracy: float | None
-    source_accuracy: float | None
-    bytes: int
-    source_bytes: int
-    clip_ms: float
-    source_clip_ms: float
 
 
 def write_litert(
@@ -60,7 +36,7 @@ def write_litert(
     truth: NDArray[np.int64] | None = None,
     calibration: NDArray[np.float32] | None = None,
     features: bool = False,
-) -> LitertReport:
+) -> FormReport:
     """Write a model file as LiteRT, and what it says of itself with the check beside it as PATH.json.
 
     model : a path, the folder of a run, or the name of a bundled model. clips : [N, window], full scale 1.0, on which both
@@ -87,7 +63,9 @@ def write_litert(
     with replacing(path) as temporary, replacing(path.with_name(f"{path.name}.json")) as beside:
         temporary.write_bytes(content)
         form = LitertFile(temporary)
-        report = _compared(source, form, path, clips, heard, truth, bits=32 if calibration is None else 8)
+        found, clip_ms = form.run(heard)
+        bits, size = 32 if calibration is None else 8, temporary.stat().st_size
+        report = compared(source, clips, found, path=path, bits=bits, size=size, clip_ms=clip_ms, truth=truth)
         _require_agreement(report)
         beside.write_text(_json(source.card, form, report), encoding="utf-8")
     return report
@@ -107,44 +85,7 @@ def _features(spotter: Spotter, clips: NDArray[np.float32]) -> NDArray[np.float3
     return features
 
 
-def _compared(
-    source: ModelFile,
-    form: LitertFile,
-    path: Path,
-    clips: NDArray[np.float32],
-    heard: NDArray[np.float32],
-    truth: NDArray[np.int64] | None,
-    *,
-    bits: int,
-) -> LitertReport:
-    wanted = source.probabilities(clips)
-    found, clip_ms = form.run(heard)
-    answers, source_answers = found.argmax(axis=1), wanted.argmax(axis=1)
-    return LitertReport(
-        path=path,
-        bits=bits,
-        clips=len(clips),
-        largest_difference=float(np.abs(found - wanted).max()),
-        agreement=float((answers == source_answers).mean()),
-        accuracy=None if truth is None else float((answers == truth).mean()),
-        source_accuracy=None if truth is None else float((source_answers == truth).mean()),
-        bytes=form.path.stat().st_size,
-        source_bytes=source.path.stat().st_size,
-        clip_ms=clip_ms,
-        source_clip_ms=_source_ms(source, clips[:_TIMED]),
-    )
-
-
-def _source_ms(source: ModelFile, clips: NDArray[np.float32]) -> float:
-    times = []
-    for clip in clips:
-        started = time.perf_counter()
-        source.probabilities(clip[None])
-        times.append(time.perf_counter() - started)
-    return 1000 * float(np.median(times))
-
-
-def _require_agreement(report: LitertReport) -> None:
+def _require_agreement(report: FormReport) -> None:
     # A comparison with NaN is false: it disagrees.
     if report.bits == 32 and not report.largest_difference <= _TOLERANCE:
         raise HarkenError(
@@ -157,7 +98,7 @@ def _require_agreement(report: LitertReport) -> None:
         )
 
 
-def _json(card: Card, form: LitertFile, report: LitertReport) -> str:
+def _json(card: Card, form: LitertFile, report: FormReport) -> str:
     fields: dict[str, Any] = {
         "labels": card.labels,
         "sample_rate": card.sample_rate,
