@@ -83,6 +83,8 @@ def _quantise(source: Path, target: Path, calibration: NDArray[np.float32]) -> N
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             graph = onnx.load(str(prepared)).graph
+            kept = front_end_nodes(graph)
+            weighty = any(node.op_type in _QUANTISED and node.name not in kept for node in graph.node)
             with redirect_stdout(io.StringIO()):  # the calibrator tells its progress
                 quantize_static(
                     str(prepared),
@@ -93,8 +95,9 @@ def _quantise(source: Path, target: Path, calibration: NDArray[np.float32]) -> N
                     activation_type=QuantType.QInt8,  # unsigned ones overflow on processors without VNNI
                     weight_type=QuantType.QInt8,
                     op_types_to_quantize=_QUANTISED,
-                    nodes_to_exclude=front_end_nodes(graph),
-                    calibrate_method=CalibrationMethod.Percentile,
+                    nodes_to_exclude=kept,
+                    # The calibrator of percentiles fails where it has nothing to look at.
+                    calibrate_method=CalibrationMethod.Percentile if weighty else CalibrationMethod.MinMax,
                     extra_options={"CalibPercentile": _KEPT},
                 )
         finally:
