@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -62,7 +63,7 @@ def changes(teacher: str | None) -> list[Change]:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a run. seconds : of its epochs alone. command : as a reader would type it."""
+    """What came of a run. seconds : of its epochs, by their median. command : as a reader would type it."""
 
     accuracy: float
     clips: int
@@ -94,7 +95,8 @@ def train(options: argparse.Namespace, name: str, network: str, settings: list[s
             sys.exit(f"training {name} ended with {code}: start again to go on with it")
     fields = ModelFile(run).card.fields
     with (run / "history.csv").open() as file:
-        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+        epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
+    seconds = len(epochs) * statistics.median(epochs)  # one in which the machine slept does not count
     said = shlex.join(["harken", "train", *asked, *given(corpora, short), *sets, "--out", "RUN"])
     return Trained(fields["validation_accuracy"], options.judged, seconds, said)
 
@@ -117,7 +119,7 @@ def network_rows(options: argparse.Namespace) -> tuple[list[str], list[str]]:
             continue
         trained = train(options, name, name, [])
         rows.append(f"{cost} {percent(trained)} | {trained.seconds / 60:.1f} min |")
-        commands.append(trained.command)
+        commands.append(trained.command.replace(f"--network {name}", "--network NETWORK"))
     return [*rows, *others], commands
 
 
@@ -164,9 +166,10 @@ def write(options: argparse.Namespace, changed: list[str]) -> None:
         *rows,
         "",
         "An interval says how far the accuracy of one trained network is known from so many clips; another seed moves it",
-        "too. Training is the time of the epochs on one core beside other work: compare it with care.",
+        "too. Training is the epochs times the median epoch, on one core beside other work: compare it with care. Each row",
+        "came of",
         "",
-        *(f"    {command}" for command in commands),
+        *(f"    {command}" for command in dict.fromkeys(commands)),
         "",
     ]
     if changed:
