@@ -13,7 +13,7 @@ ASK = (
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        ({}, "PASSIVE 20000"),
+        ({}, "PASSIVE 1000"),
         ({"GOMP_SPINCOUNT": "7"}, "PASSIVE 7"),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"),
         ({"OMP_WAIT_POLICY": "PASSIVE"}, "PASSIVE None"),

@@ -2,11 +2,13 @@
 
 import os
 
-_SPINS = "20000"  # some tenths of a millisecond, as long as the gap between two operations of a small network
+_SPINS = (
+    "1000"  # some microseconds: more of them wins little, and slows down what shares its cores with another program
+)
 
 
 def let_threads_yield() -> None:
-    """Make torch's threads (GNU OpenMP) wait for work briefly, then sleep; what the user has set stands.
+    """Make torch's threads (GNU OpenMP) wait for work for some microseconds, then sleep; what the user has set stands.
 
     By default they wait for milliseconds without letting go of their cores, so that training collapses as soon as
     another program uses one. Sleeping at once (OMP_WAIT_POLICY=PASSIVE alone) costs small networks a tenth of their speed.
