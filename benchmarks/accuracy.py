@@ -5,17 +5,16 @@ python benchmarks/accuracy.py --data DIR [--data DIR] --noise DIR --speech DIR [
 
 Every network trains by the recipe v12, whose settings are the same for all, and is judged on the recipe's fixed validation
 list. Then one setting at a time is changed on one network, with two seeds. Each training is a run in the work folder:
-started again, the benchmark goes on where it stopped. The page is written after each.
+started again, the benchmark goes on where it stopped. The page is written after the networks, and after each change.
 """
 
 import argparse
 import csv
-import json
 import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +53,9 @@ def changes(teacher: str | None) -> list[Change]:
         Change("mixup", ("mixup=0.2",)),
         Change("weights of the last step, no moving average", ("average_decay=0",)),
     ]
-    return (
-        listed
-        if teacher is None
-        else [*listed, Change(f"distilled from {Path(teacher).name}", (f"teacher={teacher}",))]
-    )
+    if teacher is not None:
+        listed.append(Change(f"distilled from {Path(teacher).name}", (f"teacher={teacher}",)))
+    return listed
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,6 @@ class Trained:
     """What came of a run. seconds : of its epochs, by their median. command : as a reader would type it."""
 
     accuracy: float
-    clips: int
     seconds: float
     command: str
 
@@ -98,12 +94,12 @@ def train(options: argparse.Namespace, name: str, network: str, settings: list[s
         epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
     seconds = len(epochs) * statistics.median(epochs)  # one in which the machine slept does not count
     said = shlex.join(["harken", "train", *asked, *given(corpora, short), *sets, "--out", "RUN"])
-    return Trained(fields["validation_accuracy"], options.judged, seconds, said)
+    return Trained(fields["validation_accuracy"], seconds, said)
 
 
-def percent(trained: Trained) -> str:
-    low, high = wilson_interval(round(trained.accuracy * trained.clips), trained.clips)
-    return f"{100 * trained.accuracy:.2f} % ({100 * low:.1f} to {100 * high:.1f})"
+def percent(accuracy: float, clips: int) -> str:
+    low, high = wilson_interval(round(accuracy * clips), clips)
+    return f"{100 * accuracy:.2f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def network_rows(options: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -118,15 +114,14 @@ def network_rows(options: argparse.Namespace) -> tuple[list[str], list[str]]:
         if options.only == "changes" and not (options.work / name / "model.onnx").is_file():
             continue
         trained = train(options, name, name, [])
-        rows.append(f"{cost} {percent(trained)} | {trained.seconds / 60:.1f} min |")
+        rows.append(f"{cost} {percent(trained.accuracy, options.judged)} | {trained.seconds / 60:.1f} min |")
         commands.append(trained.command.replace(f"--network {name}", "--network NETWORK"))
     return [*rows, *others], commands
 
 
-def change_rows(options: argparse.Namespace) -> list[str]:
-    """Return the rows of the changes that both seeds have trained; the page is written after each."""
+def change_rows(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the row of each change that both seeds have trained."""
     first: list[float] = []
-    rows = []
     for number, change in enumerate(changes(options.teacher)):
         found = []
         for seed in SEEDS:
@@ -143,15 +138,11 @@ def change_rows(options: argparse.Namespace) -> list[str]:
         settings = ", ".join(f"`{setting}`" for setting in change.settings) or (
             "no `--train-only`" if not change.words else ""
         )
-        rows.append(f"| {change.name} | {settings} | {shares} | {'' if number == 0 else f'{mean:+.2f}'} |")
-        write(options, rows)
-    return rows
+        yield f"| {change.name} | {settings} | {shares} | {'' if number == 0 else f'{mean:+.2f}'} |"
 
 
-def write(options: argparse.Namespace, changed: list[str]) -> None:
+def write(options: argparse.Namespace, rows: list[str], commands: list[str], changed: list[str]) -> None:
     """Write the page of what there is so far."""
-    state = options.work / "page.json"
-    rows, commands = json.loads(state.read_text()) if state.is_file() else ([], [])
     lines = [
         "# Networks under one budget, and what helps",
         "",
@@ -210,8 +201,11 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     rows, commands = network_rows(options)
-    (options.work / "page.json").write_text(json.dumps([rows, commands]))
-    write(options, change_rows(options))
+    changed: list[str] = []
+    write(options, rows, commands, changed)
+    for row in change_rows(options):
+        changed.append(row)
+        write(options, rows, commands, changed)
     print(options.out)
 
 

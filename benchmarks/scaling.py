@@ -23,7 +23,7 @@ import numpy as np
 
 _RATE = 16_000
 _WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-_SHARD_ROWS = 62_464  # as harken.corpus.pack cuts them: the most blocks of 256 clips in 2 GB
+_SHARD_ROWS = 62_464  # as harken.corpus.pack cuts them: the most blocks of 64 clips in 2 GB
 _BLOCK = 976
 _BATCHES = 100
 
