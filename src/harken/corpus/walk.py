@@ -78,7 +78,7 @@ def _seen(folder: str, names: list[str]) -> list[Row]:
                     (name, folder, status.st_size, status.st_mtime_ns)
                     for name in names
                     for status in (os.stat(name, dir_fd=place),)
-                    if not status.st_mode & stat.S_IFDIR
+                    if not status.st_mode & stat.S_IFDIR  # sockets and block devices have the bit too: no clips either
                 ]
             finally:
                 os.close(place)

@@ -88,9 +88,7 @@ class Recipe:
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.05
     average_decay: float = 0.998  # a step, of the moving average of weights; 0: none
-    start_from: str = (
-        ""  # run or model file of the same classes, whose weights it starts with; narrower ones are widened
-    )
+    start_from: str = ""  # run or model file of the same classes, to start with its weights, widened if need be
     teacher: str = ""  # run or model file of the same classes, to distil from
     teacher_share: float = 0.7  # of the loss that comes from the teacher
     teacher_temperature: float = 2.0
