@@ -51,7 +51,7 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], command: str, not
         "|---|---|",
         f"| network | `{recipe['network']}`, {fields['parameters']:,} parameters, "
         f"{fields['multiply_adds'] / 1e6:.1f} M multiply-adds |",
-        f"| file | {cost['file_bytes'] / 1024:.0f} KB, front-end inside |",
+        f"| file | {model.path.stat().st_size / 1024:.0f} KB, front-end inside |",
         f"| validation accuracy | {share(figures['accuracy'])} ({share(low)} to {share(high)}) of {figures['clips']:,} clips |",
         f"| words / `_unknown_` / `_silence_` | {share(found)} / {share(recalls['_unknown_']['recall'])} / "
         f"{share(recalls['_silence_']['recall'])} |",
