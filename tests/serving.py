@@ -1,16 +1,28 @@
-"""A server of its own process for the tests of `harken serve`."""
+"""A server of its own process for the tests of `harken serve`, and what they say to it."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
+import pytest
 import soundfile
 import soxr
 from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed
+
+RATE = 16_000
+
+TIGHT = {
+    **{"body_bytes": "100_000", "upload_s": 0.6, "header_s": 0.6, "clip_s": 2, "decoded_samples": 90_000},
+    **{"requests": 1, "streams": 2, "message_bytes": 20_000, "stream_s": 1.5, "idle_s": 0.6},
+}
 
 
 @dataclass(frozen=True)
@@ -59,3 +71,29 @@ def write_clip(path: Path, samples: NDArray[np.float32], rate: int = 16_000) -> 
     """Write 16-bit PCM and return its path."""
     soundfile.write(path, np.clip(samples, -1, 1), rate, subtype="PCM_16")
     return path
+
+
+def wav(samples: Any, rate: int = RATE, **kind: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, **{"format": "WAV", "subtype": "PCM_16", **kind})
+    return file.getvalue()
+
+
+def line(answer: httpx.Response) -> str:
+    """Return the one line of a refusal."""
+    assert set(answer.json()) == {"error"}
+    text: str = answer.json()["error"]
+    assert "\n" not in text
+    return text
+
+
+def until_closed(stream: Any) -> tuple[int, str]:
+    def read() -> None:
+        while True:
+            stream.recv(timeout=10)
+
+    with pytest.raises(ConnectionClosed) as closed:
+        read()
+    frame = closed.value.rcvd
+    assert frame is not None
+    return frame.code, frame.reason
