@@ -188,7 +188,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     if terminal:
         callbacks.append(RichProgressBar(leave=False))
     last = out / "last.ckpt"
-    with _quiet(), _ctrl_c():
+    with _quiet(), _ctrl_c(), _leaving_the_group():
         trainer = lightning.Trainer(
             max_epochs=recipe.epochs,
             precision=training_precision(recipe),
@@ -215,6 +215,21 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
         accuracy = finish(load_spotter(out, len(task.labels)), recipe, material, task, model)
     counts = {side: len(task.rows(side)) for side in ("train", "validation", "test")}
     return Trained(model, accuracy, trainer.current_epoch, counts, task.repeats, trainer.is_global_zero)
+
+
+@contextmanager
+def _leaving_the_group() -> Iterator[None]:
+    """Takes leave of the other processes of a run; Lightning does so for NCCL alone.
+
+    Gloo's threads, left to the interpreter's end, abort a process now and then ("terminate called without an active
+    exception") whose partner ended a moment before.
+    """
+    before = torch.distributed.is_initialized()
+    try:
+        yield
+    finally:
+        if not before and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _processes(devices: int) -> tuple[int, int]:
