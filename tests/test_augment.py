@@ -10,7 +10,20 @@ from torch import Tensor, nn
 from conftest import level
 from harken.corpus.recordings import Recordings, joined
 from harken.errors import HarkenError
-from harken.training.augment import Filter, Gain, Mixup, Noise, Pitch, Room, Shift, SpecAugment, Speed, WindowBank
+from harken.frontend import LOG_FLOOR
+from harken.training.augment import (
+    Filter,
+    Gain,
+    Mixup,
+    Noise,
+    Pitch,
+    Room,
+    Shift,
+    SpecAugment,
+    Speed,
+    Suppress,
+    WindowBank,
+)
 from harken.training.augment.draws import rms
 from harken.training.augment.pitch import shift_pitch
 from harken.training.augment.speed import interpolate
@@ -116,6 +129,7 @@ def test_zero_switches_off(switched_off: nn.Module) -> None:
         (lambda: SpecAugment(band_masks=1, max_bands=-1, frame_masks=1, max_frames=1), "must be 0 or more"),
         (lambda: Filter(-1.0, 0.0), "max_filter_db=-1.0 must be 0 or more"),
         (lambda: Filter(1.0, 1.5), "no probability"),
+        (lambda: Suppress(-0.1), "suppression_probability=-0.1"),
         (lambda: Mixup(-0.1), "mixup=-0.1"),
     ],
 )  # fmt: skip
@@ -230,6 +244,22 @@ def test_a_cut_takes_the_high_bands_alone_and_ends_at_the_floor() -> None:
     silence = torch.full((4, 40, 3), math.log(1e-6))
     torch.testing.assert_close(Filter(12.0, 1.0)(silence), silence)
     kept = Filter(0.0, 0.25)(torch.zeros(1000, 40, 1))[:, -1, 0] == 0
+    assert kept.float().mean() == pytest.approx(0.75, abs=0.05)
+
+
+def test_suppression_takes_what_is_steady_and_leaves_what_stands_out() -> None:
+    torch.manual_seed(0)
+    steady = 1e-2 * torch.empty(50, 40, 100).uniform_(0.9, 1.0)
+    word = torch.zeros(100).index_fill_(0, torch.arange(40, 60), 1.0)  # 20 dB over the noise
+    features = torch.log(steady + word + LOG_FLOOR)
+    taken = (features - Suppress(1.0)(features)) * 10 / math.log(10)  # in dB
+    assert taken[:, :, 40:60].max() < 10 * math.log10(1 / (1 - 0.06 / 1.009)) + 0.01
+    assert taken[:, :, :40].min() > 9.9  # falls to the floor, which is 10 to 30 dB below
+    assert taken[:, :, :40].max() < 30.1
+    assert taken[:, 0, 0].std() > 3  # drawn for each clip
+    silence = torch.full((4, 40, 10), math.log(LOG_FLOOR))
+    torch.testing.assert_close(Suppress(1.0)(silence), silence)
+    kept = (Suppress(0.25)(features.repeat(20, 1, 1)) == features.repeat(20, 1, 1)).all(2).all(1)
     assert kept.float().mean() == pytest.approx(0.75, abs=0.05)
 
 

@@ -15,7 +15,7 @@ from harken.errors import HarkenError
 from harken.frontend import front_end
 from harken.models.registry import find_network
 from harken.tasks.recipe import Recipe
-from harken.training.augment import Filter, SpecAugment
+from harken.training.augment import Filter, SpecAugment, Suppress
 from harken.training.listening import TrainingEar
 
 
@@ -58,6 +58,7 @@ class TrainingModule(lightning.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.ear: TrainingEar | None = None  # set once the device is known
         self.filter = Filter(recipe.max_filter_db, recipe.cut_probability)
+        self.suppress = Suppress(recipe.suppression_probability)
         self.spec_augment = SpecAugment(
             band_masks=recipe.band_masks,
             max_bands=recipe.max_bands,
@@ -87,7 +88,7 @@ class TrainingModule(lightning.LightningModule):
         waveform, targets = self.ear.hear(*batch)
         features = self.spotter.features(waveform)
         if self.spotter.front_end.bands > 1:  # a raw waveform has no bands
-            features = self.spec_augment(self.filter(features))
+            features = self.spec_augment(self.suppress(self.filter(features)))
         logits = self.spotter.network(features).float()
         loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
         if self._teacher:

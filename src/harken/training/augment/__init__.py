@@ -1,7 +1,7 @@
 """Augmentation on whole batches, on the device: each transform is a module, active in training alone.
 
 Shift, Speed, Pitch, Room, Gain, Noise    waveforms [N, samples] -> [N, samples]
-Filter, SpecAugment                       features [N, bands, frames] -> the same
+Filter, Suppress, SpecAugment             features [N, bands, frames] -> the same
 Mixup                                     waveforms and soft labels -> the same
 
 Each draws from torch's global generator, so that a seeded step can be repeated, and refuses impossible ranges when it
@@ -17,5 +17,18 @@ from harken.training.augment.room import Room
 from harken.training.augment.shift import Shift
 from harken.training.augment.spec_augment import SpecAugment
 from harken.training.augment.speed import Speed
+from harken.training.augment.suppress import Suppress
 
-__all__ = ["Filter", "Gain", "Mixup", "Noise", "Pitch", "Room", "Shift", "SpecAugment", "Speed", "WindowBank"]
+__all__ = [
+    "Filter",
+    "Gain",
+    "Mixup",
+    "Noise",
+    "Pitch",
+    "Room",
+    "Shift",
+    "SpecAugment",
+    "Speed",
+    "Suppress",
+    "WindowBank",
+]
