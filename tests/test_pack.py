@@ -340,7 +340,8 @@ def by_processes(monkeypatch):
 def test_processes_write_what_one_would_have(clips, cache, monkeypatch, by_processes, decoded):
     clips[9].path.write_bytes(b"not audio")
     packed = pack(clips, sample_rate=RATE, samples=100, cache=cache / "two")
-    assert decoded == []  # not here
+    assert len(decoded) < 20  # not all of them here
+    decoded.clear()
     with monkeypatch.context() as patch:
         patch.setattr(packing, "_CLIPS_PER_PROCESS", 1000)
         alone = pack(clips, sample_rate=RATE, samples=100, cache=cache / "one")
@@ -353,8 +354,8 @@ def test_processes_write_what_one_would_have(clips, cache, monkeypatch, by_proce
 
 def test_a_process_that_is_ended_is_told_and_made_up_for(clips, cache, monkeypatch, by_processes, capfd):
     class Dying(decode.Decoders):
-        def write(self, blocks):
-            results = super().write(blocks)
+        def write(self, blocks, here):
+            results = super().write(blocks, here)
             yield next(results)
             for process in self._processes:
                 process.kill()

@@ -82,8 +82,6 @@ def load_clip(source: AudioSource, sample_rate: int, *, source_rate: int | None 
     _check_rate(rate, f"{name}: the sample rate")
     if samples.size == 0:
         raise HarkenError(f"{name} holds no samples: record it again")
-    if not np.isfinite(samples).all():
-        raise HarkenError(f"{name} holds NaN or infinite samples: export it again from its source")
     mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
     if rate == sample_rate:
         return np.ascontiguousarray(mono)
@@ -96,8 +94,9 @@ def load_clip(source: AudioSource, sample_rate: int, *, source_rate: int | None 
 
 def to_int16(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
     """Return float samples, full scale 1.0, as 16-bit PCM, rounded; what is beyond full scale is clipped."""
-    samples: NDArray[np.int16] = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
-    return samples
+    scaled = waveform * np.float32(32768.0)
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -32768, 32767, out=scaled).astype(np.int16)
 
 
 def clip_name(source: AudioSource) -> str:
@@ -125,7 +124,7 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     if array.ndim == 2 and 0 < array.shape[0] < array.shape[1]:
         raise HarkenError(f"{name} has more channels than samples, {array.shape}: pass [samples, channels], transposed")
     if array.dtype.kind == "f":
-        return array.astype(np.float32, copy=False)
+        return _finite(array.astype(np.float32, copy=False), name)
     if array.dtype.kind == "i":
         return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
     if array.dtype == np.uint8:  # 8-bit PCM is unsigned, with 128 as zero
@@ -145,9 +144,15 @@ def _from_file(source: str | os.PathLike[str] | IO[bytes], name: str) -> tuple[N
                 samples = file.read(dtype="float32")
                 if not _is_complete(file, raw, len(samples)):
                     raise HarkenError(f"{name} is cut short: copy or record it again")
-                return samples, file.samplerate
+                return _finite(samples, name), file.samplerate
         except (soundfile.LibsndfileError, TypeError) as error:
             raise _not_audio(name) from error
+
+
+def _finite(samples: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    if not np.isfinite(samples).all():
+        raise HarkenError(f"{name} holds NaN or infinite samples: export it again from its source")
+    return samples
 
 
 def _read_quickly(raw: IO[bytes]) -> tuple[NDArray[np.int16], int] | None:

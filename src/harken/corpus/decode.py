@@ -1,7 +1,7 @@
 """Clips into rows of int16: decoded, resampled, padded or cut, and written into the shards of a pack.
 
 RowWriter   writes blocks of clips, in this process
-Decoders    several processes that do, block after block
+Decoders    several processes that do, block after block, beside this one
 
 Threads would not do: much of a clip's half millisecond is spent in Python, where only one thread runs at a time. The
 processes are programs of their own (`python -m harken.corpus.decode`) that import no more than reading clips takes; what
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harken.audio import ReadFile, load_clip, to_int16
 from harken.errors import HarkenError
@@ -52,15 +53,53 @@ class Block:
 Unreadable = list[tuple[int, str]]  # rows whose clips could not be read, and why
 
 
+class _ArrayFile:
+    """An array on disk, `.npy`, whose rows are written by their place.
+
+    Through its file, not a memory map: there each new page costs a fault, ten times the time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        array = np.lib.format.open_memmap(path, mode="r")
+        self._start = array.offset
+        self._row_bytes = array.nbytes // len(array)
+        self._file = path.open("r+b")
+
+    def write(self, first: int, rows: NDArray[Any]) -> None:
+        self._file.seek(self._start + first * self._row_bytes)
+        self._file.write(rows.tobytes())
+        self._file.flush()
+
+    def sync(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class RowWriter:
-    """Writes clips into the files of a pack: `shard-N.npy`, `lengths.npy` and `digests.npy`, which exist already."""
+    """Writes clips into the files of a pack: `shard-N.npy`, `lengths.npy` and `digests.npy`, which exist already.
+
+    To be used in a `with` statement, at whose end its files are closed.
+    """
 
     def __init__(self, form: PackForm) -> None:
         self.form = form
         folder = Path(form.folder)
-        self.shards = [_open(folder / f"shard-{number}.npy") for number in range(form.shards)]
-        self.lengths = _open(folder / "lengths.npy")
-        self.digests = _open(folder / "digests.npy")
+        self._shards = [_ArrayFile(folder / f"shard-{number}.npy") for number in range(form.shards)]
+        self._lengths = _ArrayFile(folder / "lengths.npy")
+        self._digests = _ArrayFile(folder / "digests.npy")
+
+    def __enter__(self) -> "RowWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+
+    @property
+    def _files(self) -> tuple[_ArrayFile, ...]:
+        return (*self._shards, self._lengths, self._digests)
 
     def write(self, block: Block) -> Unreadable:
         """Write a block's rows, lengths and digests of content; a clip that cannot be read leaves a silent row."""
@@ -80,15 +119,15 @@ class RowWriter:
             rows[place, : kept.size] = to_int16(kept)
             lengths[place] = clip.size
         shard, start = divmod(block.first, self.form.rows_per_shard)
-        self.shards[shard][start : start + len(rows)] = rows
-        self.lengths[block.first : block.first + len(rows)] = lengths
-        self.digests[block.first : block.first + len(rows)] = digests
+        self._shards[shard].write(start, rows)
+        self._lengths.write(block.first, lengths)
+        self._digests.write(block.first, digests)
         return unreadable
 
-    def flush(self) -> None:
-        """Bring to disk what was written."""
-        for array in (*self.shards, self.lengths, self.digests):
-            array.flush()
+    def sync(self) -> None:
+        """Bring to disk what was written, by this process and by others."""
+        for file in self._files:
+            file.sync()
 
 
 def content_digest(path: str | Path) -> bytes:
@@ -135,36 +174,47 @@ class Decoders:
                 with suppress(OSError):  # it had ended before the last block was sent to it
                     pipe.close()
 
-    def write(self, blocks: Sequence[Block]) -> Iterator[tuple[Block, Unreadable]]:
+    def write(self, blocks: Sequence[Block], here: RowWriter) -> Iterator[tuple[Block, Unreadable]]:
         """Write blocks and yield each, with what of it could not be read, as it is done: in any order.
 
+        here : writes those that this process takes itself, rather than watch the others start and work.
         Raises HarkenError when a process ends before its time.
         """
         waiting: queue.SimpleQueue[Block] = queue.SimpleQueue()
-        for block in blocks:
+        for block in blocks[len(self._processes) :]:
             waiting.put(block)
         done: queue.SimpleQueue[tuple[Block, Unreadable | None]] = queue.SimpleQueue()
-        for process in self._processes:
-            threading.Thread(target=_feed, args=(process, waiting, done), daemon=True).start()
+        for process, block in zip(self._processes, blocks, strict=False):  # so that each gets one
+            threading.Thread(target=_feed, args=(process, block, waiting, done), daemon=True).start()
         for _ in blocks:
-            block, unreadable = done.get()
+            block, unreadable = _next(waiting, done, here)
             if unreadable is None:
                 raise HarkenError("a process that decodes clips was ended: start again, it goes on where it stopped")
             yield block, unreadable
 
 
+def _next(
+    waiting: "queue.SimpleQueue[Block]", done: "queue.SimpleQueue[tuple[Block, Unreadable | None]]", here: RowWriter
+) -> tuple[Block, Unreadable | None]:
+    """Return a block that a process has written; if none has, one written here; at the end, wait for one."""
+    with suppress(queue.Empty):
+        return done.get_nowait()
+    try:
+        block = waiting.get_nowait()
+    except queue.Empty:
+        return done.get()
+    return block, here.write(block)
+
+
 def _feed(
     process: "subprocess.Popen[bytes]",
+    block: Block,
     waiting: "queue.SimpleQueue[Block]",
     done: "queue.SimpleQueue[tuple[Block, Unreadable | None]]",
 ) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     while True:
-        try:
-            block = waiting.get_nowait()
-        except queue.Empty:
-            return
         try:
             process.stdin.write(json.dumps([block.first, block.paths]).encode() + b"\n")
             process.stdin.flush()
@@ -173,18 +223,18 @@ def _feed(
         except (OSError, ValueError):  # a broken pipe, a closed one, or half an answer
             done.put((block, None))
             return
-
-
-def _open(path: Path) -> "np.memmap[Any, Any]":
-    return np.lib.format.open_memmap(path, mode="r+")
+        try:
+            block = waiting.get_nowait()
+        except queue.Empty:
+            return
 
 
 def _serve(form: PackForm, blocks: Iterator[bytes]) -> None:
-    writer = RowWriter(form)
-    for line in blocks:
-        first, paths = json.loads(line)
-        sys.stdout.write(json.dumps(writer.write(Block(first, tuple(paths)))) + "\n")
-        sys.stdout.flush()
+    with RowWriter(form) as writer:
+        for line in blocks:
+            first, paths = json.loads(line)
+            sys.stdout.write(json.dumps(writer.write(Block(first, tuple(paths)))) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ _FORMAT = 2  # raise it when packed samples change, so that old packs are not re
 _SHARD_BYTES = 2_000_000_000
 _BLOCK = 64  # clips that a process decodes at a time: few, so that none waits long for the last
 _NOTED_EVERY = 0.2  # seconds: how far the work has come
+_SYNCED_EVERY = 0.2  # seconds
 _CLIPS_PER_PROCESS = 500  # under half a second of work: no more than starting a process takes
 
 
@@ -146,29 +148,29 @@ def _build(partial: Path, form: str, clips: Sequence[Clip], sample_rate: int, sa
     if index.is_file():
         state = json.loads(index.read_text())
     places = PackForm(str(partial), len(starts), rows_per_shard, samples, sample_rate)
-    writer = RowWriter(places)
     paths = clips.paths if isinstance(clips, Clips) else [str(clip.path) for clip in clips]
     blocks = [Block(start, tuple(paths[start : start + _BLOCK])) for start in range(state["done"], len(clips), _BLOCK)]
     early: dict[int, tuple[Block, Unreadable]] = {}  # done before an earlier one is
     noted = time.monotonic()
     try:
-        with _writing(places, writer, blocks) as written:
-            for block, unreadable in progress(written, "packing", total=len(blocks)):
-                early[block.first] = (block, unreadable)
-                while state["done"] in early:
-                    block, unreadable = early.pop(state["done"])
-                    state["unreadable"] += unreadable
-                    state["done"] += len(block.paths)
-                if time.monotonic() - noted >= _NOTED_EVERY:
-                    _note(index, state)
-                    noted = time.monotonic()
+        with RowWriter(places) as writer:
+            with _writing(places, writer, blocks) as written:
+                for block, unreadable in progress(written, "packing", total=len(blocks)):
+                    early[block.first] = (block, unreadable)
+                    while state["done"] in early:
+                        block, unreadable = early.pop(state["done"])
+                        state["unreadable"] += unreadable
+                        state["done"] += len(block.paths)
+                    if time.monotonic() - noted >= _NOTED_EVERY:
+                        _note(index, state)
+                        noted = time.monotonic()
+            writer.sync()
     finally:
         _note(index, state)
     if len(state["unreadable"]) == len(clips):
         shutil.rmtree(partial)  # another day, or another libsndfile, may read them
         raise HarkenError(f"none of {len(clips)} clips can be read; the first: {state['unreadable'][0][1]}")
-    writer.flush()
-    folder = partial.parent / _hash_of_content(form, [writer.digests.tobytes()])
+    folder = partial.parent / _hash_of_content(form, [np.load(partial / "digests.npy").tobytes()])
     if folder.is_dir():  # a run on copies of the same clips was quicker
         shutil.rmtree(partial)
     else:
@@ -190,8 +192,26 @@ def _writing(
     if processes < 2:
         yield ((block, writer.write(block)) for block in blocks)
     else:
-        with Decoders(places, processes) as decoders:
-            yield decoders.write(blocks)
+        with Decoders(places, processes - 1) as decoders, _syncing(writer):
+            yield decoders.write(blocks, writer)
+
+
+@contextmanager
+def _syncing(writer: RowWriter) -> Iterator[None]:
+    """Bring to disk what is written while more of it is, so that little is left to wait for at the end."""
+    ended = threading.Event()
+
+    def sync() -> None:
+        while not ended.wait(_SYNCED_EVERY):
+            writer.sync()
+
+    thread = threading.Thread(target=sync)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _make(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
