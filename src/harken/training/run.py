@@ -36,6 +36,7 @@ from harken.training.batches import BatchStream, Epochs, validation_rows
 from harken.training.finish import finish
 from harken.training.history import History
 from harken.training.listening import TrainingEar
+from harken.training.memory import keep_freed_memory
 from harken.training.module import Spotter, TrainingModule
 from harken.training.reopen import reopen
 
@@ -167,6 +168,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     devices, hosts = _processes(devices)
     if recipe.batch_size % (devices * hosts):
         raise HarkenError(f"batch_size={recipe.batch_size} must be a multiple of the {devices * hosts} processes")
+    keep_freed_memory()
     lightning.seed_everything(recipe.seed, verbose=False)
     batches = Batches(task, recipe)
     spotter = Spotter(recipe, len(task.labels))
