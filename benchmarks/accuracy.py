@@ -47,6 +47,7 @@ def changes(teacher: str | None) -> list[Change]:
         Change("each clip through a drawn frequency response", ("max_filter_db=12", "cut_probability=0.15")),
         Change("words that turn into running speech among `_unknown_`", ("spliced_share=0.2",)),
         Change("running speech behind clips", ("talk_probability=0.3",)),
+        Change("steady noise taken away, as phones do", ("suppression_probability=0.2",)),
         Change("without noise behind clips", ("noise_probability=0",)),
         Change("without rooms", ("room_probability=0",)),
         Change("without masks of bands and frames", ("band_masks=0", "frame_masks=0")),
@@ -85,7 +86,7 @@ def train(options: argparse.Namespace, name: str, network: str, settings: list[s
     if not (run / "model.onnx").is_file():
         print(f"training {name}", flush=True)
         harken = [sys.executable, "-m", "harken"]
-        begun = (run / "last.ckpt").is_file()
+        begun = (run / "recipe.json").is_file()
         command = ["train", "--resume", run] if begun else ["train", *asked, *given(corpora, str), *sets, "--out", run]
         if code := subprocess.run([*harken, *command]).returncode:
             sys.exit(f"training {name} ended with {code}: start again to go on with it")
