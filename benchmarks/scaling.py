@@ -133,6 +133,12 @@ def main() -> None:
             f"| {found['hear_ms']:.2f} | {found['own_mb']:.0f} | {found['peak_mb']:.0f} |"
         )
         print(lines[-1], flush=True)
+    lines += [
+        "",
+        "Drawing is of a whole epoch, gathering reads a batch's clips, hearing gathers and augments them; none of it runs a",
+        "network. Own memory is what the process holds beyond its modules; mapped pages the system takes back when it needs",
+        "them. Where the corpus is larger than memory, gathering is first to wait for the disk: hearing finds the same clips read.",
+    ]
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
