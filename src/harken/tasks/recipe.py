@@ -22,7 +22,7 @@ _OVER_0 = (
 _UP_TO_1 = (
     *("balance", "speech_share", "spliced_share", "full_level_share", "teacher_share"),
     *("noise_probability", "room_probability", "pitch_probability", "cut_probability", "talk_probability"),
-    "suppression_probability",
+    *("suppression_probability", "steady_noise_share"),
 )
 _BELOW_1 = ("label_smoothing", "average_decay", "speed")
 
@@ -64,6 +64,9 @@ class Recipe:
     shift_ms: float = 100.0  # moved either way
     gain_db: float = 10.0  # louder or softer by up to this
     noise_probability: float = 0.6  # of clips that get background noise
+    steady_noise_share: float = (
+        0.0  # of all noise, silence too, made rather than recorded: of any colour, humming, pulsing
+    )
     min_snr_db: float = 0.0
     max_snr_db: float = 30.0
     talk_probability: float = 0.0  # of clips that get running speech behind them: else speech around a word unsays it

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from harken.corpus.recordings import Recordings
 from harken.tasks.protocol import Task
 from harken.tasks.recipe import Recipe
-from harken.training.augment import Gain, Mixup, Noise, Pitch, Room, Shift, Speed, WindowBank
+from harken.training.augment import Gain, MixedBank, Mixup, Noise, Pitch, Room, Shift, Speed, SteadyNoise, WindowBank
 from harken.training.augment.draws import chosen, from_db, uniform
 from harken.training.augment.splice import splice
 from harken.training.batches import NOISE_ROW, SPEECH_ROW, SPLICED_ROW, ClipStore
@@ -21,7 +22,7 @@ class TrainingEar:
         self.classes = len(task.labels)
         self.clips = ClipStore(task.packed, device)
         self.silence = torch.from_numpy(task.silence_waveforms(recipe.samples)).to(device)
-        self.noise = None if task.noise is None else WindowBank(task.noise, recipe.samples).to(device)
+        self.noise = None if task.noise is None else self._noise(task.noise).to(device)
         self.speech = None if task.speech is None else WindowBank(task.speech, recipe.samples).to(device)
         trained = task.rows("train")
         self.words = torch.from_numpy(trained[task.classes[trained] < task.words])
@@ -52,6 +53,11 @@ class TrainingEar:
             )
         self.transforms = torch.nn.Sequential(*transforms).to(device)
         self.mixup = Mixup(recipe.mixup)
+
+    def _noise(self, recordings: Recordings) -> MixedBank:
+        recipe = self.recipe
+        recorded = WindowBank(recordings, recipe.samples)
+        return MixedBank(recorded, SteadyNoise(recipe.samples, recipe.sample_rate), recipe.steady_noise_share)
 
     @torch.no_grad()
     def hear(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

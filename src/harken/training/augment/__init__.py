@@ -17,11 +17,13 @@ from harken.training.augment.room import Room
 from harken.training.augment.shift import Shift
 from harken.training.augment.spec_augment import SpecAugment
 from harken.training.augment.speed import Speed
+from harken.training.augment.steady import MixedBank, SteadyNoise
 from harken.training.augment.suppress import Suppress
 
 __all__ = [
     "Filter",
     "Gain",
+    "MixedBank",
     "Mixup",
     "Noise",
     "Pitch",
@@ -29,6 +31,7 @@ __all__ = [
     "Shift",
     "SpecAugment",
     "Speed",
+    "SteadyNoise",
     "Suppress",
     "WindowBank",
 ]

@@ -1,5 +1,7 @@
 """Background noise at a drawn signal-to-noise ratio."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -8,6 +10,13 @@ from harken.errors import HarkenError
 from harken.training.augment.draws import check_probability, check_range, chosen, from_db, rms, uniform
 
 _QUIET = 1e-5  # an RMS below a third of a 16-bit step: digital silence has no ratio to anything
+
+
+class Bank(Protocol):
+    """What windows of sound are drawn from."""
+
+    def draw(self, count: int) -> Tensor:
+        """Return `count` random windows, float [count, samples], full scale 1.0."""
 
 
 class WindowBank(nn.Module):
@@ -57,7 +66,7 @@ class Noise(nn.Module):
     The ratio is of root mean squares over the whole window. Rows of digital silence are left as they are.
     """
 
-    def __init__(self, bank: WindowBank, *, probability: float, min_snr_db: float, max_snr_db: float) -> None:
+    def __init__(self, bank: Bank, *, probability: float, min_snr_db: float, max_snr_db: float) -> None:
         super().__init__()
         check_probability("probability", probability)
         check_range("min_snr_db", min_snr_db, "max_snr_db", max_snr_db)
