@@ -56,7 +56,7 @@ class SteadyNoise(nn.Module):
         """Return the power of harmonics [count, frequencies] that stand over noise of such power."""
         count = len(noise)
         fundamental = _evenly_in_octaves(count, *_HUM_HZ, noise)
-        places = fundamental * torch.arange(1, _HARMONICS + 1, device=noise.device) * self.seconds
+        places = (fundamental * torch.arange(1, _HARMONICS + 1, device=noise.device) * self.seconds).round()
         strengths = torch.rand(count, _HARMONICS, device=noise.device) ** 4  # few are strong
         strengths = strengths * (places < noise.shape[1] - 1)
         lines = torch.zeros_like(noise).scatter_add(1, places.long().clamp(max=noise.shape[1] - 1), strengths)
