@@ -53,6 +53,7 @@ def changes(teacher: str | None) -> list[Change]:
         Change("without masks of bands and frames", ("band_masks=0", "frame_masks=0")),
         Change("mixup", ("mixup=0.2",)),
         Change("weights of the last step, no moving average", ("average_decay=0",)),
+        Change("steady noise that is made among the recorded", ("steady_noise_share=0.3",)),
     ]
     if teacher is not None:
         listed.append(Change(f"distilled from {Path(teacher).name}", (f"teacher={teacher}",)))
