@@ -39,6 +39,7 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], command: str, not
     recalls = {word["label"]: word for word in figures["words"]}
     robustness, speech, cost = figures["robustness"], figures["speech_without_commands"], figures["cost"]
     snr = ", ".join(f"{share(point['accuracy'])} at {point['snr_db']:g} dB" for point in robustness["snr"])
+    steady = ", ".join(f"{kind['kind']} {100 * kind['share']:.0f} %" for kind in figures["steady_noise"])
     recipe = fields["recipe"]
     commands = [row for row in figures["words"] if row["label"] in model.card.words]
     found = sum(row["recall"] * row["clips"] for row in commands) / sum(row["clips"] for row in commands)
@@ -56,6 +57,7 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], command: str, not
         f"| words / `_unknown_` / `_silence_` | {share(found)} / {share(recalls['_unknown_']['recall'])} / "
         f"{share(recalls['_silence_']['recall'])} |",
         f"| in noise that training did not hear | {share(robustness['clean'])} clean; {snr} |",
+        f"| steady noise, made, heard as silence | {steady} |",
         f"| with its thresholds, in speech without the words | {speech['per_minute']:.2f} false alarms a minute; "
         f"{share(speech['words_found'])} of words are still found |",
         f"| one clip, one thread | {cost['latency_ms_median']:.2f} ms on {cost['processor']} |",

@@ -1,7 +1,7 @@
 """What commands print: tables on a terminal, plain lines in a pipe."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harken.evaluation.judge import Judgement
     from harken.evaluation.rejection import Rejection
     from harken.evaluation.robustness import Robustness
+    from harken.evaluation.steady import SteadyAnswers
     from harken.evaluation.stream import StreamJudgement
 
 _AT_ONCE = 64
@@ -121,12 +122,17 @@ def print_judgement(judgement: "Judgement") -> None:
         console.print(f"not judged: {reason}", markup=False)
 
 
-def print_shipped(cost: "Cost", robustness: "Robustness | None", rejection: "Rejection | None") -> None:
+def print_shipped(
+    cost: "Cost", robustness: "Robustness | None", rejection: "Rejection | None", steady: Sequence["SteadyAnswers"]
+) -> None:
     """Print what was measured beyond accuracy, a line each."""
     console = Console(highlight=False)
     if robustness is not None:
         points = ", ".join(f"{100 * point.accuracy:.1f} % at {point.value:g} dB" for point in robustness.snr[1:])
         console.print(f"in unheard noise: {100 * robustness.clean.accuracy:.1f} % clean, {points} (SNR)")
+    if steady:
+        kinds = ", ".join(f"{answers.kind} {100 * answers.share:.0f} %" for answers in steady)
+        console.print(f"steady noise heard as silence: {kinds}")
     if rejection is not None:
         console.print(
             f"with thresholds: {100 * rejection.found:.1f} % of words found, {rejection.alarms_per_minute:.2f} false alarms "

@@ -6,6 +6,7 @@ judge       a model's answers on those examples
 rejection   a threshold for each word, from validation and from speech without commands
 det         the curve of misses against wrong acceptances as thresholds move
 robustness  accuracy under noise, shift and gain
+steady      whether steady noise is heard as silence
 cost        size, multiply-adds, latency and memory
 figures     what notebooks and the report draw
 report      one self-contained HTML page, and the same as JSON; sections holds its parts

@@ -5,6 +5,7 @@ write_report    the page: accuracy, the model's card, confusions, words, mistake
 report_json     the same figures as plain values
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from harken.evaluation.judge import Judgement
 from harken.evaluation.metrics import poisson_interval
 from harken.evaluation.rejection import Rejection
 from harken.evaluation.robustness import Robustness
+from harken.evaluation.steady import SteadyAnswers
 from harken.files import replacing
 from harken.page import document
 
@@ -27,6 +29,7 @@ def write_report(
     robustness: Robustness | None = None,
     cost: Cost | None = None,
     rejection: Rejection | None = None,
+    steady: Sequence[SteadyAnswers] = (),
 ) -> None:
     """Write the page of a judgement; what was not measured is left out of it.
 
@@ -39,7 +42,7 @@ def write_report(
             sections.words(judgement),
             sections.mistakes(judgement),
             sections.confidence(judgement, rejection),
-            sections.robustness(robustness),
+            sections.robustness(robustness, steady),
             sections.model(judgement, history or judgement.model.path.parent / "history.csv", cost),
             sections.left_out(judgement),
         ]
@@ -60,6 +63,7 @@ def report_json(
     robustness: Robustness | None = None,
     cost: Cost | None = None,
     rejection: Rejection | None = None,
+    steady: Sequence[SteadyAnswers] = (),
 ) -> dict[str, Any]:
     """Return the report's figures as plain values: those of Judgement.to_json, and below them what else was measured."""
     values = judgement.to_json()
@@ -95,6 +99,8 @@ def report_json(
         }
     if robustness is not None:
         values["robustness"] = robustness.to_json()
+    if steady:
+        values["steady_noise"] = [answers.to_json() for answers in steady]
     if cost is not None:
         values["cost"] = cost.to_json()
     return values

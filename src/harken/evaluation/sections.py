@@ -17,6 +17,7 @@ from harken.evaluation.judge import Judgement
 from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.rejection import Rejection
 from harken.evaluation.robustness import Robustness
+from harken.evaluation.steady import KINDS, SteadyAnswers
 from harken.page import Html, Section, Sorted, card, details, escape, figure_svg, grid, player, stack, table
 
 _MISTAKES = 12  # to play
@@ -132,10 +133,21 @@ def _threshold_table(judgement: Judgement) -> Html:
     return table(["Word", "Threshold", "Clips", "Missed at it, %", "Other sounds answered with it"], rows)
 
 
-def robustness(robustness: Robustness | None) -> Section:
-    """Accuracy against noise, shift and gain."""
+def robustness(robustness: Robustness | None, steady: Sequence[SteadyAnswers] = ()) -> Section:
+    """Accuracy against noise, shift and gain; and whether steady noise is heard as silence."""
+    rows_of_noise = [
+        (answers.kind, KINDS[answers.kind], Sorted(f"{100 * answers.share:.0f}", answers.share), answers.confused_with)
+        for answers in steady
+    ]
+    heard = [
+        card(
+            "Steady noise",
+            table(["Noise", "What it is", "Heard as silence, %", "Else mostly as"], rows_of_noise),
+            aside=f"made, {steady[0].windows} windows of each kind, their peaks 0 to 40 dB below full scale",
+        )
+    ] if steady else []  # fmt: skip
     if robustness is None:
-        return Section("Robustness", [])
+        return Section("Robustness", heard)
     pictures = [
         (
             "Noise",
@@ -159,7 +171,7 @@ def robustness(robustness: Robustness | None) -> Section:
         for point in points_of
     ]
     listed = details("The figures", table(["Altered", "By", "Accuracy, %", "95 % interval"], rows))
-    return Section("Robustness", [grid(cards, min_width_px=300), listed], text)
+    return Section("Robustness", [grid(cards, min_width_px=300), listed, *heard], text)
 
 
 def model(judgement: Judgement, history: Path, cost: Cost | None) -> Section:

@@ -1,4 +1,5 @@
-"""What a model that ships is measured for beyond its answers on clips: noise, shift and gain; false alarms; its cost.
+"""What a model that ships is measured for beyond its answers on clips: noise, shift and gain; steady noise; false
+alarms; its cost.
 
 measure_shipped   -> Shipped
 """
@@ -13,6 +14,7 @@ from harken.evaluation.cost import Cost, measure_cost
 from harken.evaluation.judge import Judgement
 from harken.evaluation.rejection import Rejection, measure_rejection
 from harken.evaluation.robustness import Robustness, measure_robustness
+from harken.evaluation.steady import SteadyAnswers, measure_steady_noise
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Shipped:
     cost: Cost
     robustness: Robustness | None
     rejection: Rejection | None
+    steady: tuple[SteadyAnswers, ...]
 
 
 def measure_shipped(
@@ -42,4 +45,5 @@ def measure_shipped(
         cost=measure_cost(model),
         robustness=measure_robustness(model, judgement.examples, held_out) if held_out else None,
         rejection=measure_rejection(model, judgement.examples, read_recordings(talk, rate)) if talk else None,
+        steady=measure_steady_noise(model),
     )
