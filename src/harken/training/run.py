@@ -176,7 +176,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.start_from:
         _start_from(spotter, recipe, task)
-    teacher = load_earlier(recipe.teacher, recipe, task) if recipe.teacher else None
+    teacher = _load_earlier(recipe.teacher, recipe, task) if recipe.teacher else None
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teacher=teacher)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
@@ -253,12 +253,12 @@ def _absolute(earlier: str) -> str:
 def _start_from(spotter: Spotter, recipe: Recipe, task: Task) -> None:
     """Put what an earlier run has learnt into a fresh spotter, which may be wider."""
     try:
-        widen(load_earlier(recipe.start_from, recipe, task).network, spotter.network, seed=recipe.seed)
+        widen(_load_earlier(recipe.start_from, recipe, task).network, spotter.network, seed=recipe.seed)
     except HarkenError as error:
         raise HarkenError(f"{recipe.network} cannot start from {recipe.start_from}: {error}") from error
 
 
-def load_earlier(source: str, recipe: Recipe, task: Task) -> Spotter:
+def _load_earlier(source: str, recipe: Recipe, task: Task) -> Spotter:
     """Return the best weights of an earlier run, or a model file's. Raises HarkenError when it answers another question."""
     if not Path(source).exists() and source not in bundled_models():
         raise HarkenError(f"{source} holds no run, nor is it a model file: name the folder given to --out, or a model")
