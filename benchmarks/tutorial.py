@@ -229,9 +229,9 @@ def page(rounds: list[dict[str, Results]], command: str, load: float) -> str:
         "Each value is the median over the rounds; a ratio says how many times better harken is in one round. Every",
         "round runs fresh processes, one side after the other, on files that the system has read once. The Keras side",
         "loads, resamples (librosa) and predicts clip by clip. harken loads first into an empty cache, again from that",
-        "cache, until its threads have read every sample; its processes share the first loading, whose CPU time is added up",
-        f"over the cores. Training: {EPOCHS} epochs at batch {BATCH}, the first left out, from the end of an epoch's first",
-        "step to the end of its last, so without validation. Prediction: the median of",
+        "cache, until it has read every sample; its processes share the first loading, whose CPU time is added up over the",
+        f"cores. Training: {EPOCHS} epochs at batch {BATCH}, the first left out, from the end of an epoch's first step to",
+        "the end of its last, so without validation. Prediction: the median of",
         f"{rounds[-1]['keras']['predict']['predicted']} clips, `model.predict` beside "
         "`Recognizer.predict`. Peak memory is that of the main process, mapped files",
         "included, the processes that decode left out.",
