@@ -137,8 +137,8 @@ def main() -> None:
         "",
         "Drawing is of a whole epoch, gathering reads a batch's clips, hearing gathers and augments them; none of it runs a",
         "network. Own memory is what the process holds beyond its modules; mapped pages the system takes back when it needs",
-        "them. Where the corpus is larger than memory, gathering is first to wait for the disk: hearing",
-        "finds the same clips read.",
+        "them. Where the corpus is larger than memory, gathering is first to wait for the disk, and",
+        "hearing finds the same clips in memory.",
     ]
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
