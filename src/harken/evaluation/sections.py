@@ -135,17 +135,7 @@ def _threshold_table(judgement: Judgement) -> Html:
 
 def robustness(robustness: Robustness | None, steady: Sequence[SteadyAnswers] = ()) -> Section:
     """Accuracy against noise, shift and gain; and whether steady noise is heard as silence."""
-    rows_of_noise = [
-        (answers.kind, KINDS[answers.kind], Sorted(f"{100 * answers.share:.0f}", answers.share), answers.confused_with)
-        for answers in steady
-    ]
-    heard = [
-        card(
-            "Steady noise",
-            table(["Noise", "What it is", "Heard as silence, %", "Else mostly as"], rows_of_noise),
-            aside=f"made, {steady[0].windows} windows of each kind, their peaks 0 to 40 dB below full scale",
-        )
-    ] if steady else []  # fmt: skip
+    heard = [_steady_noise(steady)] if steady else []
     if robustness is None:
         return Section("Robustness", heard)
     pictures = [
@@ -172,6 +162,18 @@ def robustness(robustness: Robustness | None, steady: Sequence[SteadyAnswers] = 
     ]
     listed = details("The figures", table(["Altered", "By", "Accuracy, %", "95 % interval"], rows))
     return Section("Robustness", [grid(cards, min_width_px=300), listed, *heard], text)
+
+
+def _steady_noise(steady: Sequence[SteadyAnswers]) -> Html:
+    rows = [
+        (answers.kind, KINDS[answers.kind], Sorted(f"{100 * answers.share:.0f}", answers.share), answers.confused_with)
+        for answers in steady
+    ]
+    return card(
+        "Steady noise",
+        table(["Noise", "What it is", "Heard as silence, %", "Else mostly as"], rows),
+        aside=f"made, {steady[0].windows} windows of each kind, their peaks 0 to 40 dB below full scale",
+    )
 
 
 def model(judgement: Judgement, history: Path, cost: Cost | None) -> Section:

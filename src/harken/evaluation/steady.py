@@ -3,8 +3,8 @@
 measure_steady_noise   -> the answers on each kind
 steady_noise           its windows
 
-The noise is made, so that it needs no recording: the few that a validation side holds out do not show that a network
-takes every hum for a word.
+The noise is made, so that it needs no recording: the few that a validation side holds out do not show what a network
+takes a hum for. It is made otherwise than the noise of harken.training.augment.steady, which a model may have learnt.
 """
 
 import math

@@ -62,7 +62,7 @@ class TutorialCNN(nn.Sequential):
         x = features.unsqueeze(2)  # [N, 1, 1, samples]
         layers = iter(self)
         for layer in layers:
-            if self.training and isinstance(layer, nn.ReLU):
+            if self.training and isinstance(layer, nn.ReLU):  # and its dropout, as one step
                 dropout = next(layers)
                 assert isinstance(dropout, Dropout)
                 x = rectified_dropout(x, dropout)

@@ -3,6 +3,7 @@
 Shift, Speed, Pitch, Room, Gain, Noise    waveforms [N, samples] -> [N, samples]
 Filter, Suppress, SpecAugment             features [N, bands, frames] -> the same
 Mixup                                     waveforms and soft labels -> the same
+WindowBank, SteadyNoise, MixedBank        where noise is drawn from: recordings, made on the spot, or both
 
 Each draws from torch's global generator, so that a seeded step can be repeated, and refuses impossible ranges when it
 is made.
