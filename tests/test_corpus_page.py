@@ -80,6 +80,21 @@ def test_the_page_stands_alone_and_holds_each_word(corpus_folder, tmp_path):
     assert str(tmp_path) not in page
 
 
+def test_a_range_of_one_value_is_said_as_one(corpus_folder, tmp_path):
+    def said():
+        write_page(read_corpus([corpus_folder]), tmp_path / "page.html")
+        return (tmp_path / "page.html").read_text(encoding="utf-8")
+
+    page = said()
+    assert "1 to 3 clips a word" in page
+    assert "all of 1.00 s" in page
+    for name, seconds in (("ben_nohash_0", 0.5), ("ben_nohash_1", 1.0)):
+        soundfile.write(corpus_folder / "no & <nay>" / f"{name}.wav", tone(300, seconds), RATE)
+    page = said()
+    assert "3 clips of each word" in page
+    assert "0.50 to 1.00 s, median 1.00 s" in page
+
+
 def test_the_example_is_the_clip_of_middle_level_without_problems(tmp_path):
     (tmp_path / "yes").mkdir()
     for name, peak in {"a": 1e-4, "b": 0.2, "c": 0.1, "d": 0.8, "e": 1e-4}.items():

@@ -85,13 +85,9 @@ def _facts(inspection: Inspection) -> list[tuple[str, str]]:
 def _overview(inspection: Inspection) -> Section:
     corpus = inspection.corpus
     counts = Counter(clip.word for clip in corpus.clips)
-    pictures = [
-        (
-            "Clips per word",
-            figures.clips_per_word(corpus),
-            f"{min(counts.values()):,} to {max(counts.values()):,} clips a word",
-        ),
-    ]
+    least, most = min(counts.values()), max(counts.values())
+    clips = f"{least:,} clips of each word" if least == most else f"{least:,} to {most:,} clips a word"
+    pictures = [("Clips per word", figures.clips_per_word(corpus), clips)]
     nameless = sum(not clip.speaker for clip in corpus.clips)
     if nameless < len(corpus.clips):
         aside = (
@@ -100,7 +96,9 @@ def _overview(inspection: Inspection) -> Section:
         pictures.append(("Speakers per word", figures.speakers_per_word(corpus), aside))
     lengths = inspection.durations_s[np.isfinite(inspection.durations_s)]
     if lengths.size:
-        span = f"{lengths.min():.2f} to {lengths.max():.2f} s, median {np.median(lengths):.2f} s"
+        shortest, longest = f"{lengths.min():.2f}", f"{lengths.max():.2f}"
+        span = f"{shortest} to {longest} s, median {np.median(lengths):.2f} s"
+        span = f"all of {shortest} s" if shortest == longest else span
         pictures.append(("Durations", figures.durations(inspection), span))
         pictures.append(
             ("Peak levels", figures.peak_levels(inspection), "the highest sample of each clip; 0 dB is full scale")
