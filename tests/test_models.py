@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harken.errors import HarkenError
 from harken.models import NETWORKS, build_network
-from harken.models.dropout import Dropout, rectified_dropout
+from harken.models.dropout import Dropout
 from harken.models.summary import Layer, count_by_name, count_parameters, layer_table, multiply_adds, table_by_name
 
 LOG_MEL = [name for name, network in NETWORKS.items() if network.front_end == "log_mel"]
@@ -217,35 +217,6 @@ def test_dropout_follows_the_seed_and_rests_in_evaluation() -> None:
     assert not torch.equal(first, second)
     assert dropout.eval()(x) is x
     assert torch.equal(Dropout(0.0)(x), x)
-
-
-@pytest.mark.parametrize("layout", ["contiguous", "channels last", "neither"])
-def test_relu_with_dropout_as_one_step_is_relu_then_dropout(layout: str) -> None:
-    x = torch.randn(3, 8, 2, 51)
-    x = {"contiguous": x, "channels last": x.to(memory_format=torch.channels_last), "neither": x[..., ::2]}[layout]
-    dropout, wanted, found = Dropout(0.3), x.clone().requires_grad_(), x.clone().requires_grad_()
-    torch.manual_seed(4)
-    after = dropout(torch.relu(wanted))
-    torch.manual_seed(4)
-    at_once = rectified_dropout(found, dropout)
-    assert torch.equal(at_once, after)
-    assert at_once.stride() == after.stride()
-    weights = torch.rand(after.shape)
-    (after * weights).sum().backward()
-    (at_once * weights).sum().backward()
-    assert torch.equal(found.grad, wanted.grad)
-    assert torch.equal(rectified_dropout(x, dropout.eval()), torch.relu(x))
-
-
-def test_the_tutorial_trains_as_its_layers_one_by_one() -> None:
-    network, x = build("tutorial_cnn"), features_for("tutorial_cnn")
-    torch.manual_seed(4)
-    found = network(x)
-    torch.manual_seed(4)
-    one_by_one = x.unsqueeze(2)
-    for layer in network:
-        one_by_one = layer(one_by_one)
-    assert torch.equal(found, one_by_one)
 
 
 def test_ds_cnn_pads_as_tensorflow() -> None:

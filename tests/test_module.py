@@ -79,9 +79,9 @@ def test_dropout_masks_of_one_step_tell_nothing_of_the_next(monkeypatch: pytest.
     module.ear = StubEar()  # type: ignore[assignment]
     monkeypatch.setattr(module, "log", lambda *_, **__: None)
     masks: list[Tensor] = []
-    network = module.spotter.network
-    network.get_submodule("conv1_pool").register_forward_hook(lambda _, inputs, output: torch.ones_like(output))
-    network.get_submodule("conv2").register_forward_pre_hook(lambda _, inputs: masks.append((inputs[0] != 0).flatten()))
+    dropout = module.spotter.network.get_submodule("conv1_dropout")
+    dropout.register_forward_pre_hook(lambda _, inputs: torch.ones_like(inputs[0]))
+    dropout.register_forward_hook(lambda _, inputs, output: masks.append((output != 0).flatten()))
     for step in range(200):
         monkeypatch.setattr(TrainingModule, "global_step", step)
         module.training_step((torch.tensor([0, 1]), torch.tensor([0, 1])), 0)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.models.dropout import Dropout, rectified_dropout
+from harken.models.dropout import Dropout
 from harken.models.keras_init import initialise_as_keras
 
 _CONVOLUTIONS = ((8, 13), (16, 11), (32, 9), (64, 7))  # channels, kernel; none padded
@@ -60,13 +60,7 @@ class TutorialCNN(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         x = features.unsqueeze(2)  # [N, 1, 1, samples]
-        layers = iter(self)
-        for layer in layers:
-            if self.training and isinstance(layer, nn.ReLU):  # and its dropout, as one step
-                dropout = next(layers)
-                assert isinstance(dropout, Dropout)
-                x = rectified_dropout(x, dropout)
-                continue
+        for layer in self:
             x = layer(x)
         return x
 
