@@ -14,6 +14,7 @@ from harken.tasks.protocol import Task
 from harken.tasks.recipe import RECIPES, Recipe, with_settings
 from harken.tasks.silence import SilenceWindow
 from harken.training import batches
+from harken.training.augment import ChainedWords, MixedBank
 from harken.training.batches import NOISE_ROW, SPEECH_ROW, SPLICED_ROW, BatchStream, ClipStore, Epochs, validation_rows
 from harken.training.listening import TrainingEar
 
@@ -204,6 +205,18 @@ def test_spliced_words_are_unknown_and_hold_both_word_and_speech(tmp_path: Path)
     assert of_word.max() < 0.55
     silent = make_task(tmp_path, speech=None)
     assert SPLICED_ROW not in Epochs(silent, wanted).draw(0)[0]
+
+
+def test_running_speech_is_in_part_other_words_that_train(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ear = TrainingEar(make_task(tmp_path), recipe("chained_share=0.4"), torch.device("cpu"))
+    waveforms, targets = ear.hear(torch.full((1000,), SPEECH_ROW), torch.full((1000,), 3))
+    assert (targets.argmax(1) == 3).all()
+    chained = (waveforms >= 0).all(1)  # recorded speech is negative
+    assert float(chained.float().mean()) == pytest.approx(0.4, abs=0.05)
+    assert isinstance(ear.speech, MixedBank)
+    assert isinstance(ear.speech.made, ChainedWords)
+    assert ear.speech.made.rows.tolist() == list(range(35, 50))  # of `_unknown_`, without the one that validates
 
 
 def test_speech_stands_behind_clips_as_often_and_as_low_as_asked(tmp_path: Path) -> None:

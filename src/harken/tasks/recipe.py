@@ -20,7 +20,7 @@ _OVER_0 = (
     *("learning_rate", "teacher_temperature"),
 )
 _UP_TO_1 = (
-    *("balance", "speech_share", "spliced_share", "full_level_share", "teacher_share"),
+    *("balance", "speech_share", "spliced_share", "chained_share", "full_level_share", "teacher_share"),
     *("noise_probability", "room_probability", "pitch_probability", "cut_probability", "talk_probability"),
     *("suppression_probability", "steady_noise_share"),
 )
@@ -56,6 +56,7 @@ class Recipe:
     unknown_share: float = 0.25  # clips of `_unknown_`, as a fraction of the command clips
     speech_share: float = 0.2  # of those, windows cut from running speech
     spliced_share: float = 0.0  # of the rest, words of which half is replaced by running speech
+    chained_share: float = 0.0  # of all running speech, other words one after another rather than recorded
     silence_share: float = 0.12  # windows of `_silence_`, as a fraction of the command clips
     full_level_share: float = 0.5  # of those, noise at the level it was recorded; the rest is up to 60 dB below
     held_out_words: tuple[str, ...] = ()  # other words that never train, so that validation meets new ones
@@ -64,9 +65,7 @@ class Recipe:
     shift_ms: float = 100.0  # moved either way
     gain_db: float = 10.0  # louder or softer by up to this
     noise_probability: float = 0.6  # of clips that get background noise
-    steady_noise_share: float = (
-        0.0  # of all noise, silence too, made rather than recorded: of any colour, humming, pulsing
-    )
+    steady_noise_share: float = 0.0  # of all noise, silence too, made instead: of any colour, humming, pulsing
     min_snr_db: float = 0.0
     max_snr_db: float = 30.0
     talk_probability: float = 0.0  # of clips that get running speech behind them: else speech around a word unsays it

@@ -1,12 +1,27 @@
 """What the network hears: rows become waveforms, and in training waveforms are augmented, on the device."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harken.corpus.recordings import Recordings
+from harken.labels import UNKNOWN
 from harken.tasks.protocol import Task
 from harken.tasks.recipe import Recipe
-from harken.training.augment import Gain, MixedBank, Mixup, Noise, Pitch, Room, Shift, Speed, SteadyNoise, WindowBank
+from harken.training.augment import (
+    ChainedWords,
+    Gain,
+    MixedBank,
+    Mixup,
+    Noise,
+    Pitch,
+    Room,
+    Shift,
+    Speed,
+    SteadyNoise,
+    WindowBank,
+)
 from harken.training.augment.draws import chosen, from_db, uniform
 from harken.training.augment.splice import splice
 from harken.training.batches import NOISE_ROW, SPEECH_ROW, SPLICED_ROW, ClipStore
@@ -23,9 +38,9 @@ class TrainingEar:
         self.clips = ClipStore(task.packed, device)
         self.silence = torch.from_numpy(task.silence_waveforms(recipe.samples)).to(device)
         self.noise = None if task.noise is None else self._noise(task.noise).to(device)
-        self.speech = None if task.speech is None else WindowBank(task.speech, recipe.samples).to(device)
         trained = task.rows("train")
         self.words = torch.from_numpy(trained[task.classes[trained] < task.words])
+        self.speech = None if task.speech is None else self._speech(task.speech, task, trained).to(device)
         transforms: list[torch.nn.Module] = [
             Speed(1 - recipe.speed, 1 + recipe.speed),
             Pitch(recipe.pitch_semitones, probability=recipe.pitch_probability),
@@ -58,6 +73,14 @@ class TrainingEar:
         recipe = self.recipe
         recorded = WindowBank(recordings, recipe.samples)
         return MixedBank(recorded, SteadyNoise(recipe.samples, recipe.sample_rate), recipe.steady_noise_share)
+
+    def _speech(self, speech: Recordings, task: Task, trained: NDArray[np.int64]) -> WindowBank | MixedBank:
+        recipe = self.recipe
+        recorded = WindowBank(speech, recipe.samples)
+        if not recipe.chained_share:
+            return recorded
+        others = torch.from_numpy(trained[task.classes[trained] == task.labels.index(UNKNOWN)])
+        return MixedBank(recorded, ChainedWords(self.clips, others, recipe.sample_rate), recipe.chained_share)
 
     @torch.no_grad()
     def hear(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

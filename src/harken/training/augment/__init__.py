@@ -3,14 +3,18 @@
 Shift, Speed, Pitch, Room, Gain, Noise    waveforms [N, samples] -> [N, samples]
 Filter, Suppress, SpecAugment             features [N, bands, frames] -> the same
 Mixup                                     waveforms and soft labels -> the same
-WindowBank, SteadyNoise, MixedBank        where noise is drawn from: recordings, made on the spot, or both
+WindowBank                                where noise or speech is drawn from: recordings
+SteadyNoise, ChainedWords                 the same, made on the spot
+MixedBank                                 both
 
 Each draws from torch's global generator, so that a seeded step can be repeated, and refuses impossible ranges when it
 is made.
 """
 
+from harken.training.augment.chain import ChainedWords
 from harken.training.augment.filter import Filter
 from harken.training.augment.gain import Gain
+from harken.training.augment.mixed import MixedBank
 from harken.training.augment.mixup import Mixup
 from harken.training.augment.noise import Noise, WindowBank
 from harken.training.augment.pitch import Pitch
@@ -18,10 +22,11 @@ from harken.training.augment.room import Room
 from harken.training.augment.shift import Shift
 from harken.training.augment.spec_augment import SpecAugment
 from harken.training.augment.speed import Speed
-from harken.training.augment.steady import MixedBank, SteadyNoise
+from harken.training.augment.steady import SteadyNoise
 from harken.training.augment.suppress import Suppress
 
 __all__ = [
+    "ChainedWords",
     "Filter",
     "Gain",
     "MixedBank",

@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from harken.training.augment.draws import check_probability, chosen, from_db, rms, uniform
-from harken.training.augment.noise import WindowBank
+from harken.training.augment.draws import chosen, from_db, rms, uniform
 
 _TILT = (-1.0, 3.0)  # power falls with frequency to this: 0 is white, 1 pink, 2 brown
 _BAND_PROBABILITY = 0.3
@@ -70,27 +69,6 @@ class SteadyNoise(nn.Module):
         time = torch.linspace(0, self.seconds, self.samples, device=like.device)
         angle = 2 * math.pi * (_evenly_in_octaves(count, *_PULSE_HZ, like) * time + uniform(count, 0, 1, like))
         return 1 + uniform(count, 0, 1, like) * angle.sin()
-
-
-class MixedBank(nn.Module):
-    """Draws windows from recordings, a share of them made instead."""
-
-    def __init__(self, recorded: WindowBank, made: SteadyNoise, share: float) -> None:
-        super().__init__()
-        check_probability("share", share)
-        self.recorded = recorded
-        self.made = made
-        self.share = share
-
-    def draw(self, count: int) -> Tensor:
-        """Return `count` windows, float [count, samples], full scale 1.0."""
-        windows = self.recorded.draw(count)
-        if self.share == 0:  # no lot is drawn: the draws of a recipe without it are as they were
-            return windows
-        rows = chosen(count, self.share, windows).flatten().nonzero().flatten()
-        if len(rows):
-            windows[rows] = self.made.draw(len(rows))
-        return windows
 
 
 def _evenly_in_octaves(count: int, low: float, high: float, like: Tensor) -> Tensor:
