@@ -315,6 +315,10 @@ def test_clips_of_the_model_s_words(tiny_corpus):
         keyword_clips(Card(("hello",), 16_000, 16_000, {}, {}), [tiny_corpus], "all")
 
 
+def logit(probability):
+    return math.log(probability / (1 - probability))
+
+
 def drawn_hearing(seed, *, hours=10.0, peaks_per_hour=60.0, scale=1.2):
     """Return a hearing whose false alarms have exponential logits, and whose words have normal ones about 5."""
     rng = np.random.default_rng(seed)
@@ -340,7 +344,7 @@ def test_tuning_keeps_to_the_rate_on_audio_that_it_has_not_heard():
     assert low < 2.0 < high
     # 60 peaks an hour, exponential in logits: the thresholds lie near 1.2 * ln(60 / 2).
     for threshold in tuned.thresholds.values():
-        assert math.log(threshold / (1 - threshold)) == pytest.approx(1.2 * math.log(30), abs=0.5)
+        assert logit(threshold) == pytest.approx(1.2 * math.log(30), abs=0.5)
 
 
 def test_minutes_of_background_do_not_promise_what_only_hours_can():
@@ -357,8 +361,20 @@ def test_a_word_that_is_easily_confused_gets_a_higher_threshold():
     mostly_high = (hearing.top == 0) & (np.arange(hearing.top.size) < 360_000) & (np.arange(hearing.top.size) % 200 > 0)
     top = np.where(mostly_high, 1, hearing.top).astype(np.int16)
     tuned = tune_listener(replace(hearing, top=top), false_alarms_per_hour=1.0)
-    assert tuned.thresholds["high"] > tuned.thresholds["low"] + 0.02
+    assert logit(tuned.thresholds["high"]) > logit(tuned.thresholds["low"]) + 0.5
     assert replace(tuned, thresholds={}) == replace(hearing.settings, thresholds={})
+
+
+def test_near_misses_of_one_word_do_not_raise_the_threshold_of_another():
+    # Both words peak as often, but the peaks of "low" are 0.3 times as high.
+    differences = []
+    for seed in range(10):
+        hearing = drawn_hearing(seed, hours=0.25, peaks_per_hour=200)
+        lower = (hearing.top == 0) & (np.arange(hearing.top.size) < 9_000)
+        scores = np.where(lower, 1 / (1 + (1 / hearing.scores - 1) ** 0.3), hearing.scores).astype(np.float32)
+        tuned = tune_listener(replace(hearing, scores=scores), false_alarms_per_hour=5.0)
+        differences.append(logit(tuned.thresholds["high"]) - logit(tuned.thresholds["low"]))
+    assert np.mean(differences) > 0.7
 
 
 def test_a_higher_rate_misses_fewer_words():

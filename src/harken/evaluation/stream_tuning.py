@@ -14,7 +14,8 @@ from harken.listener import ListenerSettings
 
 _LOGITS = np.arange(-3.0, 12.01, 0.1)  # thresholds to choose from: 0.05 to 0.999994
 _UNITS = 1000  # that the allowed rate is dealt out in
-_TAIL = 50  # of the highest peaks of background, of all words together: what the tail is fitted to
+_TAIL = 10  # of a word's highest peaks in background: what its tail is fitted to
+_COMMON = 5  # peaks that the tail of all words together counts for beside them
 _UNSEEN = 0.5  # false alarms that any word is taken to have had beside those seen
 _SURE = 1e-7  # posteriors nearer to 0 or 1 are float32's rounding
 
@@ -23,10 +24,11 @@ def tune_listener(hearing: Hearing, *, false_alarms_per_hour: float) -> Listener
     """Return the hearing's settings with thresholds that keep to a rate of false alarms and miss as few words as it permits.
 
     The rate is dealt out to the words so that the geometric mean of their hit rates is greatest: no word is given up for
-    the others (a multiple-choice knapsack). False
-    alarms per hour at a threshold are counted where the background has many; beyond the 50 highest peaks of it they
-    follow the exponential law fitted to these (peaks over threshold: Pickands, Annals of Statistics, 1975), since a
-    threshold just above the highest peak of some minutes would be passed again in as many minutes.
+    the others (a multiple-choice knapsack). False alarms per hour at a threshold are counted where the background has many;
+    beyond the ten highest peaks of a word they follow the exponential law fitted to these (peaks over threshold: Pickands,
+    Annals of Statistics, 1975), since a threshold just above the highest peak of some minutes would be passed again in as
+    many minutes. Each word has a law of its own, since speech holds near misses of some words and not of others: ten
+    peaks say little, so that its scale is drawn towards that of all words together, as by five peaks more.
 
     Raises HarkenError when the rate is not above 0 or cannot be kept to, a word was not in the stream, or there was no
     background on its own.
@@ -98,15 +100,19 @@ def _best_of_utterances(hearing: Hearing, word: str) -> NDArray[np.float64]:
 
 def _alarm_rates(hearing: Hearing, words: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
     """Return the false alarms per hour of each word at each threshold of the grid."""
-    peaks = {word: _peaks(hearing, word) for word in words}
-    together = np.sort(np.concatenate(list(peaks.values())))[::-1]
-    start = max(float(together[min(_TAIL, together.size) - 1]), _LOGITS[0]) if together.size else _LOGITS[0]
-    beyond = together[together >= start] - start
-    scale = float(beyond.mean()) if beyond.sum() > 0 else 1.0
+    peaks = {word: np.sort(_peaks(hearing, word))[::-1] for word in words}
+    starts = {
+        word: max(of[min(_TAIL, of.size) - 1], _LOGITS[0]) if of.size else _LOGITS[0] for word, of in peaks.items()
+    }
+    # The peak that a tail starts at is none that lies beyond the start.
+    beyond = {word: of[of > starts[word]] - starts[word] for word, of in peaks.items()}
+    together = np.concatenate(list(beyond.values()))
+    common = float(together.mean()) if together.size else 1.0
     rates = {}
     for word in words:
-        seen = _UNSEEN + (peaks[word][:, None] >= np.minimum(_LOGITS, start)).sum(axis=0)
-        rates[word] = seen * np.exp(-np.maximum(0.0, _LOGITS - start) / scale) / hearing.hours
+        scale = (beyond[word].sum() + _COMMON * common) / (beyond[word].size + _COMMON)
+        seen = _UNSEEN + (peaks[word][:, None] >= np.minimum(_LOGITS, starts[word])).sum(axis=0)
+        rates[word] = seen * np.exp(-np.maximum(0.0, _LOGITS - starts[word]) / scale) / hearing.hours
     return rates
 
 
