@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-OUT ?= demo
 DATA ?=
+OUT ?= demo$(if $(DATA),-$(notdir $(patsubst %/,%,$(firstword $(DATA)))))
 
 .PHONY: demo test clean
 
@@ -33,4 +33,4 @@ $(VENV)/test-ready: $(VENV)/made pyproject.toml constraints.txt
 	touch $@ $(VENV)/demo-ready
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) demo demo-* .pytest_cache .mypy_cache .ruff_cache .coverage

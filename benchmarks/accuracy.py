@@ -15,13 +15,15 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harken.evaluation.metrics import wilson_interval
 from harken.modelfile import ModelFile
 from harken.models.registry import NETWORKS
 from harken.models.summary import count_by_name
+from harken.tasks.recipe import find_recipe, with_settings
+from harken.training.run import read_run
 
 HERE = Path(__file__).resolve().parent
 MOST_PARAMETERS = 60_000
@@ -84,6 +86,11 @@ def train(options: argparse.Namespace, name: str, network: str, settings: list[s
     corpora = [(flag, folder) for flag in FLAGS for folder in getattr(options, flag) if words or flag != "train_only"]
     asked = ["--recipe", "v12", "--network", network]
     sets = [part for setting in (f"epochs={options.epochs}", *settings) for part in ("--set", setting)]
+    if (run / "recipe.json").is_file():
+        found = read_run(run)[0]
+        wanted = with_settings(find_recipe("v12"), [f"network={network}", f"epochs={options.epochs}", *settings])
+        if replace(found, teacher="", start_from="") != replace(wanted, teacher="", start_from=""):  # kept as paths
+            sys.exit(f"{run} holds a run of another recipe: name another --work, or remove it")
     if not (run / "model.onnx").is_file():
         print(f"training {name}", flush=True)
         harken = [sys.executable, "-m", "harken"]

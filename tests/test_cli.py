@@ -67,12 +67,23 @@ def test_predict_reads_paths_from_standard_input_and_walks_folders(
     (tmp_path / "clips" / "deep").mkdir(parents=True)
     inner = loud_in_quarter(tmp_path / "clips" / "deep" / "a.wav", 0)
     single = loud_in_quarter(tmp_path / "b.wav", 1)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{single}\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{single}\n\n{tmp_path / 'clips'}\n"))
     code, out, _ = run("predict", tmp_path / "clips", "-", "--json", "--model", model)
     answers = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [(answer["clip"], answer["word"]) for answer in answers] == [(str(inner), "yes"), (str(single), "no")]
+    heard = [(answer["clip"], answer["word"]) for answer in answers]
+    assert heard == [(str(inner), "yes"), (str(single), "no"), (str(inner), "yes")]
     assert set(answers[0]["probabilities"]) == set(LABELS)
+
+
+def test_predict_answers_for_what_stands_before_a_clip_that_cannot_be_read(
+    run: Run, make_model: MakeModel, tmp_path: Path
+) -> None:
+    good = loud_in_quarter(tmp_path / "a.wav", 0)
+    (tmp_path / "b.wav").write_bytes(b"no sound")
+    code, out, err = run("predict", tmp_path, "--model", make_model(labels=LABELS, sample_rate=8000, window=8000))
+    assert (code, out.split("\t")[:2]) == (2, [str(good), "yes"])
+    assert "b.wav" in err
 
 
 @pytest.mark.parametrize(
@@ -87,6 +98,10 @@ def test_predict_reads_paths_from_standard_input_and_walks_folders(
         (("train", "--data", "EMPTY"), "give --out RUN"),
         (("train", "--resume", "EMPTY"), "holds no run"),
         (("train", "--resume", "EMPTY", "--set", "epochs=3"), "give it alone"),
+        (("train", "--resume", "EMPTY", "--noise", "EMPTY"), "give it alone"),
+        (("demo", "--out", "a.wav", "--data", "EMPTY"), "a.wav is a file"),
+        (("export", "tiny", "--to", "onnx-stream", "--out", "out.onnx", "--data", "EMPTY"), "takes no clips"),
+        (("export", "tiny", "--to", "onnx-stream", "--out", "out"), "written as NAME.onnx"),
         (("evaluate", "MODEL", "EMPTY"), "holds no clips"),
         (("evaluate", "MODEL", "EMPTY", "--split", "half"), "give validation, test or all"),
         (("listen", "a.wav", "--model", "MODEL", "--rate", "8000"), "--rate and --channels are for raw PCM"),
@@ -182,6 +197,11 @@ def test_evaluate_in_full_measures_noise_false_alarms_and_cost(run: Run, make_mo
     assert found["cost"]["file_bytes"] == Path(model).stat().st_size
     assert "60.00 false alarms a minute" in out
     assert "in unheard noise: 100.0 % clean" in out
+    (tmp_path / "talk" / "3170-1-0001.wav").unlink()
+    code, _, err = run("evaluate", model, tmp_path / "archive", *options, "--report", tmp_path / "report.html")
+    assert code == 0
+    assert "no speaker of" in err
+    assert "speech_without_commands" not in json.loads(figures.read_text())
 
 
 def test_export_prints_the_check_and_leaves_the_file(run: Run, make_model: MakeModel, tmp_path: Path) -> None:

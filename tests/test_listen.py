@@ -103,6 +103,12 @@ def test_raw_pcm_of_two_channels_and_odd_ends():
     np.testing.assert_array_equal(heard, samples.reshape(-1, 2))
 
 
+@pytest.mark.parametrize("channels", [0, -2])
+def test_channels_that_there_cannot_be(channels):
+    with pytest.raises(HarkenError, match=f"--channels {channels}: give 1 or more"):
+        heard_from(bytes(100), sample_rate=22_050, channels=channels)
+
+
 def test_pcm_shorter_than_a_header():
     np.testing.assert_array_equal(heard_from(b"\x01\x00\xff\xff", sample_rate=8_000)[1], [[1], [-1]])
     assert heard_from(b"", sample_rate=8_000)[1].size == 0

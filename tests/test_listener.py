@@ -215,6 +215,7 @@ def test_a_model_file_listens_by_its_own_settings(make_model):
         ({"hop_ms": 600}, "at most the window, 500"),
         ({"hop_ms": 0.01}, "a sample or more"),
         ({"smoothing_ms": -1}, "smoothing_ms"),
+        ({"smoothing_ms": 1e9}, "smoothing_ms=1000000000.0 must be at most 10000"),
         ({"refractory_ms": math.nan}, "refractory_ms"),
         ({"gate_db": 3}, "full scale"),
         ({"thresholds": {"low": 1.5}}, "threshold of low"),

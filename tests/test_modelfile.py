@@ -5,7 +5,7 @@ import pytest
 
 from harken import modelfile
 from harken.errors import HarkenError
-from harken.modelfile import ModelFile, bundled_models, find_model
+from harken.modelfile import ModelFile, bundled_models, find_model, page_folder
 
 LABELS = ("yes", "no", "_unknown_", "_silence_")
 
@@ -142,6 +142,20 @@ def test_bundled_models_are_found_by_name_smallest_first(monkeypatch, tmp_path, 
     assert find_model("large") == weights / "large.onnx"
     with pytest.raises(HarkenError, match=r"\(there are base, large\): check the path$"):
         find_model("small")
+    # Whatever lies in the working folder, a name stands for the same model; a path stands for what lies there.
+    (tmp_path / "run" / "base").mkdir(parents=True)
+    make_model(tmp_path / "run" / "base" / "model.onnx")
+    make_model(tmp_path / "run" / "large")
+    monkeypatch.chdir(tmp_path / "run")
+    assert [find_model(name) for name in ("base", "large")] == [weights / "base.onnx", weights / "large.onnx"]
+    assert [find_model(name) for name in ("./base", "./large")] == [Path("base/model.onnx"), Path("large")]
+
+
+def test_pages_of_models_in_the_box_go_to_the_working_folder(make_model):
+    for name in ("tiny", "tiny.stream"):
+        assert page_folder(find_model(name)) == Path()
+    path = make_model()
+    assert page_folder(path) == path.parent
 
 
 def test_bundled_models_can_be_opened():

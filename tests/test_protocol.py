@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from harken.corpus.recordings import Recordings
 from harken.corpus.split import official_side
 from harken.corpus.table import Clip
 from harken.errors import HarkenError
-from harken.labels import SILENCE, UNKNOWN
+from harken.evaluation.examples import gather_examples
+from harken.labels import COMMANDS, SILENCE, UNKNOWN
+from harken.modelfile import Card
 from harken.tasks import protocol
 from harken.tasks.protocol import Material, Task, make_task, side_waveforms
-from harken.tasks.recipe import COMMANDS, RECIPES, Recipe, with_settings
+from harken.tasks.recipe import RECIPES, Recipe, with_settings
 
 RATE = 4_000
 SMALL = [f"sample_rate={RATE}", "window_s=0.05"]
@@ -262,6 +265,50 @@ def test_own_takes_the_words_asked_for(tmp_path: Path, noise: Path) -> None:
     task = make_task(recipe("own", "words=lamp,cup"), Material(data=(data,), noise=(noise,)))
     assert task.labels == ("lamp", "cup", SILENCE)
     assert {clip.word for clip in task.clips} == {"lamp", "cup"}
+
+
+def test_own_judges_unknown_where_other_words_are_given_again(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
+    other = write_corpus(tmp_path / "other", own_names(["cup"], PEOPLE))
+    wanted = recipe("own")
+    task = make_task(wanted, Material(data=(data,), other=(other,), noise=(noise,)))
+    card = Card(task.labels, RATE, wanted.samples, {}, {"recipe": asdict(wanted)})
+    judged = gather_examples(card, [data], None, noise=[noise], other=[other])
+    assert sorted(set(judged.truth.tolist())) == [0, 1, 2, 3]
+    without = gather_examples(card, [data], None, noise=[noise])
+    assert sorted(set(without.truth.tolist())) == [0, 1, 3]
+    with pytest.raises(HarkenError, match=r"are not the model's \(door, lamp\)"):
+        gather_examples(card, [other], None, noise=[noise])
+
+
+def test_own_makes_noise_where_none_is_named(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
+    task = make_task(recipe("own"), Material(data=(data,)))
+    assert task.made_noise
+    assert task.labels == ("door", "lamp", SILENCE)
+    assert task.noise is not None
+    assert task.held_out_noise is not None
+    assert len(task.noise) == len(task.held_out_noise) == 60
+    assert not np.isin(task.noise.samples[:9], task.held_out_noise.samples[:9]).all()
+    assert {window.recording for window in task.silence} <= set(task.held_out_noise.names)
+    assert not make_task(recipe("own"), Material(data=(data,), noise=(noise,))).made_noise
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "given", "said"),
+    [
+        ("v12", [], "other", "only the recipe own takes --other"),
+        ("tutorial", [], "train_only", "the recipe tutorial takes no --train-only"),
+        ("tutorial", [], "speech", "the recipe tutorial takes no --speech"),
+        ("tutorial", [], "noise", "this recipe uses no noise"),
+        ("own", ["silence_share=0", "noise_probability=0"], "noise", "this recipe uses no noise"),
+    ],
+)
+def test_folders_that_would_not_be_used_are_refused(
+    name: str, settings: list[str], given: str, said: str, tiny_corpus: Path, noise: Path
+) -> None:
+    with pytest.raises(HarkenError, match=said):
+        make_task(recipe(name, *settings), Material(data=(tiny_corpus,), **{given: (noise,)}))
 
 
 # tutorial.

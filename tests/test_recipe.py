@@ -4,7 +4,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from harken.errors import HarkenError
-from harken.tasks.recipe import COMMANDS, RECIPES, find_recipe, with_settings
+from harken.labels import COMMANDS
+from harken.tasks.recipe import RECIPES, find_recipe, with_settings
 
 V12 = RECIPES["v12"]
 

@@ -83,7 +83,9 @@ def test_a_recording_that_was_broken_off_goes_on(tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match="has ended before all takes were made"):
         record(tmp_path, Speaker(), takes=3, answers=3)
     assert len(list(tmp_path.rglob("*.wav"))) == 3
+    (tmp_path / "lights" / "ann_nohash_9 (copy).wav").write_bytes(b"")  # somebody's own: no take
     assert record(tmp_path, Speaker(), takes=3) == 3
+    (tmp_path / "lights" / "ann_nohash_9 (copy).wav").unlink()
     assert len(list(tmp_path.rglob("*.wav"))) == 6
     assert record(tmp_path, Speaker(), takes=3) == 0
 
@@ -134,7 +136,11 @@ def test_the_command_prompts_line_by_line_in_a_pipe(
         main()
     assert done.value.code in (0, None)
     out, err = capsys.readouterr()
-    assert out == f"{tmp_path}: 2 takes more. Next: harken corpus show {tmp_path}\n"
+    assert out.splitlines() == [
+        f"{tmp_path}: 2 takes more. To look at them, and to train on them:",
+        f"harken corpus show {tmp_path}",
+        f"harken train --recipe own --data {tmp_path} --out run",
+    ]
     assert [text.split(" (")[0] for text in err.splitlines()] == [
         "say lights, 1 of 2",
         "say lights, 1 of 2",

@@ -54,7 +54,12 @@ def test_a_token_is_asked_for() -> None:
 
 
 def test_pages_of_others_and_names_of_others_are_kept_out(server: Server) -> None:
-    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}):
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Host": "evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+    ):
         answer = httpx.get(f"{server.url}/v1/model", headers=headers)
         assert answer.status_code == 403
         line(answer)
@@ -66,7 +71,7 @@ def test_pages_of_others_and_names_of_others_are_kept_out(server: Server) -> Non
 def test_access_is_checked() -> None:
     with pytest.raises(HarkenError, match="without spaces"):
         Access(token=" ")
-    for origin in ("example.org", "https://example.org/", "ftp://example.org", "https://"):
+    for origin in ("example.org", "https://example.org/", "ftp://example.org", "https://", "http://["):
         with pytest.raises(HarkenError, match="write it as https://HOST"):
             Access(origins=(origin,))
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")] == [

@@ -96,6 +96,9 @@ def test_lists_overrule_the_hash(tmp_path):
     }
     clips = tuple(Clip(first / word / name, word, name[:8]) for word, name in expected)
     assert split.official(Corpus((first, second), clips)) == list(expected.values())
+    (second / "testing_list.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(HarkenError, match=f"{second / 'testing_list.txt'} is not UTF-8 text"):
+        split.official(Corpus((first, second), clips))
 
 
 def test_the_real_corpus_lies_as_its_readme_says(speech_commands, speech_commands_more):

@@ -282,6 +282,8 @@ def test_other_settings_or_other_files_are_not_mixed_in(spoken: Path, tmp_path: 
         (["go"], {"held_out_fraction": 1.0}, "0 to 0.9"),
         (["go"], {"room_fraction": 2.0}, "0 to 1"),
         (["go"], {"snr_db": (20.0, 10.0)}, "lower ratio first"),
+        (["go"], {"snr_db": (float("nan"), 10.0)}, "two numbers"),
+        (["go"], {"seed": -1}, "0 or more"),
         (["antidisestablishmentarianism"], {}, "shorter word"),
     ],
 )
@@ -371,3 +373,6 @@ def test_speech_lasts_as_long_as_asked_and_is_repeatable(tmp_path: Path) -> None
 def test_speech_needs_a_length(tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match="hours is 0"):
         synthesize_speech(tmp_path, hours=0)
+    with pytest.raises(HarkenError, match="seed is -1: give 0 or more"):
+        synthesize_speech(tmp_path, hours=1, seed=-1)
+    assert not list(tmp_path.iterdir())  # the folder is free for a better call

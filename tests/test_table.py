@@ -146,7 +146,8 @@ def test_a_list_of_speakers_as_a_spreadsheet_writes_it(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"yes/a.wav,anna\n", "lacks a header with the columns path,speaker"), (b"", "lacks a header"),
-     ("path,speaker\nyes/a.wav,Jürgen\n".encode("latin-1"), "is not UTF-8 text")],
+     ("path,speaker\nyes/a.wav,Jürgen\n".encode("latin-1"), "is not comma-separated UTF-8 text"),
+         (b"path,speaker\nyes/a.wav," + b"x" * 200_000, "is not comma-separated UTF-8 text")],
 )  # fmt: skip
 def test_a_list_of_speakers_that_cannot_be_read_is_named(tmp_path, content, message):
     put(tmp_path, "yes/a.wav")
@@ -283,6 +284,21 @@ def test_clips_are_a_sequence_that_is_made_when_it_is_asked_for(tiny_corpus, mon
     assert some == [clip for word in ("up", "go") for clip in made if clip.word == word]
     assert clips != some
     assert hash(clips) == hash(read_corpus([tiny_corpus]).clips)
+
+
+def test_a_file_that_cannot_be_read_is_passed_over_by_the_search_for_repeats(tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(bytes(100))
+    probe = table._probe
+
+    def closed(path):
+        if path.name == "b":
+            raise PermissionError(13, "Permission denied")
+        return probe(path)
+
+    monkeypatch.setattr(table, "_probe", closed)
+    ((_, paths),) = same_content(sorted(tmp_path.iterdir()))
+    assert [path.name for path in paths] == ["a", "c"]
 
 
 def test_same_content_tells_files_apart_that_differ_in_one_byte(tmp_path):

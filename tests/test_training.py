@@ -19,7 +19,7 @@ from harken.tasks.recipe import Recipe
 from harken.training import run
 from harken.training.history import COLUMNS, read_history
 from harken.training.listening import TrainingEar
-from harken.training.run import Batches, Trained, load_spotter, read_run, resume, train
+from harken.training.run import Batches, Trained, expect_run, load_spotter, read_run, resume, train
 from tiny_training import (
     EPOCHS,
     RATE,
@@ -200,10 +200,22 @@ def test_a_folder_with_a_run_is_not_overwritten(unbroken: tuple[Trained, Path], 
     assert {path: path.stat().st_mtime_ns for path in unbroken[1].iterdir()} == before
 
 
-def test_resume_can_be_told_what_to_expect(unbroken: tuple[Trained, Path], material: Material) -> None:
-    for expected in ((recipe("epochs=5"), material), (recipe(), Material(data=(Path("elsewhere"),)))):
+def test_a_run_of_another_recipe_or_of_other_folders_is_told(
+    unbroken: tuple[Trained, Path], material: Material
+) -> None:
+    expect_run(unbroken[1], recipe(), material)
+    for other in ((recipe("epochs=5"), material), (recipe(), Material(data=(Path("elsewhere"),)))):
         with pytest.raises(HarkenError, match="a run of another recipe or of other folders"):
-            resume(unbroken[1], expect=expected)
+            expect_run(unbroken[1], *other)
+
+
+def test_a_run_is_not_named_as_a_model_in_the_box(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HarkenError, match="base is the name of a model in the box"):
+        train(recipe(), material, Path("base"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -254,6 +266,10 @@ def test_a_run_starts_from_the_weights_of_another(
         row["validation_accuracy"] for row in read_history(unbroken[1] / "history.csv")
     )
     assert read_run(tmp_path / "run")[0].start_from == str(unbroken[1])
+    # Once an epoch is kept, the other run is needed no more.
+    gone = json.loads((tmp_path / "run" / "recipe.json").read_text()) | {"start_from": str(tmp_path / "gone")}
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(gone))
+    assert resume(tmp_path / "run").epochs == 1
     with pytest.raises(HarkenError, match="from a run of the same network"):
         train(recipe(f"start_from={unbroken[1]}", "network=ds_cnn_s"), material, tmp_path / "other")
 

@@ -44,7 +44,7 @@ class ReadFile(os.PathLike[str]):
         return self.path
 
 
-_STREAMED_WAV = 0x7FFF_F000  # programs that write WAV into a pipe state this size or more, since they do not know it
+STREAMED_WAV = 0x7FFF_0000  # programs that write WAV into a pipe state this size or more, since they do not know it
 _OGG_END_OF_STREAM = 0x04
 _OGG_LONGEST_PAGE = 65_307
 _MP3_FRAME = 1152  # samples
@@ -208,7 +208,7 @@ def _wav_is_complete(libsndfile_log: str) -> bool:
         stated, differs, held = line.partition("(should be")
         if differs and stated.strip().startswith(("data", "Riff size")):
             size = int(stated.split(":")[1])
-            if int(held.strip(" )")) < size < _STREAMED_WAV:
+            if int(held.strip(" )")) < size < STREAMED_WAV:
                 return False
     return True
 

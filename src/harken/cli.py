@@ -72,7 +72,8 @@ def _options(
 @corpus_app.command("get")
 def corpus_get(
     name: Annotated[
-        str, typer.Argument(help="speech-commands-v0.01, -v0.02, mini-speech-commands, speech-commands-test-v0.02")
+        str,
+        typer.Argument(help="speech-commands-v0.01, -v0.02, mini-speech-commands, speech-commands-test-v0.01, -v0.02"),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to put it in; else one of its name, here.")] = None,
 ) -> None:
@@ -88,7 +89,7 @@ def corpus_speak(
     words: Annotated[str, typer.Option(help="Words to speak, as dog,house.")] = "",
     words_file: Annotated[Path | None, typer.Option(help="File with words to speak, apart by spaces or lines.")] = None,
     takes: Annotated[int, typer.Option(help="Clips a word, both sides together.")] = 100,
-    seed: Annotated[int, typer.Option(help="Another seed, another corpus.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another corpus.")] = 0,
     held_out: Annotated[float, typer.Option(help="Share of voices and takes that go to DIR/test.")] = 0.2,
     min_snr: Annotated[float, typer.Option(help="Lowest ratio of word to background noise, dB.")] = 5.0,
     max_snr: Annotated[float, typer.Option(help="Highest ratio, dB.")] = 45.0,
@@ -114,14 +115,15 @@ def corpus_talk(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the recordings, a minute each.")],
     hours: Annotated[float, typer.Option(help="How much to speak.")] = 1.0,
     avoid: Annotated[str, typer.Option(help="Words that never occur, nor their sound.")] = "",
-    seed: Annotated[int, typer.Option(help="Another seed, other sentences.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other sentences.")] = 0,
 ) -> None:
     """Speak hours of sentences without the ten commands (or the words of --avoid): every detection in them is a false alarm.
 
     For --speech in training and judging, and --background in evaluate-stream; all of these keep the speakers apart.
     """
     needs("synth", "hibari", "espeakng_loader", "piper")
-    from harken.synth.speech import COMMANDS, synthesize_speech
+    from harken.labels import COMMANDS
+    from harken.synth.speech import synthesize_speech
 
     words = [word.strip() for word in avoid.split(",") if word.strip()]
     synthesize_speech(out, hours=hours, seed=seed, avoid=words or COMMANDS)
@@ -183,8 +185,8 @@ def train(
     from harken.training.run import train as train_run
 
     if resume is not None:
-        if recipe or data or out or settings or network:
-            raise HarkenError("--resume takes recipe and folders from the run: give it alone")
+        if any((recipe, data, out, settings, network, noise, speech, other, train_only)):
+            raise HarkenError("--resume takes recipe and folders from the run: give it alone, or with --devices")
         result = resume_run(resume, devices=devices)
     else:
         if out is None:
@@ -202,6 +204,8 @@ def train(
     if not result.first_process:
         return
     _say_repeats(result.repeats)
+    for note in result.notes:
+        _say(note)
     sides = ", ".join(f"{count:,} to {side}" for side, count in result.counts.items() if count)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"{sides}; {result.epochs} epochs; validation accuracy {100 * result.accuracy:.2f} %")
@@ -218,6 +222,9 @@ def evaluate(
         Path | None, typer.Option(help="The page to write; else report.html beside the model or here.")
     ] = None,
     noise: Noise = None,
+    other: Annotated[
+        list[Path] | None, typer.Option(help="Corpus whose every word is `_unknown_`, for a model of the recipe own.")
+    ] = None,
     speech: Annotated[
         list[Path] | None,
         typer.Option(help="With --full: folder of speech without the words; false alarms in it count."),
@@ -232,7 +239,7 @@ def evaluate(
     from harken.evaluation.report import report_json, write_report
     from harken.evaluation.shipped import measure_shipped
     from harken.files import replacing
-    from harken.modelfile import ModelFile, bundled_models
+    from harken.modelfile import ModelFile, page_folder
     from harken.tables import print_judgement, print_shipped
 
     if split not in (None, "validation", "test", "all"):
@@ -240,11 +247,14 @@ def evaluate(
     if speech and not full:
         raise HarkenError("--speech is measured with --full: add it")
     opened = ModelFile(model, threads=os.cpu_count() or 1)
-    judgement = judge(opened, folders, split=split, noise=noise or ())  # type: ignore[arg-type]
-    bundled = opened.path.stem in bundled_models() and model == opened.path.stem
-    report = report or (Path() if bundled else opened.path.parent) / "report.html"
+    judgement = judge(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
+    report = report or page_folder(opened.path) / "report.html"
     _say_repeats(judgement.examples.repeats)
     measured = vars(measure_shipped(judgement, folders, noise=noise or (), speech=speech or ())) if full else {}
+    if speech and measured["rejection"] is None:
+        _say(
+            f"no speaker of {speech[0]} is on the side that measures (docs/streaming.md): no false alarms were counted"
+        )
     write_report(judgement, report, **measured)
     if json_file is not None:
         with replacing(json_file) as temporary:
@@ -264,7 +274,7 @@ app.command("serve")(serve)
 @app.command()
 def predict(
     clips: Annotated[
-        list[str], typer.Argument(metavar="CLIP...", help="Files or folders; - reads paths from standard input.")
+        list[str], typer.Argument(metavar="CLIP...", help="Files or folders; - reads their paths from standard input.")
     ],
     model: Model = "base",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a clip.")] = False,
@@ -275,13 +285,11 @@ def predict(
     from harken.tables import print_predictions
 
     def paths() -> Any:
-        for given in clips:
-            if given == "-":
-                yield from (Path(line.rstrip("\n")) for line in sys.stdin if line.strip())
-            elif not (found := audio_files(given)):
+        lines = (line.rstrip("\n") for line in sys.stdin if line.strip())
+        for given in (path for clip in clips for path in (lines if clip == "-" else [clip])):
+            if not (found := audio_files(given)):
                 raise HarkenError(f"{given} holds no WAV, FLAC, OGG or MP3: name another folder")
-            else:
-                yield from found
+            yield from found
 
     print_predictions(Recognizer(model), paths(), as_json=as_json)
 
@@ -334,9 +342,13 @@ def doctor() -> None:
     print_doctor()
 
 
+def _say(line: str) -> None:
+    print(f"harken: {line}", file=sys.stderr)
+
+
 def _say_repeats(repeats: int) -> None:
     if repeats:
-        print(f"harken: clips that stand in the corpus twice, counted once: {repeats:,}", file=sys.stderr)
+        _say(f"clips that stand in the corpus twice, counted once: {repeats:,}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,14 @@ from harken.errors import HarkenError
 from harken.extras import needs
 
 _FORMS = ("onnx-stream", "onnx-int8", "litert", "litert-int8", "c", "c-int8", "web")
-_SUFFIXES = {"onnx-int8": ".onnx", "litert": ".tflite", "litert-int8": ".tflite", "c": ".c", "c-int8": ".c"}
+_SUFFIXES = {
+    "onnx-stream": ".onnx",
+    "onnx-int8": ".onnx",
+    "litert": ".tflite",
+    "litert-int8": ".tflite",
+    "c": ".c",
+    "c-int8": ".c",
+}
 _CALIBRATION = 256  # clips, or half of what there is
 
 
@@ -27,6 +34,9 @@ def export(
     noise: Annotated[
         list[Path] | None, typer.Option(help="Folder of noise recordings, of which silence is checked.")
     ] = None,
+    other: Annotated[
+        list[Path] | None, typer.Option(help="Corpus whose every word is `_unknown_`, for a model of the recipe own.")
+    ] = None,
     features: Annotated[
         bool, typer.Option("--features", help="For litert: no front-end inside; the form takes log-mel features.")
     ] = False,
@@ -39,6 +49,12 @@ def export(
     To the web it goes as it is: a folder for any static host. The streaming form is checked against the network over a
     made-up stream.
     """
+    if form not in _FORMS:
+        raise HarkenError(f"--to {form}: give one of {', '.join(_FORMS)}")
+    if form in _SUFFIXES and out.suffix != _SUFFIXES[form]:
+        raise HarkenError(f"--out {out}: this form is written as NAME{_SUFFIXES[form]}")
+    if form in ("web", "onnx-stream") and (data or noise or other):
+        raise HarkenError(f"--to {form} takes no clips: leave out --data, --noise and --other")
     litert = form in ("litert", "litert-int8")
     if features and not litert:
         raise HarkenError(f"--features is for litert and litert-int8: leave it out for {form}")
@@ -51,7 +67,9 @@ def export(
     if form == "onnx-stream":
         from harken.export.onnx_stream import write_stream_of_model
 
-        write_stream_of_model(model, out)
+        checked = write_stream_of_model(model, out)
+        print(f"{checked.steps} steps of a made-up stream; largest difference {checked.largest_difference:.2g}")
+        print(f"{checked.bytes / 1024:,.0f} KB (source {checked.source_bytes / 1024:,.0f})")
         print(out)
         return
     import numpy as np
@@ -59,18 +77,14 @@ def export(
     from harken.evaluation.examples import gather_examples
     from harken.modelfile import ModelFile
 
-    if form not in _FORMS:
-        raise HarkenError(f"--to {form}: give one of {', '.join(_FORMS)}")
     if not data:
         raise HarkenError(f"--to {form} is checked on clips: name a corpus by --data DIR")
-    if out.suffix != _SUFFIXES[form]:
-        raise HarkenError(f"--out {out}: this form is written as NAME{_SUFFIXES[form]}")
     if litert:
         needs("litert", "litert_torch", "ai_edge_litert", "ai_edge_quantizer")
-    examples = gather_examples(ModelFile(model).card, data, None, noise=noise or ())
+    examples = gather_examples(ModelFile(model).card, data, None, noise=noise or (), other=other or ())
     drawn = np.random.default_rng(0).permutation(len(examples.waveforms))
-    calibrating, checked = np.split(drawn, [min(_CALIBRATION, len(drawn) // 2)])
-    calibration, clips, truth = examples.waveforms[calibrating], examples.waveforms[checked], examples.truth[checked]
+    calibrating, checking = np.split(drawn, [min(_CALIBRATION, len(drawn) // 2)])
+    calibration, clips, truth = examples.waveforms[calibrating], examples.waveforms[checking], examples.truth[checking]
     figures: dict[str, Any]
     if form == "onnx-int8":
         from harken.export.onnx_int8 import write_onnx_int8

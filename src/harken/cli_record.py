@@ -40,7 +40,9 @@ def record(
 
     with open_microphone(device) as source, live:
         kept = record_corpus(source, directory, spoken, takes=takes, speaker=speaker, show=show)
-    print(f"{directory}: {kept} takes more. Next: harken corpus show {directory}")
+    print(f"{directory}: {kept} takes more. To look at them, and to train on them:")
+    print(f"harken corpus show {directory}")
+    print(f"harken train --recipe own --data {directory} --out run")
 
 
 def _drawn(moment: Any) -> Group:

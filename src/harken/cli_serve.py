@@ -19,7 +19,8 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to bind; 0.0.0.0 opens it to others.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
     token: Annotated[
-        str | None, typer.Option(envvar="HARKEN_TOKEN", help="What every request must bring to be answered.")
+        str | None,
+        typer.Option(envvar="HARKEN_TOKEN", help="What requests to /v1 and /metrics must bring to be answered."),
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM: serve https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,

@@ -26,7 +26,7 @@ def evaluate_stream(
     snr: Annotated[
         list[float] | None, typer.Option(help="Of words over background, in dB; several are drawn from.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     tune: Annotated[
         float | None, typer.Option(help="Choose thresholds for this many false alarms an hour; write them into --out.")
     ] = None,
@@ -44,7 +44,7 @@ def evaluate_stream(
     from harken.evaluation.stream_tuning import tune_listener
     from harken.export.onnx import change_metadata
     from harken.files import replacing
-    from harken.modelfile import bundled_models, find_model
+    from harken.modelfile import find_model, page_folder
     from harken.streamfile import open_for_streams
     from harken.tables import print_stream
 
@@ -67,8 +67,7 @@ def evaluate_stream(
         settings = tune_listener(hearing, false_alarms_per_hour=tune)
         change_metadata(path, out, {"listener": settings.to_json()})
     judgement = judge_stream(hearing, settings)
-    bundled = path.stem in bundled_models() and model == path.stem
-    page = report or (Path() if bundled else path.parent) / "stream.html"
+    page = report or page_folder(path) / "stream.html"
     write_stream_report(judgement, page, title=path.stem, sample_rate=recognizer.sample_rate)
     if json_file is not None:
         with replacing(json_file) as temporary:

@@ -10,12 +10,13 @@ from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 from harken.evaluation.judge import Judgement, judge
 from harken.evaluation.report import write_report
+from harken.labels import COMMANDS
 from harken.modelfile import ModelFile
 from harken.recognizer import Recognizer
 from harken.tables import print_judgement
 from harken.tasks.protocol import Material
-from harken.tasks.recipe import COMMANDS, find_recipe
-from harken.training.run import resume, train
+from harken.tasks.recipe import find_recipe
+from harken.training.run import expect_run, resume, train
 
 _TAKES = 500  # of each word, a fifth of them in voices that training never hears
 _SEED = 1  # puts the one natural voice of Piper among those
@@ -29,8 +30,13 @@ def run_demo(out: Path, data: Sequence[Path] = ()) -> None:
     A demo that was interrupted goes on where it stopped. Raises HarkenError when a corpus cannot be used.
     """
     console = Console(highlight=False, soft_wrap=True)
-    out.mkdir(parents=True, exist_ok=True)
+    if out.exists() and not out.is_dir():
+        raise HarkenError(f"{out} is a file: name a folder for all that the demo makes")
     folders, unseen = (tuple(data), None) if data else _synthesized(out / "corpus", console)
+    run, recipe, material = out / "run", find_recipe("tutorial"), Material(data=folders)
+    begun = (run / "recipe.json").is_file()
+    if begun:
+        expect_run(run, recipe, material)
 
     _step(console, "Looking at the corpus")
     corpus = read_corpus(folders, words=COMMANDS)
@@ -39,10 +45,7 @@ def run_demo(out: Path, data: Sequence[Path] = ()) -> None:
     console.print(f"{len(corpus.clips):,} clips of {len(COMMANDS)} words: {page}")
 
     _step(console, "Training the tutorial's network")
-    run = out / "run"
-    recipe = find_recipe("tutorial")
-    material = Material(data=folders)
-    result = resume(run, expect=(recipe, material)) if (run / "recipe.json").is_file() else train(recipe, material, run)
+    result = resume(run) if begun else train(recipe, material, run)
     console.print(
         f"{result.counts['train']:,} clips trained it in {result.epochs} epochs; on {result.counts['validation']:,} "
         f"validation clips it reaches {100 * result.accuracy:.2f} %"

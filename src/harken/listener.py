@@ -21,6 +21,8 @@ from harken.streamfile import StreamFile
 
 DEFAULT_THRESHOLD = 0.8  # of a word for which the model file holds none
 
+LONGEST_SMOOTHING_MS = 10_000.0
+
 _ROOM = 4  # windows that the buffer holds: the last one is moved to its front once in three windows
 
 
@@ -59,6 +61,8 @@ class ListenerSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0) or (name == "hop_ms" and value == 0):
                 raise HarkenError(f"{name}={value} must be a number {'over 0' if name == 'hop_ms' else 'of 0 or more'}")
+        if self.smoothing_ms > LONGEST_SMOOTHING_MS:  # the listener keeps the posteriors of so long
+            raise HarkenError(f"smoothing_ms={self.smoothing_ms} must be at most {LONGEST_SMOOTHING_MS:g}")
         if not self.gate_db <= 0:
             raise HarkenError(f"gate_db={self.gate_db} must be 0 or less: it is in dB of full scale")
         for word, threshold in self.thresholds.items():

@@ -97,18 +97,27 @@ def is_streaming(session: onnxruntime.InferenceSession) -> bool:
     return "state" in {node.name for node in session.get_inputs()}
 
 
+def page_folder(model: Path) -> Path:
+    """Return the folder for the pages of a model file: its own, or the working folder where it is one in the box."""
+    return Path() if model.parent == _box() else model.parent
+
+
+def _box() -> Path:
+    return Path(str(files("harken").joinpath("weights")))
+
+
 def find_model(model: str | os.PathLike[str]) -> Path:
-    """Return the path of a model given by path or by the name of a bundled one.
+    """Return the path of a model given by path or by the name of a bundled one, which comes first: ./base is a path.
 
     Raises HarkenError when neither exists.
     """
     path = Path(model)
-    if path.is_file():
-        return path
     if str(model).removesuffix(STREAMING) in bundled_models():
-        bundled = Path(str(files("harken").joinpath("weights", f"{model}.onnx")))
+        bundled = _box() / f"{model}.onnx"
         if bundled.is_file():
             return bundled
+    if path.is_file():
+        return path
     if path.is_dir():
         if (path / "model.onnx").is_file():
             return path / "model.onnx"  # the folder of a run
@@ -119,8 +128,7 @@ def find_model(model: str | os.PathLike[str]) -> Path:
 
 def bundled_models() -> tuple[str, ...]:
     """Return the names of the models in the box, smallest first."""
-    folder = Path(str(files("harken").joinpath("weights")))
-    models = [path for path in folder.glob("*.onnx") if not path.stem.endswith(STREAMING)]
+    models = [path for path in _box().glob("*.onnx") if not path.stem.endswith(STREAMING)]
     return tuple(path.stem for path in sorted(models, key=lambda path: path.stat().st_size))
 
 

@@ -81,8 +81,8 @@ def _check(words: Sequence[str], takes: int, speaker: str) -> None:
 
 
 def _kept(folder: Path, speaker: str) -> int:
-    numbers = [int(file.stem.rpartition("_")[2]) for file in folder.glob(f"{speaker}_nohash_[0-9]*.wav")]
-    return max(numbers, default=-1) + 1
+    takes = (file.stem.rpartition("_")[2] for file in folder.glob(f"{speaker}_nohash_[0-9]*.wav"))
+    return max((int(take) for take in takes if take.isdecimal()), default=-1) + 1
 
 
 def _mono(source: Source) -> Iterator[NDArray[np.float32]]:

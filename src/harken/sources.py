@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from harken.audio import clip_rate
+from harken.audio import STREAMED_WAV, clip_rate
 from harken.errors import HarkenError
 
 _CHUNK_S = 0.05
@@ -30,7 +30,6 @@ _FILE_CHUNK_S = 1.0
 _BEHIND_S = 30.0  # of microphone audio that may wait to be heard
 _PATIENCE_S = 5.0  # without a sample from the microphone
 _PCM = (1, 0xFFFE)  # WAV's codes of integer PCM: plain, and with a longer header
-_STREAMED = 0x7FFF_0000  # programs that write WAV into a pipe state this size or more, or 0, since they do not know it
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,10 @@ def open_pcm(
         sample_rate, channels, start = stated_rate, stated_channels, b""
     if sample_rate is None:
         raise HarkenError(f"{name} is raw PCM, which does not say its sample rate: give --rate, in Hz")
-    width = 2 * (channels or 1)
+    channels = 1 if channels is None else channels
+    if channels < 1:
+        raise HarkenError(f"--channels {channels}: give 1 or more")
+    width = 2 * channels
     size = max(width, round(_CHUNK_S * sample_rate) * width)
 
     def chunks() -> Iterator[NDArray[Any]]:
@@ -89,7 +91,7 @@ def open_pcm(
         while True:
             whole = len(held) // width * width
             if whole:
-                yield np.frombuffer(held[:whole], "<i2").astype(np.int16, copy=False).reshape(-1, channels or 1)
+                yield np.frombuffer(held[:whole], "<i2").astype(np.int16, copy=False).reshape(-1, channels)
             # A pipe gives what it has: waiting for a full chunk would make a slow stream late.
             more = pipe.read1(size if remaining is None else min(size, remaining))
             if not more:
@@ -106,7 +108,7 @@ def _wav_format(pipe: io.BufferedIOBase, name: str) -> tuple[int, int, int | Non
     while len(header := _read(pipe, 8)) == 8:
         kind, size = header[:4], struct.unpack("<I", header[4:])[0]
         if kind == b"data" and found:
-            return *found, size if 0 < size < _STREAMED else None
+            return *found, size if 0 < size < STREAMED_WAV else None
         if kind == b"data":
             break
         content = _read(pipe, size + size % 2)

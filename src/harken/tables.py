@@ -75,22 +75,30 @@ def print_layers(name: str) -> None:
 
 
 def print_predictions(recognizer: Recognizer, paths: Iterable[Path], *, as_json: bool) -> None:
-    """Print what is heard in each clip: a table on a terminal, JSON lines when asked, else tab-separated lines."""
+    """Print what is heard in each clip: a table on a terminal, JSON lines when asked, else tab-separated lines.
+
+    One clip at a time, since a pipe may be slow; what stands before a clip that cannot be read is printed.
+    """
     console = Console(highlight=False)
-    paths = iter(paths)
-    while batch := list(islice(paths, _AT_ONCE)):
-        predictions = list(recognizer.predict_many(batch))
-        if as_json:
-            for path, prediction in zip(batch, predictions, strict=True):
-                print(json.dumps({"clip": str(path), **asdict(prediction)}))
-        elif console.is_terminal:
+    heard = ((path, recognizer.predict(path)) for path in paths)
+    if as_json:
+        for path, prediction in heard:
+            print(json.dumps({"clip": str(path), **asdict(prediction)}), flush=True)
+    elif not console.is_terminal:
+        for path, prediction in heard:
+            line = (str(path), prediction.word or "-", prediction.reason or "", f"{prediction.probability:.4f}")
+            print(*line, sep="\t", flush=True)
+    else:
+        more = True
+        while more:
             table = _table("clip", "word", "probability")
-            for path, prediction in zip(batch, predictions, strict=True):
-                table.add_row(escape(str(path)), _heard(prediction), f"{prediction.probability:.3f}")
-            console.print(table)
-        else:
-            for path, prediction in zip(batch, predictions, strict=True):
-                print(f"{path}\t{prediction.word or '-'}\t{prediction.reason or ''}\t{prediction.probability:.4f}")
+            try:
+                for path, prediction in islice(heard, _AT_ONCE):
+                    table.add_row(escape(str(path)), _heard(prediction), f"{prediction.probability:.3f}")
+            finally:
+                more = table.row_count == _AT_ONCE
+                if table.row_count:
+                    console.print(table)
 
 
 def _heard(prediction: Prediction) -> str:

@@ -56,14 +56,22 @@ def read_recordings(paths: Sequence[Path], sample_rate: int) -> Recordings:
         raise HarkenError("there is no recording to read: name a folder that holds WAV, FLAC, OGG or MP3")
     with ThreadPoolExecutor() as pool:
         decoded = list(pool.map(lambda path: to_int16(load_clip(path, sample_rate)), paths))
-    return _joined([path.stem for path in paths], decoded, sample_rate)
+    return from_arrays([path.stem for path in paths], decoded, sample_rate)
+
+
+def from_arrays(names: Sequence[str], parts: Sequence[NDArray[np.int16]], sample_rate: int) -> Recordings:
+    """Return arrays of int16 samples, each a recording, as Recordings."""
+    lengths = np.array([part.size for part in parts], dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if parts else lengths
+    samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
+    return Recordings(tuple(names), samples, starts, lengths, sample_rate)
 
 
 def joined(recordings: Sequence[Recordings]) -> Recordings:
     """Return recordings of one sample rate in one, each a group of its own."""
     names = [name for part in recordings for name in part.names]
     parts = [part.one(index) for part in recordings for index in range(len(part))]
-    return replace(_joined(names, parts, recordings[0].sample_rate), groups=tuple(map(len, recordings)))
+    return replace(from_arrays(names, parts, recordings[0].sample_rate), groups=tuple(map(len, recordings)))
 
 
 def noise_side(recordings: Recordings, side: NoiseSide) -> Recordings:
@@ -86,7 +94,7 @@ def noise_side(recordings: Recordings, side: NoiseSide) -> Recordings:
             if drawn == (side == "held_out"):
                 parts.append(samples)
                 names.append(name)
-    return _joined(names, parts, recordings.sample_rate)
+    return from_arrays(names, parts, recordings.sample_rate)
 
 
 def speech_side(paths: Iterable[Path], side: SpeechSide) -> list[Path]:
@@ -104,10 +112,3 @@ def _speaker_side(speaker: str) -> SpeechSide:
         return "train" if number < 2035 else "thresholds" if number <= 3000 else "measure"
     percent = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 100
     return "train" if percent < 25 else "thresholds" if percent < 55 else "measure"
-
-
-def _joined(names: Sequence[str], parts: Sequence[NDArray[np.int16]], sample_rate: int) -> Recordings:
-    lengths = np.array([part.size for part in parts], dtype=np.int64)
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if parts else lengths
-    samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
-    return Recordings(tuple(names), samples, starts, lengths, sample_rate)

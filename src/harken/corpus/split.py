@@ -51,8 +51,11 @@ def _read_lists(corpus: Corpus) -> dict[str, Side]:
         for file_name, side in names:
             path = root / file_name
             if path.is_file():
-                for line in path.read_text(encoding="utf-8").splitlines():
-                    sides[line.strip().rpartition(".")[0]] = side
+                try:
+                    lines = path.read_text(encoding="utf-8").splitlines()
+                except UnicodeDecodeError as error:
+                    raise HarkenError(f"{path} is not UTF-8 text: save it as such, or fetch it again") from error
+                sides |= {line.strip().rpartition(".")[0]: side for line in lines}
     return sides
 
 

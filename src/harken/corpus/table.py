@@ -255,8 +255,8 @@ def _read_speakers(path: Path) -> dict[str, str]:
             if not {"path", "speaker"} <= set(rows.fieldnames or ()):
                 raise HarkenError(f"{path} lacks a header with the columns path,speaker: add it as the first line")
             return {row["path"]: row["speaker"] for row in rows}
-    except UnicodeDecodeError as error:
-        raise HarkenError(f"{path} is not UTF-8 text: save it as such") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise HarkenError(f"{path} is not comma-separated UTF-8 text: save it as such") from error
 
 
 def _in_order(rows: list[Row], places: Mapping[str, _Place]) -> list[Row]:
@@ -331,7 +331,8 @@ def same_content(paths: Iterable[Path]) -> list[tuple[str, list[Path]]]:
 def _grouped(paths: Iterable[Path], key: Callable[[Path], object]) -> list[tuple[object, list[Path]]]:
     groups = defaultdict(list)
     for path in paths:
-        groups[key(path)].append(path)
+        with suppress(OSError):  # what cannot be read is told where it is packed
+            groups[key(path)].append(path)
     return [(value, same) for value, same in groups.items() if len(same) > 1]
 
 

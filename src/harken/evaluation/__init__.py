@@ -8,6 +8,8 @@ det         the curve of misses against wrong acceptances as thresholds move
 robustness  accuracy under noise, shift and gain
 steady      whether steady noise is heard as silence
 cost        size, multiply-adds, latency and memory
+shipped     all of these for one model
+stream      a listener over labelled continuous audio: stream_audio makes it, stream_tuning sets thresholds by it
 figures     what notebooks and the report draw
-report      one self-contained HTML page, and the same as JSON; sections holds its parts
+report      one self-contained HTML page, and the same as JSON; sections holds its parts; stream_report is the stream's
 """

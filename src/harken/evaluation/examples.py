@@ -43,9 +43,11 @@ class Examples:
 
 
 def gather_examples(
-    card: Card, folders: Sequence[Path], split: Split | None, *, noise: Sequence[Path] = ()
+    card: Card, folders: Sequence[Path], split: Split | None, *, noise: Sequence[Path] = (), other: Sequence[Path] = ()
 ) -> Examples:
     """Return the examples of a split; without one, a folder in the layout of a test archive is taken whole, else validation.
+
+    other : corpora whose every word judges `_unknown_`, for a model of the recipe `own`; without them it is not judged.
 
     Raises HarkenError when nothing is left to judge, or the model does not say how its sides were made.
     """
@@ -57,8 +59,9 @@ def gather_examples(
     if "recipe" not in card.fields:
         raise HarkenError("the model does not say how its validation side was made: judge it with --split all")
     recipe = Recipe.from_json(card.fields["recipe"])
-    task = make_task(recipe, Material(data=tuple(folders), noise=tuple(noise)), judging=True)
-    if set(task.labels) != set(card.labels):
+    material = Material(data=tuple(folders), noise=tuple(noise), other=tuple(other))
+    task = make_task(recipe, material, judging=True)
+    if set(task.labels[: task.words]) != set(card.words) or not set(task.labels) <= set(card.labels):
         raise HarkenError(f"the words of {folders[0]} are not the model's ({', '.join(card.words)}): use --split all")
     if not len(task.rows(split)):
         raise HarkenError(f"{folders[0]} has no clip on the {split} side: judge it with --split all")

@@ -111,10 +111,15 @@ class Judgement:
 
 
 def judge(
-    model: ModelFile, folders: Sequence[Path], *, split: Split | None = None, noise: Sequence[Path] = ()
+    model: ModelFile,
+    folders: Sequence[Path],
+    *,
+    split: Split | None = None,
+    noise: Sequence[Path] = (),
+    other: Sequence[Path] = (),
 ) -> Judgement:
     """Judge a model on folders: see harken.evaluation.examples for which clips of them."""
-    examples = gather_examples(model.card, folders, split, noise=noise)
+    examples = gather_examples(model.card, folders, split, noise=noise, other=other)
     return Judgement(model, examples, probabilities_of(model, examples.waveforms))
 
 

@@ -1,6 +1,6 @@
 """The parts of the report's page, a function for each; one whose subject was not measured has no parts.
 
-confusions, words, mistakes, confidence, robustness, cost, model, left_out
+confusions, words, mistakes, confidence, robustness, model, left_out
 """
 
 import math
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from harken.corpus.steady import KINDS
 from harken.evaluation import figures
 from harken.evaluation.cost import Cost
 from harken.evaluation.det import at_thresholds
@@ -17,7 +18,7 @@ from harken.evaluation.judge import Judgement
 from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.rejection import Rejection
 from harken.evaluation.robustness import Robustness
-from harken.evaluation.steady import KINDS, SteadyAnswers
+from harken.evaluation.steady import SteadyAnswers
 from harken.page import Html, Section, Sorted, card, details, escape, figure_svg, grid, player, stack, table
 
 _MISTAKES = 12  # to play

@@ -8,6 +8,7 @@ write_stream_of_model    the same of a model file
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,11 @@ class StreamingSpotter(nn.Module):
 
 def write_stream_file(
     spotter: Spotter, path: Path, metadata: Mapping[str, Any], *, step_ms: float = STEP_MS, temperature: float = 1.0
-) -> None:
+) -> float:
     """Write a spotter's streaming form: inputs `waveform` [N, step] and `state`, outputs `probabilities` and `next_state`.
 
-    metadata : those of the model file; `step` (samples) and `state` (its size) are added.
+    metadata : those of the model file; `step` (samples) and `state` (its size) are added. Returns the largest difference
+    that `stream_difference` found.
     Raises HarkenError when the network does not stream, and leaves no file when the file's answers over a stream differ
     by over 1e-4 from those of the network run over the whole of it.
     """
@@ -123,6 +125,7 @@ def write_stream_file(
         difference = stream_difference(streaming, temporary)
         if not difference <= _TOLERANCE:
             raise HarkenError(f"{path} was not written: its answers differ from the network's by {difference:.2g}")
+    return difference
 
 
 def stream_difference(streaming: StreamingSpotter, path: Path) -> float:
@@ -159,10 +162,22 @@ def whole_history(streaming: StreamingSpotter, sound: np.ndarray[Any, np.dtype[n
     return torch.stack(rows).numpy()
 
 
-def write_stream_of_model(model: str | os.PathLike[str], path: Path, *, step_ms: float = STEP_MS) -> None:
-    """Write the streaming form of a model file, of a run or of one in the box, with all that it says of itself.
+@dataclass(frozen=True)
+class StreamReport:
+    """What the check of a streaming form found. steps : of the made-up stream that both heard."""
 
-    But for what a listener was tuned to: a stream remembers what a window does not, and is tuned anew.
+    path: Path
+    steps: int
+    largest_difference: float
+    source_bytes: int
+    bytes: int
+
+
+def write_stream_of_model(model: str | os.PathLike[str], path: Path, *, step_ms: float = STEP_MS) -> StreamReport:
+    """Write the streaming form of a model file, of a run or of one in the box, and the check beside it as PATH.json.
+
+    It says of itself all that the source does, but for what a listener was tuned to: a stream remembers what a window
+    does not, and is tuned anew.
     """
     source = ModelFile(model)
     card = source.card
@@ -176,4 +191,10 @@ def write_stream_of_model(model: str | os.PathLike[str], path: Path, *, step_ms:
     # The network's answers do not depend on what it is reopened with.
     noise = 0.1 * np.random.default_rng(0).standard_normal((_REOPENED_WITH, card.window))
     spotter = reopen(source.path, torch.from_numpy(noise.astype(np.float32)))
-    write_stream_file(spotter, path, metadata, step_ms=step_ms, temperature=float(card.fields.get("temperature", 1.0)))
+    temperature = float(card.fields.get("temperature", 1.0))
+    difference = write_stream_file(spotter, path, metadata, step_ms=step_ms, temperature=temperature)
+    sizes = source.path.stat().st_size, path.stat().st_size
+    report = StreamReport(path, _CHECKED_STEPS, difference, *sizes)
+    with replacing(path.with_name(f"{path.name}.json")) as beside:
+        beside.write_text(json.dumps({**asdict(report), "path": path.name}, indent=1) + "\n", encoding="utf-8")
+    return report

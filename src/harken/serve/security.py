@@ -52,12 +52,7 @@ class Access:
         if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
             raise HarkenError("--token: give letters, digits and signs of ASCII, without spaces, or leave it out")
         for origin in self.origins:
-            parts = urlsplit(origin)
-            if (
-                parts.scheme not in ("http", "https")
-                or not parts.netloc
-                or origin != f"{parts.scheme}://{parts.netloc}"
-            ):
+            if not (place := _place(origin)) or origin not in (f"http://{place}", f"https://{place}"):
                 raise HarkenError(f"--origin {origin}: write it as https://HOST or https://HOST:PORT, without a path")
 
     def refusal(self, path: str, headers: Headers) -> tuple[int, str] | None:
@@ -66,7 +61,7 @@ class Access:
         if self.loopback_only and _name(host) not in _LOOPBACK | {_name(urlsplit(o).netloc) for o in self.origins}:
             return 403, f"this server answers to localhost, not to {host or 'no host'}: name it with --host or --origin"
         origin = headers.get("origin")
-        if origin is not None and origin not in self.origins and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in self.origins and _place(origin) != host:
             return 403, f"pages of {origin} may not use this server: allow it with --origin {origin}"
         if self.token is None or path in _OPEN or path.startswith("/page/"):
             return None
@@ -128,6 +123,14 @@ def _name(netloc: str) -> str:
     """Return the host of `host:port`, or nothing of what is none."""
     try:
         return urlsplit(f"//{netloc}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str:
+    """Return the `host:port` of an origin, or nothing of what is none."""
+    try:
+        return urlsplit(origin).netloc
     except ValueError:
         return ""
 

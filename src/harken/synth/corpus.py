@@ -106,7 +106,7 @@ def synthesize_corpus(
         made by the same call.
     """
     words = list(words)
-    _check(words, takes, held_out_fraction, room_fraction, snr_db)
+    _check(words, takes, seed, held_out_fraction, room_fraction, snr_db)
     folder = Path(directory)
     settings = {
         "words": words,
@@ -149,7 +149,12 @@ def hold_out(candidates: Sequence[Voice], fraction: float, seed: int) -> tuple[l
 
 
 def _check(
-    words: Sequence[str], takes: int, held_out_fraction: float, room_fraction: float, snr_db: tuple[float, float]
+    words: Sequence[str],
+    takes: int,
+    seed: int,
+    held_out_fraction: float,
+    room_fraction: float,
+    snr_db: tuple[float, float],
 ) -> None:
     if not words or len(set(words)) < len(words):
         raise HarkenError("the words to speak must be given, each once")
@@ -158,10 +163,14 @@ def _check(
             raise HarkenError(f"{word!r} is not a word of letters: it names a folder, so give letters alone")
     if takes < 1:
         raise HarkenError(f"takes is {takes}: ask for at least 1 clip a word")
+    if seed < 0:
+        raise HarkenError(f"seed is {seed}: give 0 or more")
     if not 0 <= held_out_fraction <= 0.9:
         raise HarkenError(f"held_out_fraction is {held_out_fraction}: choose 0 to 0.9")
     if not 0 <= room_fraction <= 1:
         raise HarkenError(f"room_fraction is {room_fraction}: choose 0 to 1")
+    if not (math.isfinite(snr_db[0]) and math.isfinite(snr_db[1])):
+        raise HarkenError(f"snr_db is {snr_db}: give two numbers, in dB")
     if snr_db[0] > snr_db[1]:
         raise HarkenError(f"snr_db is {snr_db}: name the lower ratio first")
 

@@ -15,12 +15,11 @@ import soxr
 
 from harken.errors import HarkenError
 from harken.files import replacing
+from harken.labels import COMMANDS
 from harken.synth.effects import NOISES, SAMPLE_RATE, Waveform, add_noise, noise, reverberate, room_response, tilt, trim
 from harken.synth.sentences import sentence
 from harken.synth.voices import INSTALL, draw_voices, engine_of, voice_named, voices
 from harken.synth.work import claim_folder, run_in_parallel
-
-COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 
 _MINUTE = 60 * SAMPLE_RATE
 _RATES = (0.8, 1.25)
@@ -60,11 +59,13 @@ def synthesize_speech(
 
     Raises
     ------
-    HarkenError : `hours` is not above 0, espeak-ng (which knows how words sound) is not installed, or `directory`
-        holds anything that was not made by the same call.
+    HarkenError : `hours` is not above 0, `seed` is below 0, espeak-ng (which knows how words sound) is not installed, or
+        `directory` holds anything that was not made by the same call.
     """
     if not 0 < hours < math.inf:
         raise HarkenError(f"hours is {hours}: ask for more than 0")
+    if seed < 0:
+        raise HarkenError(f"seed is {seed}: give 0 or more")
     if not any(engine_of(voice) == "espeak" for voice in voices()):
         raise HarkenError(f"espeak-ng is needed to know how words sound: {INSTALL}")
     folder = Path(directory)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from harken.corpus import split
 from harken.corpus.pack import PackedClips, pack
 from harken.corpus.recordings import Recordings, joined, noise_side, read_recordings, speech_side
+from harken.corpus.steady import made_noise
 from harken.corpus.table import Clip, Corpus, audio_files, read_corpus
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
@@ -52,7 +53,8 @@ class Task:
     classes, sides : each packed clip's class and side ("" where the protocol leaves it out).
     noise, speech : what silence, noise and unknown speech are drawn from in training, if anything.
     held_out_noise, silence : the noise that judges, and its windows on the validation side.
-    repeats : how many clips of the folders stand in them twice, and count once.
+    repeats : how many clips of the folders stand in them twice, and count once. made_noise : whether the noise was made,
+    since none was named.
     """
 
     labels: tuple[str, ...]
@@ -65,6 +67,7 @@ class Task:
     held_out_noise: Recordings | None = None
     silence: tuple[SilenceWindow, ...] = ()
     repeats: int = 0
+    made_noise: bool = False
 
     @property
     def words(self) -> int:
@@ -87,6 +90,7 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
 
     judging : the sides will only judge, so that none needs to hold clips.
     """
+    _refuse_unused(recipe, material, judging=judging)
     only = recipe.words if recipe.protocol == "tutorial" and recipe.words else None  # of others nothing is asked
     corpus = read_corpus(material.data, words=only, cache=cache)
     maker = {"tutorial": _tutorial, "v12": _commands, "v35": _commands, "own": _own}[recipe.protocol]
@@ -95,7 +99,8 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
     if recipe.protocol == "tutorial":
         sides = _tutorial_sides(recipe, material, labels, clips, packed.lengths)
     index = {label: number for number, label in enumerate(labels)}
-    noise, held_out = _noise(recipe, [*_files(material.noise), *corpus.noise])
+    recorded = [*_files(material.noise), *corpus.noise]
+    noise, held_out = _noise(recipe, recorded, judging=judging)
     task = Task(
         labels=labels,
         clips=tuple(clips),
@@ -106,12 +111,31 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
         speech=_speech(recipe, material) if UNKNOWN in labels else None,
         held_out_noise=held_out,
         repeats=len(corpus.repeats),
+        made_noise=noise is not None and not recorded,
     )
     if SILENCE in labels and held_out is not None:
         task = replace(task, silence=_silence_windows(recipe, task, held_out))
     if not judging:
         _check(task, material)
     return task
+
+
+def _refuse_unused(recipe: Recipe, material: Material, *, judging: bool) -> None:
+    """Refuse folders that the protocol would not look at: whoever names them believes that they train."""
+    if material.other and recipe.protocol != "own":
+        raise HarkenError(
+            f"{_names(material.other)}: only the recipe own takes --other; leave it out for {recipe.protocol}"
+        )
+    if judging:
+        return
+    if recipe.protocol == "tutorial":
+        for option, folders in (("--train-only", material.train_only), ("--speech", material.speech)):
+            if folders:
+                raise HarkenError(f"{_names(folders)}: the recipe tutorial takes no {option}; leave it out, or use v12")
+    if material.noise and recipe.silence_share == recipe.noise_probability == 0:
+        raise HarkenError(
+            f"{_names(material.noise)}: this recipe uses no noise; leave --noise out, or set noise_probability"
+        )
 
 
 def _check(task: Task, material: Material) -> None:
@@ -215,7 +239,7 @@ def _with_train_only(
     return labels, [*clips, *extra], [*sides, *["train"] * len(extra)]
 
 
-def _noise(recipe: Recipe, paths: Sequence[Path]) -> tuple[Recordings | None, Recordings | None]:
+def _noise(recipe: Recipe, paths: Sequence[Path], *, judging: bool) -> tuple[Recordings | None, Recordings | None]:
     """Return the noise that trains and the noise that judges."""
     if recipe.silence_share == recipe.noise_probability == 0:
         return None, None
@@ -223,9 +247,12 @@ def _noise(recipe: Recipe, paths: Sequence[Path]) -> tuple[Recordings | None, Re
         recordings = read_recordings(paths, recipe.sample_rate)
         return noise_side(recordings, "train"), noise_side(recordings, "held_out")
     if recipe.silence_share > 0:
-        raise HarkenError(
-            f"there is no noise to make {SILENCE} of: name recordings with --noise DIR, or set silence_share=0"
-        )
+        if recipe.protocol == "own":  # who records a few words has no noise at hand
+            return made_noise(recipe.sample_rate, seed=recipe.seed), made_noise(
+                recipe.sample_rate, seed=recipe.seed + 1
+            )
+        otherwise = "judge with --split all" if judging else "set silence_share=0"
+        raise HarkenError(f"there is no noise to make {SILENCE} of: name recordings with --noise DIR, or {otherwise}")
     return None, None
 
 

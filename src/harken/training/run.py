@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 
 from harken.errors import HarkenError
 from harken.files import replacing
+from harken.labels import SILENCE, UNKNOWN
 from harken.modelfile import ModelFile, bundled_models
 from harken.models.widen import widen
 from harken.tasks.protocol import Material, Task, make_task, side_waveforms
@@ -49,7 +50,8 @@ class Trained:
     """What a run ended with.
 
     accuracy : of the shipped weights on the validation side, as a fraction. counts : clips on each side. repeats : clips
-    that the folders hold twice, counted once. first_process : whether this process speaks for all of the run.
+    that the folders hold twice, counted once. notes : what else its owner should know, a line each. first_process :
+    whether this process speaks for all of the run.
     """
 
     model: Path
@@ -57,6 +59,7 @@ class Trained:
     epochs: int
     counts: dict[str, int]
     repeats: int
+    notes: tuple[str, ...]
     first_process: bool
 
 
@@ -74,24 +77,28 @@ def train(recipe: Recipe, material: Material, out: Path, *, cache: Path | None =
 
 @rank_zero_only  # the other processes of a run would find what the first has written
 def _refuse_used(out: Path) -> None:
+    if str(out) in bundled_models():  # by that name the one in the box would be judged
+        raise HarkenError(f"{out} is the name of a model in the box: name another folder")
     if (out / "recipe.json").exists():
         raise HarkenError(f"{out} holds a run already: go on with it by --resume {out}, or name another folder")
     if out.exists() and not out.is_dir():
         raise HarkenError(f"{out} is a file: name a folder for the run")
 
 
-def resume(
-    out: Path, *, expect: tuple[Recipe, Material] | None = None, cache: Path | None = None, devices: int = 1
-) -> Trained:
+def resume(out: Path, *, cache: Path | None = None, devices: int = 1) -> Trained:
     """Take up a run where its last whole epoch ended; the weights end as those of an unbroken run.
 
-    expect : the recipe and folders that it must be a run of.
-    Raises HarkenError when `out` holds no run, or one of another recipe or other folders.
+    Raises HarkenError when `out` holds no run.
     """
     recipe, material = read_run(out)
-    if expect is not None and (recipe, _material_to_json(material)) != (expect[0], _material_to_json(expect[1])):
-        raise HarkenError(f"{out} holds a run of another recipe or of other folders: name another folder")
     return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices)
+
+
+def expect_run(out: Path, recipe: Recipe, material: Material) -> None:
+    """Raise HarkenError when `out` holds no run, or one of another recipe or other folders."""
+    found, folders = read_run(out)
+    if (found, _material_to_json(folders)) != (recipe, _material_to_json(material)):
+        raise HarkenError(f"{out} holds a run of another recipe or of other folders: name another folder")
 
 
 def read_run(out: Path) -> tuple[Recipe, Material]:
@@ -174,7 +181,8 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     spotter = Spotter(recipe, len(task.labels))
     if recipe.channels_last:
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if recipe.start_from:
+    last = out / "last.ckpt"
+    if recipe.start_from and not last.is_file():  # a run that is taken up has weights of its own
         _start_from(spotter, recipe, task)
     teacher = _load_earlier(recipe.teacher, recipe, task) if recipe.teacher else None
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teacher=teacher)
@@ -189,7 +197,6 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     terminal = Console(stderr=True).is_terminal
     if terminal:
         callbacks.append(RichProgressBar(leave=False))
-    last = out / "last.ckpt"
     with _quiet(), _ctrl_c(), _leaving_the_group():
         trainer = lightning.Trainer(
             max_epochs=recipe.epochs,
@@ -216,7 +223,21 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     if trainer.is_global_zero:
         accuracy = finish(load_spotter(out, len(task.labels)), recipe, material, task, model)
     counts = {side: len(task.rows(side)) for side in ("train", "validation", "test")}
-    return Trained(model, accuracy, trainer.current_epoch, counts, task.repeats, trainer.is_global_zero)
+    notes = _notes(task, material, model) if trainer.is_global_zero else ()
+    return Trained(model, accuracy, trainer.current_epoch, counts, task.repeats, notes, trainer.is_global_zero)
+
+
+def _notes(task: Task, material: Material, model: Path) -> tuple[str, ...]:
+    notes = []
+    if task.made_noise:
+        notes.append(
+            f"{SILENCE} is noise that was made, since none was named: recordings of your rooms (--noise DIR) do better"
+        )
+    if material.speech and UNKNOWN in task.labels and not ModelFile(model).card.thresholds:
+        notes.append(
+            "the words have no thresholds: no speaker in --speech is on the side that sets them (docs/streaming.md)"
+        )
+    return tuple(notes)
 
 
 @contextmanager
