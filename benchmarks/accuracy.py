@@ -40,6 +40,12 @@ class Change:
     settings: tuple[str, ...] = ()
     words: bool = True
 
+    @property
+    def key(self) -> str:
+        """What its runs are named after."""
+        said = ["teacher" if setting.startswith("teacher=") else setting for setting in self.settings]
+        return "-".join(said) or ("recipe" if self.words else "no-train-only")
+
 
 def changes(teacher: str | None) -> list[Change]:
     """Return the departures that are tried."""
@@ -56,6 +62,8 @@ def changes(teacher: str | None) -> list[Change]:
         Change("mixup", ("mixup=0.2",)),
         Change("weights of the last step, no moving average", ("average_decay=0",)),
         Change("steady noise that is made among the recorded", ("steady_noise_share=0.3",)),
+        Change("other words, chained, among running speech", ("chained_share=0.4",)),
+        Change("words anywhere in the window", ("shift_ms=180",)),
     ]
     if teacher is not None:
         listed.append(Change(f"distilled from {Path(teacher).name}", (f"teacher={teacher}",)))
@@ -134,7 +142,7 @@ def change_rows(options: argparse.Namespace) -> Iterator[str]:
     for number, change in enumerate(changes(options.teacher)):
         found = []
         for seed in SEEDS:
-            name = f"change-{number}-{seed}"
+            name = f"{change.key}-{seed}"
             if options.only == "networks" and not (options.work / name / "model.onnx").is_file():
                 break
             found.append(train(options, name, CHANGED, [f"seed={seed}", *change.settings], words=change.words).accuracy)
