@@ -192,7 +192,8 @@ def main() -> None:
         "",
         f"- `{command} --models {options.models}`",
         f"- {machine()}; load average {load:.1f} before the first clip",
-        f"- {len(truth)} clips of the validation side, each heard by all contenders in turn: a model asked over and over, as for its card, is faster",
+        f"- {len(truth)} clips of the validation side, each heard by all contenders in turn: a model asked over and over, "
+        "as for its card, is faster",
         "",
         "| | clip, ms: median | 99 % | second, ms: median | 99 % | memory, MB | right |",
         "|---|---|---|---|---|---|---|",
