@@ -248,9 +248,8 @@ def _noise(recipe: Recipe, paths: Sequence[Path], *, judging: bool) -> tuple[Rec
         return noise_side(recordings, "train"), noise_side(recordings, "held_out")
     if recipe.silence_share > 0:
         if recipe.protocol == "own":  # who records a few words has no noise at hand
-            return made_noise(recipe.sample_rate, seed=recipe.seed), made_noise(
-                recipe.sample_rate, seed=recipe.seed + 1
-            )
+            train, held_out = (made_noise(recipe.sample_rate, seed=recipe.seed + side) for side in (0, 1))
+            return train, held_out
         otherwise = "judge with --split all" if judging else "set silence_share=0"
         raise HarkenError(f"there is no noise to make {SILENCE} of: name recordings with --noise DIR, or {otherwise}")
     return None, None

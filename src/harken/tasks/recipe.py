@@ -57,9 +57,7 @@ class Recipe:
     chained_share: float = 0.0  # of all running speech, other words one after another rather than recorded
     silence_share: float = 0.12  # windows of `_silence_`, as a fraction of the command clips
     full_level_share: float = 0.5  # of those, noise at the level it was recorded; the rest is up to 60 dB below
-    held_out_words: tuple[
-        str, ...
-    ] = ()  # other words whose recordings in --data never train, so that validation meets new ones
+    held_out_words: tuple[str, ...] = ()  # other words of --data that never train, so that validation meets new ones
 
     # Augmentation; 0 switches each off
     shift_ms: float = 100.0  # moved either way
