@@ -19,7 +19,8 @@ from harken.progress import progress
 
 HOP_S = 0.25  # between windows of speech
 _BATCH = 256
-_GRID = np.round(np.arange(0.30, 0.996, 0.005), 3)  # thresholds to choose from
+# Thresholds to choose from, 0.27 to 0.9990: evenly in logits, since near 1 a small step decides.
+_GRID = np.round(1 / (1 + np.exp(-np.arange(-1.0, 6.95, 0.1))), 5)
 _PRICES = np.geomspace(1e-4, 10.0, 60)  # of one false alarm, in missed clips of a word
 
 
