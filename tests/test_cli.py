@@ -1,7 +1,9 @@
 """The command line: what it prints, where it writes, and how it refuses."""
 
+import errno
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +128,19 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert err.count("\n") == 1
     assert said in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_line_and_exit_code_2(run: Run, tiny_corpus: Path, tmp_path: Path) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "corpus.html"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harken.corpus.page.write_page", full)
+        code, _, err = run("corpus", "show", tiny_corpus)
+    assert code == 2
+    assert (
+        err == f"harken: {tmp_path / 'corpus.html'} cannot be written: No space left on device; make room on the disk\n"
+    )
 
 
 def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,8 +130,15 @@ def test_refractory_time_holds_back_every_word():
     assert [event.word for event in hear(signal, refractory_ms=0)][-1] == "high"
     assert [event.word for event in hear(signal, refractory_ms=500)] == ["low", "high"]
     assert [event.word for event in hear(signal, refractory_ms=2_000)] == ["low"]
-    first, second = hear(np.concatenate([tone("low", 3.0)]), refractory_ms=1_700)
+    first, second = hear(np.concatenate([tone("low", 1.0), tone("high", 3.0)]), refractory_ms=1_700)
+    assert (first.word, second.word) == ("low", "high")
     assert second.end_s - first.end_s == pytest.approx(1.7)
+
+
+def test_a_word_that_stays_over_its_threshold_is_one_event():
+    assert [event.word for event in hear(tone("low", 6.0), refractory_ms=500)] == ["low"]
+    again = np.concatenate([tone("low", 2.0), quiet(2), tone("low", 2.0)])
+    assert [event.word for event in hear(again, refractory_ms=500)] == ["low", "low"]
 
 
 def test_thresholds_of_the_file_and_of_the_call():

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. What a command does lives in the module that it imports when it runs."""
 
+import errno
 import json
 import os
 import sys
@@ -39,6 +40,9 @@ Model = Annotated[
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")]
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 def main() -> None:
     """Run the command line; bad input gives one line and exit code 2, Ctrl-C 130."""
     try:
@@ -52,6 +56,14 @@ def main() -> None:
         # The reader of our pipe has gone, as `head` does; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        print(
+            f"harken: {error.filename or 'a file'} cannot be written: {error.strerror}; make room on the disk",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 def _version(wanted: bool) -> None:

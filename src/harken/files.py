@@ -1,6 +1,5 @@
 """Writing files so that a reader never sees half of one."""
 
-import errno
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +7,12 @@ from pathlib import Path
 
 from harken.errors import HarkenError
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, delete it on any error.
 
-    Parent folders are made. Raises HarkenError when `path` is a folder, cannot be written, or the disk is full.
+    Parent folders are made. Raises HarkenError when `path` is a folder or cannot be written.
     """
     target = Path(path)
     if target.is_dir():
@@ -30,9 +27,5 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(target)
-    except OSError as error:
-        if error.errno in _DISK:  # others need not be of this file
-            raise HarkenError(f"cannot write {target}: {error.strerror}; make room on the disk") from error
-        raise
     finally:
         temporary.unlink(missing_ok=True)

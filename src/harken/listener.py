@@ -102,8 +102,8 @@ class Listener:
     Every `hop_ms` of audio the network looks at the last window, zeros standing for what was before the stream. The
     posteriors of the last `smoothing_ms` are averaged (Chen, Parada and Heigold, ICASSP 2014, section 2.3; so also Sainath
     and Parada, Interspeech 2015). A word is heard when it is then the most probable class, at its threshold or over it, and
-    no event was less than `refractory_ms` ago. Hops are counted in samples at the model's rate, and each is one run of the
-    network on one window: the same audio gives the same events, in whatever chunks it comes.
+    no event was less than `refractory_ms` ago; while it stays so it is one event. Hops are counted in samples at the model's
+    rate, and each is one run of the network on one window: the same audio gives the same events, in whatever chunks it comes.
 
     In silence the network is not run: where no sample of the window reaches `gate_db`, the posteriors are taken to be
     those that the network gave for digital silence when the listener was made.
@@ -171,6 +171,7 @@ class Listener:
         self._history[:] = self._silence
         self._peaks[:] = 0.0
         self._armed = 0  # the hop from which there may be an event again
+        self._told = -1  # the word of the last event, while it stays at its threshold or over it
         self._finished = False
         self._heard = 0
         self.hops = 0
@@ -250,8 +251,12 @@ class Listener:
         self.hops += 1
         self.posteriors = self._history.sum(axis=0) / np.float32(len(self._history))
         top = int(self.posteriors.argmax())
-        if self.posteriors[top] < self._thresholds[top] or self.hops < self._armed:
+        over = self.posteriors[top] >= self._thresholds[top]
+        if not over or top != self._told:
+            self._told = -1
+        if not over or top == self._told or self.hops < self._armed:
             return None
+        self._told = top
         self._armed = self.hops + self.refractory_hops
         end = self.hops * self.hop
         start = max(0, end - self.window)

@@ -64,11 +64,14 @@ class Hearing:
         """Return the hops at which the listener would have given events with these thresholds."""
         limits = np.array([thresholds.get(label, 2.0) for label in self.labels])
         passed = np.flatnonzero(self.scores >= limits[self.top])
+        # A word that stays at its threshold or over it is one event: where the next stretch of one begins.
+        ends = np.append(np.flatnonzero((np.diff(passed) > 1) | (np.diff(self.top[passed]) != 0)) + 1, passed.size)
         hops = []
         place = 0
         while place < passed.size:
             hops.append(passed[place])
-            place = int(np.searchsorted(passed, hops[-1] + max(1, self.refractory_hops)))
+            rested = np.searchsorted(passed, hops[-1] + max(1, self.refractory_hops))
+            place = max(int(rested), int(ends[np.searchsorted(ends, place, side="right")]))
         return np.array(hops, dtype=np.int64)
 
 

@@ -19,6 +19,7 @@ export class Listener {
   #judge; #rate; #hop; #refractory; #gate; #buffer; #silence; #history;
   #fresh = new Float32Array(0);
   #armed = 0;
+  #told = null; // the word of the last event, while it stays at its threshold or over it
   hops = 0;
 
   /** Samples at the model's rate -> the events decided on. Await one push before the next. */
@@ -43,7 +44,10 @@ export class Listener {
     this.#history[this.hops++ % this.#history.length] = silent ? this.#silence : await this.#judge(this.#buffer);
     this.posteriors = this.labels.map((_, i) => this.#history.reduce((sum, row) => sum + row[i], 0) / this.#history.length);
     const confidence = Math.max(...this.posteriors), word = this.labels[this.posteriors.indexOf(confidence)];
-    if (!(confidence >= this.thresholds[word]) || this.hops < this.#armed) return null;
+    const over = confidence >= this.thresholds[word];
+    if (!over || word !== this.#told) this.#told = null;
+    if (!over || word === this.#told || this.hops < this.#armed) return null;
+    this.#told = word;
     this.#armed = this.hops + this.#refractory;
     const end = this.hops * this.#hop;
     return { word, confidence, start_s: Math.max(0, end - this.#buffer.length) / this.#rate, end_s: end / this.#rate };
