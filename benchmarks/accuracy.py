@@ -193,6 +193,9 @@ def write(options: argparse.Namespace, rows: list[str], commands: list[str], cha
             "noise, talk and muffled microphones is not seen in clean validation clips.",
             "",
         ]
+    listed = changes(options.teacher)
+    if left := [change.name for change in listed if not any(row.startswith(f"| {change.name} |") for row in changed)]:
+        lines += [f"Not trained yet: {'; '.join(left)}.", ""]
     options.out.write_text("\n".join(lines), encoding="utf-8")
 
 
