@@ -3,7 +3,8 @@
 measure_steady_noise   a model -> its answers on each kind
 
 The noise is made, so that it needs no recording: the few that a validation side holds out do not show what a network
-takes a hum for. It is made otherwise than the noise of harken.training.augment.steady, which a model may have learnt.
+takes a hum for. It is made otherwise than the noise of harken.training.augment.steady, which a model may have learnt;
+but a model of one's own words to which no noise was named has learnt other windows of this very noise.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 write_onnx_int8   -> FormReport
 
 Weights get a scale a channel, activations one each from what calibration clips lead to, but for the outermost 0.007 %: a
-scale for the rarest values costs `large` 0.8 points, this one 0.1. Everything up to the logarithm of the
+scale for the rarest values costs accuracy (docs/export.md says what this one does). Everything up to the logarithm of the
 front-end stays float32, since quantised mel energies gave infinite log-mels; where a network hears the waveform itself, its
 first convolution does, since quiet clips would be a handful of steps of 8 bits.
 """

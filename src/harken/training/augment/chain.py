@@ -14,11 +14,11 @@ _GAP_S = (0.0, 0.12)  # after a word
 _PEAK_DB = (-12.0, 0.0)  # of a word, full scale
 _FADE_S = 0.01
 _AT_ONCE = 256  # clips whose words are found together
-_QUIET = 1e-4  # below three 16-bit steps: nothing is made louder than that
+_QUIET = 1e-4  # three 16-bit steps: a clip whose peak is lower is not raised to that of a word
 
 
 class ChainedWords(nn.Module):
-    """Makes windows of one second and the like in which clips' words follow each other; in the place of a WindowBank.
+    """Makes windows as long as a clip in which the words of clips follow each other; in the place of a WindowBank.
 
     The silence around each word is cut away, so that a window begins within a word, as one cut from speech does, and holds
     the ends and beginnings of others. Levels are drawn evenly in decibels.
