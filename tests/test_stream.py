@@ -13,7 +13,7 @@ from harken.audio import load_clip, to_int16
 from harken.corpus.table import Clip
 from harken.errors import HarkenError
 from harken.evaluation.metrics import poisson_interval
-from harken.evaluation.stream import Hearing, hear_stream, judge_stream, moved
+from harken.evaluation.stream import hear_stream, judge_stream, moved
 from harken.evaluation.stream_audio import (
     StreamAudio,
     Stretch,
@@ -23,13 +23,11 @@ from harken.evaluation.stream_audio import (
     read_part,
     spoken_part,
 )
-from harken.evaluation.stream_tuning import tune_listener
 from harken.listener import ListenerSettings
 from harken.modelfile import Card
 from harken.tasks.recipe import find_recipe
+from hearings import LABELS, hearing_of, said
 from tones import RATE, ToneRecognizer, quiet, tone
-
-LABELS = ("low", "high", "_unknown_", "_silence_")
 
 
 def noise(seconds, level=0.01, seed=0):
@@ -205,23 +203,6 @@ def test_a_stream_of_another_rate_is_refused(clips, rooms):
         hear_stream(ToneRecognizer(), StreamAudio(clips, {"room": rooms}, 16_000))
 
 
-def hearing_of(events, utterances=(), stretches=(), seconds=60, refractory_hops=0):
-    """Return a hearing in which the events (time, word, score) were heard; elsewhere silence was."""
-    top = np.full(seconds * 10, 3, np.int16)
-    scores = np.full(top.size, 0.9, np.float32)
-    for time, word, score in events:
-        hop = round(time * 10) - 1
-        top[hop], scores[hop] = LABELS.index(word), score
-    settings = ListenerSettings(thresholds={"low": 0.5, "high": 0.5}, refractory_ms=100 * refractory_hops)
-    return Hearing(
-        LABELS, settings, 0.1, refractory_hops, top, scores, tuple(utterances), tuple(stretches), (), seconds, 1.0, 0
-    )
-
-
-def said(word, start_s, end_s, snr_db=10.0):
-    return Utterance(word, f"{word}/clip", "room", snr_db, start_s, end_s)
-
-
 def test_each_event_counts_as_one_thing():
     utterances = [said("low", 10.0, 10.5), said("high", 20.0, 20.5), said("low", 30.0, 30.5)]
     stretches = [Stretch("room", Path("a.wav"), 40.0, 50.0), Stretch("room", Path("b.wav"), 50.0, 60.0)]
@@ -254,6 +235,13 @@ def test_the_refractory_time_is_replayed():
     hearing = hearing_of(events, [said("low", 1, 2)], stretches, refractory_hops=10)
     assert hearing.hops_of_events({"low": 0.5, "high": 0.5}).tolist() == [409, 419, 429]
     assert hearing.hops_of_events({"low": 0.7, "high": 0.5}).tolist() == [414, 429]
+
+
+def test_a_word_that_stays_is_replayed_as_one_event():
+    stays = [(20 + index / 10, "low", 0.9) for index in range(30)]
+    hearing = hearing_of([*stays, (23, "high", 0.9), (23.2, "high", 0.9)], refractory_hops=10)
+    assert hearing.hops_of_events({"low": 0.5, "high": 0.5}).tolist() == [199, 229]
+    assert hearing.hops_of_events({"low": 0.95, "high": 0.5}).tolist() == [229]
 
 
 def test_shares_are_by_kind():
@@ -313,107 +301,6 @@ def test_clips_of_the_model_s_words(tiny_corpus):
     ]
     with pytest.raises(HarkenError, match="no clip of the model's words"):
         keyword_clips(Card(("hello",), 16_000, 16_000, {}, {}), [tiny_corpus], "all")
-
-
-def logit(probability):
-    return math.log(probability / (1 - probability))
-
-
-def drawn_hearing(seed, *, hours=10.0, peaks_per_hour=60.0, scale=1.2):
-    """Return a hearing whose false alarms have exponential logits, and whose words have normal ones about 5."""
-    rng = np.random.default_rng(seed)
-    hops = round(hours * 36_000)
-    top, scores = np.full(hops + 4_000, 3, np.int16), np.full(hops + 4_000, 0.9, np.float32)
-    for place in rng.choice(hops // 20, round(hours * peaks_per_hour), replace=False) * 20:
-        top[place], scores[place] = rng.integers(2), 1 / (1 + np.exp(-rng.exponential(scale)))
-    utterances = []
-    for index in range(200):
-        word = LABELS[index % 2]
-        hop = hops + 20 * index + 5
-        top[hop], scores[hop] = index % 2, 1 / (1 + np.exp(-rng.normal(5.0, 1.0)))
-        utterances.append(said(word, (hop - 3) / 10, hop / 10))
-    settings = ListenerSettings(thresholds={"low": 0.5, "high": 0.5}, refractory_ms=1000)
-    stretches = (Stretch("room", Path("a.wav"), 0.0, hops / 10),)
-    return Hearing(LABELS, settings, 0.1, 10, top, scores, tuple(utterances), stretches, (), top.size / 10, 1.0, 0)
-
-
-def test_tuning_keeps_to_the_rate_on_audio_that_it_has_not_heard():
-    tuned = tune_listener(drawn_hearing(0), false_alarms_per_hour=2.0)
-    fresh = judge_stream(drawn_hearing(1), tuned)
-    low, high = fresh.false_alarms_per_hour_interval
-    assert low < 2.0 < high
-    # 60 peaks an hour, exponential in logits: the thresholds lie near 1.2 * ln(60 / 2).
-    for threshold in tuned.thresholds.values():
-        assert logit(threshold) == pytest.approx(1.2 * math.log(30), abs=0.5)
-
-
-def test_minutes_of_background_do_not_promise_what_only_hours_can():
-    # In a quarter of an hour, 1 an hour allows a quarter of a false alarm: thresholds lie well above the highest peak.
-    rates = []
-    for seed in range(10):
-        tuned = tune_listener(drawn_hearing(seed, hours=0.25), false_alarms_per_hour=1.0)
-        rates.append(judge_stream(drawn_hearing(100 + seed), tuned).false_alarms_per_hour)
-    assert 0.1 < np.mean(rates) < 2.0
-
-
-def test_a_word_that_is_easily_confused_gets_a_higher_threshold():
-    hearing = drawn_hearing(2)
-    mostly_high = (hearing.top == 0) & (np.arange(hearing.top.size) < 360_000) & (np.arange(hearing.top.size) % 200 > 0)
-    top = np.where(mostly_high, 1, hearing.top).astype(np.int16)
-    tuned = tune_listener(replace(hearing, top=top), false_alarms_per_hour=1.0)
-    assert logit(tuned.thresholds["high"]) > logit(tuned.thresholds["low"]) + 0.5
-    assert replace(tuned, thresholds={}) == replace(hearing.settings, thresholds={})
-
-
-def test_near_misses_of_one_word_do_not_raise_the_threshold_of_another():
-    # Both words peak as often, but the peaks of "low" are 0.3 times as high.
-    differences = []
-    for seed in range(10):
-        hearing = drawn_hearing(seed, hours=0.25, peaks_per_hour=200)
-        lower = (hearing.top == 0) & (np.arange(hearing.top.size) < 9_000)
-        scores = np.where(lower, 1 / (1 + (1 / hearing.scores - 1) ** 0.3), hearing.scores).astype(np.float32)
-        tuned = tune_listener(replace(hearing, scores=scores), false_alarms_per_hour=5.0)
-        differences.append(logit(tuned.thresholds["high"]) - logit(tuned.thresholds["low"]))
-    assert np.mean(differences) > 0.7
-
-
-def test_a_higher_rate_misses_fewer_words():
-    hearing = drawn_hearing(3)
-    misses = [
-        judge_stream(hearing, tune_listener(hearing, false_alarms_per_hour=rate)).miss_rate for rate in (0.5, 2, 10)
-    ]
-    assert misses[0] > misses[1] > misses[2]
-
-
-def test_no_word_is_given_up_for_another():
-    hearing = drawn_hearing(4)
-    tuned = tune_listener(hearing, false_alarms_per_hour=0.5)
-    shares = judge_stream(hearing, tuned).shares(lambda utterance: utterance.word)
-    assert all(share.miss_rate < 0.95 for share in shares)
-
-
-def test_a_background_without_any_alarm_still_gives_thresholds():
-    hearing = hearing_of(
-        [(5.4, "low", 0.9), (15.4, "high", 0.9)],
-        [said("low", 5.0, 5.5), said("high", 15.0, 15.5)],
-        [Stretch("room", Path("a.wav"), 20.0, 60.0)],
-    )
-    tuned = tune_listener(hearing, false_alarms_per_hour=50.0)
-    assert judge_stream(hearing, tuned).miss_rate == 0.0
-
-
-@pytest.mark.parametrize(
-    ("change", "rate", "message"),
-    [
-        ({}, 0.0, "more than 0"),
-        ({}, 1e-9, "no thresholds keep to"),
-        ({"utterances": (said("low", 1, 2),)}, 1.0, "no high"),
-        ({"stretches": ()}, 1.0, "no background"),
-    ],
-)
-def test_what_cannot_be_tuned_is_refused(change, rate, message):
-    with pytest.raises(HarkenError, match=message):
-        tune_listener(replace(drawn_hearing(0, hours=1.0), **change), false_alarms_per_hour=rate)
 
 
 def test_backgrounds_are_folders_or_one_side_of_their_speakers(tmp_path):

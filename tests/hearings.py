@@ -1,0 +1,46 @@
+"""Hearings that no listener made: what judges and tunes streams can be tried on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from harken.evaluation.stream import Hearing
+from harken.evaluation.stream_audio import Stretch, Utterance
+from harken.listener import ListenerSettings
+
+LABELS = ("low", "high", "_unknown_", "_silence_")
+
+
+def hearing_of(events, utterances=(), stretches=(), seconds=60, refractory_hops=0):
+    """Return a hearing in which the events (time, word, score) were heard; elsewhere silence was."""
+    top = np.full(seconds * 10, 3, np.int16)
+    scores = np.full(top.size, 0.9, np.float32)
+    for time, word, score in events:
+        hop = round(time * 10) - 1
+        top[hop], scores[hop] = LABELS.index(word), score
+    settings = ListenerSettings(thresholds={"low": 0.5, "high": 0.5}, refractory_ms=100 * refractory_hops)
+    return Hearing(
+        LABELS, settings, 0.1, refractory_hops, top, scores, tuple(utterances), tuple(stretches), (), seconds, 1.0, 0
+    )
+
+
+def said(word, start_s, end_s, snr_db=10.0):
+    return Utterance(word, f"{word}/clip", "room", snr_db, start_s, end_s)
+
+
+def drawn_hearing(seed, *, hours=10.0, peaks_per_hour=60.0, scale=1.2):
+    """Return a hearing whose false alarms have exponential logits, and whose words have normal ones about 5."""
+    rng = np.random.default_rng(seed)
+    hops = round(hours * 36_000)
+    top, scores = np.full(hops + 4_000, 3, np.int16), np.full(hops + 4_000, 0.9, np.float32)
+    for place in rng.choice(hops // 20, round(hours * peaks_per_hour), replace=False) * 20:
+        top[place], scores[place] = rng.integers(2), 1 / (1 + np.exp(-rng.exponential(scale)))
+    utterances = []
+    for index in range(200):
+        word = LABELS[index % 2]
+        hop = hops + 20 * index + 5
+        top[hop], scores[hop] = index % 2, 1 / (1 + np.exp(-rng.normal(5.0, 1.0)))
+        utterances.append(said(word, (hop - 3) / 10, hop / 10))
+    settings = ListenerSettings(thresholds={"low": 0.5, "high": 0.5}, refractory_ms=1000)
+    stretches = (Stretch("room", Path("a.wav"), 0.0, hops / 10),)
+    return Hearing(LABELS, settings, 0.1, 10, top, scores, tuple(utterances), stretches, (), top.size / 10, 1.0, 0)
