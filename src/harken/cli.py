@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from harken import __version__
+from harken.cli_corpus import corpus_app
 from harken.cli_export import export
 from harken.cli_record import record
 from harken.cli_serve import serve
@@ -26,7 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-corpus_app = typer.Typer(help="Fetch a corpus, look at one, or have one spoken.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 
 Data = Annotated[list[Path], typer.Option("--data", help="Folder of one-word folders; give it again to join several.")]
@@ -38,7 +38,6 @@ Model = Annotated[
     str, typer.Option("--model", help="Path of a model file, folder of a run, or name of a bundled model.")
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")]
-
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -81,83 +80,6 @@ def _options(
     pass
 
 
-@corpus_app.command("get")
-def corpus_get(
-    name: Annotated[
-        str,
-        typer.Argument(help="speech-commands-v0.01, -v0.02, mini-speech-commands, speech-commands-test-v0.01, -v0.02"),
-    ],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to put it in; else one of its name, here.")] = None,
-) -> None:
-    """Fetch a published corpus: resumed where it broke off, verified, unpacked safely."""
-    from harken.corpus.fetch import get_corpus
-
-    print(get_corpus(name, out or Path(name)))
-
-
-@corpus_app.command("speak")
-def corpus_speak(
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for DIR/train and DIR/test.")],
-    words: Annotated[str, typer.Option(help="Words to speak, as dog,house.")] = "",
-    words_file: Annotated[Path | None, typer.Option(help="File with words to speak, apart by spaces or lines.")] = None,
-    takes: Annotated[int, typer.Option(help="Clips a word, both sides together.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another corpus.")] = 0,
-    held_out: Annotated[float, typer.Option(help="Share of voices and takes that go to DIR/test.")] = 0.2,
-    min_snr: Annotated[float, typer.Option(help="Lowest ratio of word to background noise, dB.")] = 5.0,
-    max_snr: Annotated[float, typer.Option(help="Highest ratio, dB.")] = 45.0,
-) -> None:
-    """Speak words in many synthetic voices, as a corpus: what is scarce can be trained with --train-only DIR/train."""
-    needs("synth", "hibari", "espeakng_loader", "piper")
-    from harken.synth.corpus import synthesize_corpus
-
-    asked = [word.strip() for word in words.split(",") if word.strip()]
-    if words_file is not None:
-        try:
-            asked += words_file.read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise HarkenError(f"--words-file {words_file} cannot be read: give a text file of words") from error
-    made = synthesize_corpus(asked, out, takes=takes, seed=seed, held_out_fraction=held_out, snr_db=(min_snr, max_snr))
-    print(made.train)
-    if made.test is not None:
-        print(made.test)
-
-
-@corpus_app.command("talk")
-def corpus_talk(
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the recordings, a minute each.")],
-    hours: Annotated[float, typer.Option(help="How much to speak.")] = 1.0,
-    avoid: Annotated[str, typer.Option(help="Words that never occur, nor their sound.")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other sentences.")] = 0,
-) -> None:
-    """Speak hours of sentences without the ten commands (or the words of --avoid): every detection in them is a false alarm.
-
-    For --speech in training and judging, and --background in evaluate-stream; all of these keep the speakers apart.
-    """
-    needs("synth", "hibari", "espeakng_loader", "piper")
-    from harken.labels import COMMANDS
-    from harken.synth.speech import synthesize_speech
-
-    words = [word.strip() for word in avoid.split(",") if word.strip()]
-    synthesize_speech(out, hours=hours, seed=seed, avoid=words or COMMANDS)
-    print(out)
-
-
-@corpus_app.command("show")
-def corpus_show(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Corpus folders.")],
-    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("corpus.html"),
-) -> None:
-    """Draw a corpus as one HTML page: its clips, durations, speakers, an example of each word, and what is wrong."""
-    needs("train", "matplotlib")
-    from harken.corpus.page import write_page
-    from harken.corpus.table import read_corpus
-
-    corpus = read_corpus(folders)
-    write_page(corpus, out)
-    _say_repeats(len(corpus.repeats))
-    print(out)
-
-
 @app.command()
 def models(
     name: Annotated[str | None, typer.Argument(help="Print this network's layers.")] = None,
@@ -191,6 +113,7 @@ def train(
     """Train a recogniser; it ends as RUN/model.onnx."""
     needs("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock")
     let_threads_yield()
+    from harken.tables import say, say_repeats
     from harken.tasks.protocol import Material
     from harken.tasks.recipe import find_recipe, with_settings
     from harken.training.run import resume as resume_run
@@ -215,9 +138,9 @@ def train(
         result = train_run(with_settings(chosen, changes), material, out, devices=devices)
     if not result.first_process:
         return
-    _say_repeats(result.repeats)
+    say_repeats(result.repeats)
     for note in result.notes:
-        _say(note)
+        say(note)
     sides = ", ".join(f"{count:,} to {side}" for side, count in result.counts.items() if count)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"{sides}; {result.epochs} epochs; validation accuracy {100 * result.accuracy:.2f} %")
@@ -252,7 +175,7 @@ def evaluate(
     from harken.evaluation.shipped import measure_shipped
     from harken.files import replacing
     from harken.modelfile import ModelFile, page_folder
-    from harken.tables import print_judgement, print_shipped
+    from harken.tables import print_judgement, print_shipped, say, say_repeats
 
     if split not in (None, "validation", "test", "all"):
         raise HarkenError(f"--split {split}: give validation, test or all")
@@ -261,12 +184,10 @@ def evaluate(
     opened = ModelFile(model, threads=os.cpu_count() or 1)
     judgement = judge(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     report = report or page_folder(opened.path) / "report.html"
-    _say_repeats(judgement.examples.repeats)
+    say_repeats(judgement.examples.repeats)
     measured = vars(measure_shipped(judgement, folders, noise=noise or (), speech=speech or ())) if full else {}
     if speech and measured["rejection"] is None:
-        _say(
-            f"no speaker of {speech[0]} is on the side that measures (docs/streaming.md): no false alarms were counted"
-        )
+        say(f"no speaker of {speech[0]} is on the side that measures (docs/streaming.md): no false alarms were counted")
     write_report(judgement, report, **measured)
     if json_file is not None:
         with replacing(json_file) as temporary:
@@ -352,15 +273,6 @@ def doctor() -> None:
     from harken.doctor import print_doctor
 
     print_doctor()
-
-
-def _say(line: str) -> None:
-    print(f"harken: {line}", file=sys.stderr)
-
-
-def _say_repeats(repeats: int) -> None:
-    if repeats:
-        _say(f"clips that stand in the corpus twice, counted once: {repeats:,}")
 
 
 if __name__ == "__main__":

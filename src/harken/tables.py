@@ -1,6 +1,7 @@
 """What commands print: tables on a terminal, plain lines in a pipe."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -187,3 +188,14 @@ def _table(*columns: str) -> Table:
         )
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     return table
+
+
+def say(line: str) -> None:
+    """Print a line on standard error, where a pipe does not take it for an answer."""
+    print(f"harken: {line}", file=sys.stderr)
+
+
+def say_repeats(repeats: int) -> None:
+    """Say how many clips stand in a corpus twice, if any."""
+    if repeats:
+        say(f"clips that stand in the corpus twice, counted once: {repeats:,}")
