@@ -219,6 +219,20 @@ def test_dropout_follows_the_seed_and_rests_in_evaluation() -> None:
     assert torch.equal(Dropout(0.0)(x), x)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels last", "with gaps"])
+def test_dropout_keeps_the_layout_of_its_input(layout: str) -> None:
+    x = torch.full((3, 8, 2, 51), 7.0)
+    x = {"contiguous": x, "channels last": x.to(memory_format=torch.channels_last), "with gaps": x[..., ::2]}[layout]
+    x.requires_grad_()
+    y = Dropout(0.3)(x)
+    assert y.is_contiguous(memory_format=torch.channels_last) == (layout == "channels last")
+    dropped = y == 0
+    torch.testing.assert_close(y, torch.where(dropped, 0.0, 10.0))
+    assert dropped.double().mean().item() == pytest.approx(0.3, abs=0.08)  # five standard deviations at least
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, ~dropped / 0.7)
+
+
 def test_ds_cnn_pads_as_tensorflow() -> None:
     shapes = {size: {row.name: row.output_shape for row in table_by_name(f"ds_cnn_{size}")} for size in "sml"}
     assert shapes["s"]["first.conv"] == (20, 49, 64)
