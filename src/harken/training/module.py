@@ -148,8 +148,8 @@ class TrainingModule(lightning.LightningModule):
 def _seed(seed: int, device: torch.device) -> None:
     """Seed what a step on `device` draws from."""
     if device.type == "cpu":
-        # torch.manual_seed keeps the call stack for each kind of device that might be used later, as text: of a step of
-        # the tutorial's network that took a twentieth.
+        # torch.manual_seed keeps the call stack for each kind of device that might be used later, as text: a quarter of a
+        # millisecond at every step.
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
