@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 from html.parser import HTMLParser
 
@@ -146,6 +147,7 @@ def test_a_document_links_its_sections_and_nests():
 def test_table_sorts_numbers_by_value():
     markup = table(["Name", "Size"], [("<a>", Sorted("1,200", 1200)), ("b", Sorted("9", 9))])
     assert '<td class="number" data-order="1200">1,200</td>' in markup
+    assert 'data-order="-Infinity"' in table(["level"], [[Sorted("silent", -math.inf)]])
     assert "<td>&lt;a&gt;</td>" in markup
     assert '<th scope="col">Name</th><th scope="col" class="number">Size</th>' in markup
 

@@ -259,6 +259,9 @@ class FakeSoundDevice(types.ModuleType):
             def __exit__(self, *_):
                 pass
 
+            def close(self):
+                pass
+
         return Stream()
 
 
@@ -270,6 +273,30 @@ def test_a_microphone_is_heard_at_its_own_rate(monkeypatch, capsys):
     (line,) = lines(capsys)
     assert line["word"] == "low"
     assert 1.0 < line["end_s"] < 1.6
+
+
+def test_a_microphone_that_does_not_start_is_named(monkeypatch):
+    sounddevice = FakeSoundDevice("sounddevice")
+    monkeypatch.setitem(sys.modules, "sounddevice", sounddevice)
+    closed = []
+
+    class Held:
+        def __enter__(self):
+            raise sounddevice.PortAudioError("Device unavailable [PaErrorCode -9985]")
+
+        def __exit__(self, *_):
+            pass
+
+        def close(self):
+            closed.append(True)
+
+    monkeypatch.setattr(FakeSoundDevice, "InputStream", lambda *_, **__: Held())
+    with (
+        pytest.raises(HarkenError, match=r"Desk microphone does not start \(Device unavailable.*\): end"),
+        open_microphone("1"),
+    ):
+        pass
+    assert closed
 
 
 def test_a_listener_that_cannot_follow_says_so(monkeypatch):

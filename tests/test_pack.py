@@ -186,6 +186,21 @@ def test_a_clip_that_comes_back_is_packed(clips, cache):
     assert pack(clips, sample_rate=RATE, samples=100, cache=cache).unreadable == ()
 
 
+def test_what_could_not_be_had_once_is_read_again_though_it_looks_the_same(clips, cache, monkeypatch):
+    read, load = decode._content, decode.load_clip
+
+    def lost(file, rate):
+        if file.path == str(clips[7].path):
+            raise HarkenError("the disk does not answer")
+        return load(file, rate)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(decode, "_content", lambda path: b"" if path == str(clips[7].path) else read(path))
+        failing.setattr(decode, "load_clip", lost)
+        assert len(pack(clips, sample_rate=RATE, samples=100, cache=cache).unreadable) == 1
+    assert pack(clips, sample_rate=RATE, samples=100, cache=cache).unreadable == ()
+
+
 def test_nothing_is_kept_where_no_clip_can_be_read(clips, cache):
     for clip in clips:
         clip.path.write_bytes(b"not audio")

@@ -178,7 +178,7 @@ def test_a_threshold_of_one_lets_no_word_through(chromium: str, said: Path) -> N
         assert page.query_selector_all("#heard li") == []
         page.click("#reset")
         own = ListenerSettings.of_card(Recognizer().card).thresholds["stop"]
-        assert float(page.input_value("#threshold-stop")) == pytest.approx(own, abs=0.006)
+        assert float(page.input_value("#threshold-stop")) == own
 
 
 def test_the_page_asks_for_a_token(chromium: str, said: Path) -> None:

@@ -202,6 +202,9 @@ def test_unreadable_clips_are_on_no_side(tmp_path: Path) -> None:
     (data / "yes" / "00000001_nohash_1.wav").write_bytes(b"no sound")
     task = make_task(recipe("v35"), Material(data=(data,)))
     assert task.sides.tolist() == ["validation", "validation", "train", ""]
+    card = Card(task.labels, RATE, recipe("v35").samples, {}, {"recipe": asdict(recipe("v35"))})
+    (reason,) = gather_examples(card, [data], "train").unreadable
+    assert "00000001_nohash_1.wav" in reason
 
 
 # own: any folder.

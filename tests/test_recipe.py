@@ -106,6 +106,11 @@ def test_recipes_come_back_from_json(name: str) -> None:
     assert type(recipe).from_json(json.loads(json.dumps(asdict(recipe)))) == recipe
 
 
+def test_a_recipe_of_a_later_version_is_refused_by_what_is_unknown_of_it() -> None:
+    with pytest.raises(HarkenError, match="has warp, of a later harken"):
+        type(V12).from_json({**asdict(V12), "warp": 0.1})
+
+
 def test_unknown_recipe_is_refused_with_the_nearest() -> None:
     with pytest.raises(HarkenError, match="no recipe 'tutoral': did you mean tutorial"):
         find_recipe("tutoral")

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
+from harken.listener import ListenerSettings
 from harken.recognizer import Recognizer
+from harken.streamfile import StreamFile
 from serving import RATE, Server, line, serving, voiced, wav
 
 
@@ -83,6 +85,8 @@ def test_forms_that_are_none_are_refused(server: Server) -> None:
         assert answer.status_code == 422, body
         assert "multipart" in line(answer) or "fields" in line(answer)
     assert httpx.post(url, content=clip, headers={"Content-Type": "multipart/form-data"}).status_code == 422
+    many = b"--x\r\n\r\n\r\n" * 101 + b"--x--\r\n"
+    assert "multipart" in line(httpx.post(url, content=many, headers=boundary))
     assert "compressed" in line(httpx.post(url, content=clip, headers={"Content-Encoding": "gzip"}))
 
 
@@ -131,6 +135,13 @@ def test_the_card_the_page_and_the_description(server: Server, recognizer: Recog
     for path in ("/page/app.py", "/page/../app.py", "/page/%2e%2e%2fapp.py", "/nothing"):
         assert httpx.get(server.url + path).status_code == 404
     assert httpx.get(f"{server.url}/v1/predict").status_code == 405
+
+
+def test_the_card_tells_the_thresholds_of_what_hears_the_streams() -> None:
+    form = ListenerSettings.of_card(StreamFile("base.stream").card).to_json()
+    assert form["thresholds"] != ListenerSettings.of_card(Recognizer("base").card).thresholds
+    with serving("--streaming", "base.stream") as server:
+        assert httpx.get(f"{server.url}/v1/model").json()["listener"] == form
 
 
 def test_it_counts(server: Server) -> None:

@@ -119,6 +119,11 @@ def test_a_stream_has_limits(tight: Server) -> None:
                 long.send(bytes(3200))
                 time.sleep(0.05)
         assert until_closed(long)[0] == 4413
+    with connect(address) as hasty, suppress(ConnectionClosed):  # what comes faster than it is heard
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            hasty.send(bytes(16_000))
+    assert until_closed(hasty)[0] == 4413
     with connect(address) as heavy:
         heavy.recv()
         heavy.send(bytes(30_000))

@@ -209,7 +209,8 @@ def test_each_event_counts_as_one_thing():
     events = [
         (5.0, "low", 0.9),  # stray: neither a word nor background on its own
         (10.4, "low", 0.7),  # found, before its end
-        (10.9, "high", 0.9),  # repeated
+        (10.6, "high", 0.9),  # confused, though after the right one
+        (10.9, "low", 0.9),  # repeated
         (20.3, "low", 0.9),  # confused
         (21.5, "high", 0.9),  # found, at the last moment
         (31.6, "low", 0.9),  # a stray, since it is too late
@@ -221,7 +222,7 @@ def test_each_event_counts_as_one_thing():
     judged = judge_stream(hearing_of(events, utterances, stretches))
     outcome = judged.outcome
     assert (outcome.missed, outcome.false_alarms) == (1, 2)
-    assert (outcome.confused, outcome.repeated, outcome.strays) == (1, 1, 2)
+    assert (outcome.confused, outcome.repeated, outcome.strays) == (2, 1, 2)
     np.testing.assert_allclose(judged.latencies_s, [-0.1, 1.0], atol=1e-9)
     assert judged.miss_rate == pytest.approx(1 / 3)
     found = [(alarm.word, alarm.path.name, round(alarm.at_s, 6)) for alarm in judged.false_alarms]

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harken.corpus.page import write_page
-from harken.corpus.table import read_corpus
+from harken.corpus.table import Clip, read_corpus
 from harken.errors import HarkenError
 from harken.evaluation.judge import Judgement, judge
 from harken.evaluation.report import write_report
@@ -68,18 +68,21 @@ def _synthesized(folder: Path, console: Console) -> tuple[tuple[Path, ...], Path
 
     _step(console, "Synthesising a spoken corpus")
     made = synthesize_corpus(COMMANDS, folder, takes=_TAKES, seed=_SEED, room_fraction=_ROOMS, snr_db=_SNR_DB)
-    assert made.test is not None
+    if made.test is None:
+        raise HarkenError(
+            "one family of voices alone is installed, so none is left to judge by: pip install 'harken[synth]'"
+        )
     voices = [len({clip.speaker for clip in read_corpus([side]).clips}) for side in (made.train, made.test)]
     console.print(f"{voices[0]} voices to learn from in {made.train}, {voices[1]} others to judge by in {made.test}")
     return (made.train,), made.test
 
 
-def _predict_one(model: Path, judgement: Judgement, clips: Sequence[object], console: Console) -> None:
+def _predict_one(model: Path, judgement: Judgement, clips: Sequence[Clip], console: Console) -> None:
     right = judgement.answers == judgement.examples.truth
     if not right.any():
         raise HarkenError(f"{model} gets no clip right: look at the report, then train on more clips")
     name = judgement.examples.names[int(right.argmax())]
-    path = next(clip.path for clip in clips if clip.name == name)  # type: ignore[attr-defined]
+    path = next(clip.path for clip in clips if clip.name == name)
     prediction = Recognizer(model).predict(path)
     console.print(f"harken predict {path} --model {model}")
     console.print(f"[bold]{prediction.label}[/bold], probability {prediction.probability:.3f}")

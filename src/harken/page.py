@@ -228,7 +228,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Sorted]]) -> Htm
 
 def _cell(content: str | Sorted) -> str:
     if isinstance(content, Sorted):
-        return f'<td{_NUMBER} data-order="{content.value}">{escape(content.text)}</td>'
+        order = str(content.value).replace("inf", "Infinity")  # as JavaScript reads it
+        return f'<td{_NUMBER} data-order="{order}">{escape(content.text)}</td>'
     return f"<td>{escape(content)}</td>"
 
 

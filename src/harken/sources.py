@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,14 @@ def open_microphone(device: str | None = None) -> Iterator[Source]:
             if behind.is_set():
                 raise HarkenError(f"{found['name']} is faster than this machine can listen: choose a smaller model")
 
-    with stream:
+    with ExitStack() as opened:
+        try:
+            opened.enter_context(stream)
+        except sounddevice.PortAudioError as error:
+            stream.close()
+            raise HarkenError(
+                f"{found['name']} does not start ({_line(error)}): end what else records from it"
+            ) from error
         yield Source(str(found["name"]), rate, True, chunks())
 
 

@@ -155,12 +155,14 @@ class Decoders:
         # The child finds harken where this process found it, installed or not.
         root = str(Path(__file__).parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-        self._processes = [
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-            )
-            for _ in range(count)
-        ]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        try:
+            for _ in range(count):
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+                self._processes.append(subprocess.Popen(command, **pipes, env=environment))  # type: ignore[call-overload]
+        except OSError:  # of processes or of memory there are no more
+            self.__exit__()
+            raise
 
     def __enter__(self) -> "Decoders":
         return self

@@ -94,9 +94,17 @@ def _pack(clips: Sequence[Clip], sample_rate: int, samples: int, cache: Path) ->
         if (folder := _noted(note)) is None:  # another run may have built it while this one waited
             folder = _packed_elsewhere(form, clips, sample_rate, samples, cache)
             folder = folder or _build(cache / f"{look}.partial", form, clips, sample_rate, samples)
-            with replacing(note) as temporary:
-                temporary.write_text(folder.name)
+            if not _of_missing(folder):
+                with replacing(note) as temporary:
+                    temporary.write_text(folder.name)
     return _open(folder)
+
+
+def _of_missing(folder: Path) -> bool:
+    """Whether nothing could be read of some file: another time it may, though it looks the same, on a network's disk, say."""
+    unreadable = [row for row, _ in json.loads((folder / "index.json").read_text())["unreadable"]]
+    nothing = np.frombuffer(content_digest(os.devnull), np.uint8)
+    return bool((np.load(folder / "digests.npy")[unreadable] == nothing).all(axis=1).any())
 
 
 def _noted(note: Path) -> Path | None:
@@ -152,8 +160,8 @@ def _build(partial: Path, form: str, clips: Sequence[Clip], sample_rate: int, sa
     blocks = [Block(start, tuple(paths[start : start + _BLOCK])) for start in range(state["done"], len(clips), _BLOCK)]
     early: dict[int, tuple[Block, Unreadable]] = {}  # done before an earlier one is
     noted = time.monotonic()
-    try:
-        with RowWriter(places) as writer:
+    with RowWriter(places) as writer:
+        try:
             with _writing(places, writer, blocks) as written:
                 for block, unreadable in progress(written, "packing", total=len(blocks)):
                     early[block.first] = (block, unreadable)
@@ -162,11 +170,12 @@ def _build(partial: Path, form: str, clips: Sequence[Clip], sample_rate: int, sa
                         state["unreadable"] += unreadable
                         state["done"] += len(block.paths)
                     if time.monotonic() - noted >= _NOTED_EVERY:
+                        writer.sync()  # what is noted as done must be so after a power cut too
                         _note(index, state)
                         noted = time.monotonic()
+        finally:
             writer.sync()
-    finally:
-        _note(index, state)
+            _note(index, state)
     if len(state["unreadable"]) == len(clips):
         shutil.rmtree(partial)  # another day, or another libsndfile, may read them
         raise HarkenError(f"none of {len(clips)} clips can be read; the first: {state['unreadable'][0][1]}")

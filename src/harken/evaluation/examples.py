@@ -70,7 +70,8 @@ def gather_examples(
     if split == "validation":
         names += [f"{window.recording} from {window.start / recipe.sample_rate:.2f} s" for window in task.silence]
     place = np.array([card.labels.index(label) for label in task.labels])
-    return Examples(waveforms, place[truth], tuple(names), {}, repeats=task.repeats)
+    reasons = tuple(reason for _, reason in task.packed.unreadable)
+    return Examples(waveforms, place[truth], tuple(names), {}, reasons, task.repeats)
 
 
 def _whole(card: Card, corpus: Corpus) -> Examples:

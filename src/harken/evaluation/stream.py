@@ -8,6 +8,7 @@ The network hears a stream once. The events at other thresholds follow from the 
 the listener's own rule.
 """
 
+import math
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -168,12 +169,12 @@ def outcome_of(hearing: Hearing, thresholds: Mapping[str, float]) -> Outcome:
     for event in np.flatnonzero(utterance_of >= 0):
         utterance = utterance_of[event]
         right = hearing.labels[hearing.top[hops[event]]] == hearing.utterances[utterance].word
-        if found[utterance] >= 0:
-            repeated += 1
-        elif right:
-            found[utterance] = event
-        else:
+        if not right:
             confused += 1
+        elif found[utterance] >= 0:
+            repeated += 1
+        else:
+            found[utterance] = event
     strays = int(((utterance_of < 0) & (alarm_of < 0)).sum())
     return Outcome(hops, found, alarm_of, confused, repeated, strays)
 
@@ -231,6 +232,11 @@ class Share:
         """Return the figures as plain values."""
         interval = list(wilson_interval(self.missed, self.words))
         return {key: self.value, "words": self.words, "miss_rate": self.miss_rate, "miss_rate_interval": interval}
+
+
+def quietest_first(share: Share) -> float:
+    """Return what to sort shares of SNRs by: words in silence have none, and stand before all others."""
+    return -math.inf if share.value is None else -float(share.value)
 
 
 @dataclass(frozen=True)
@@ -307,7 +313,7 @@ class StreamJudgement:
         """Return the figures as plain values."""
         outcome, hearing = self.outcome, self.hearing
         latencies = self.latencies_s
-        snrs = sorted(self.shares(lambda utterance: utterance.snr_db), key=lambda share: -(share.value or np.inf))
+        snrs = sorted(self.shares(lambda utterance: utterance.snr_db), key=quietest_first)
         return {
             "false_alarms_per_hour": self.false_alarms_per_hour,
             "false_alarms_per_hour_interval": list(self.false_alarms_per_hour_interval),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from harken.evaluation.stream import Share, StreamJudgement
+from harken.evaluation.stream import Share, StreamJudgement, quietest_first
 from harken.files import replacing
 from harken.page import (
     COLOURS,
@@ -99,7 +99,7 @@ def _latency(judgement: StreamJudgement) -> Section:
 
 
 def _missed(judgement: StreamJudgement) -> Section:
-    snrs = sorted(judgement.shares(lambda word: word.snr_db), key=lambda share: -(share.value or np.inf))
+    snrs = sorted(judgement.shares(lambda word: word.snr_db), key=quietest_first)
     tables = [
         card("By word", _shares("Word", judgement.shares(lambda word: word.word))),
         card("By background", _shares("Background", judgement.shares(lambda word: word.background))),

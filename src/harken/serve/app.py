@@ -18,6 +18,7 @@ from harken import __version__
 from harken.errors import HarkenError
 from harken.recognizer import Prediction, Recognizer
 from harken.serve.card import card_json
+from harken.serve.faults import Caught
 from harken.serve.limits import Limits, Refused
 from harken.serve.metrics import CONTENT_TYPE, Measured, Metrics
 from harken.serve.predict import judge, read_clip
@@ -113,7 +114,7 @@ def create_app(
             raise Refused(503, f"{granted.requests} clips are in work, and no more are taken: try again in a second")
         metrics.requests += 1
         try:
-            return await workers.run(judge, recognizer, await read_clip(request, granted), granted)
+            return await workers.run(judge, recognizer, await read_clip(request, granted, workers), granted)
         finally:
             metrics.requests -= 1
 
@@ -123,7 +124,7 @@ def create_app(
 
     @app.get("/v1/model", responses=_FAULTS, summary="The model's card.")
     async def model() -> ModelCard:
-        return ModelCard(**card_json(recognizer.model))
+        return ModelCard(**card_json(recognizer.model, listens=None if streaming is None else streaming.card))
 
     @app.get("/healthz", summary="Whether the server is up.")
     async def health() -> dict[str, str]:
@@ -157,6 +158,7 @@ def create_app(
         return JSONResponse({"error": line}, error.status_code, error.headers)
 
     paths = frozenset({"/", "/docs", "/openapi.json", "/v1/predict", "/v1/model", "/healthz", "/metrics"})
+    app.add_middleware(Caught)  # within the others, so that its answers are guarded and counted as any
     app.add_middleware(Guard, access=access or Access())
     app.add_middleware(Measured, metrics=metrics, paths=paths)
     return app

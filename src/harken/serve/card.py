@@ -3,11 +3,14 @@
 from typing import Any
 
 from harken.listener import ListenerSettings
-from harken.modelfile import ModelFile
+from harken.modelfile import Card, ModelFile
 
 
-def card_json(model: ModelFile) -> dict[str, Any]:
-    """Return labels, words, rates, thresholds, listener settings and all other fields as plain values."""
+def card_json(model: ModelFile, *, listens: Card | None = None) -> dict[str, Any]:
+    """Return labels, words, rates, thresholds, listener settings and all other fields as plain values.
+
+    listens : card of the streaming form that hears streams in the model's place; the listener settings are its own.
+    """
     card = model.card
     return {
         "name": str(card.fields.get("name") or model.path.stem),
@@ -16,6 +19,6 @@ def card_json(model: ModelFile) -> dict[str, Any]:
         "sample_rate": card.sample_rate,
         "window": card.window,
         "thresholds": dict(card.thresholds),
-        "listener": ListenerSettings.of_card(card).to_json(),
+        "listener": ListenerSettings.of_card(listens or card).to_json(),
         "fields": dict(card.fields),
     }

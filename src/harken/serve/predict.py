@@ -16,13 +16,15 @@ from starlette.requests import ClientDisconnect, Request
 from harken.errors import HarkenError
 from harken.recognizer import Prediction, Recognizer
 from harken.serve.limits import Limits, Refused
+from harken.serve.workers import Workers
 
 _FIELD = "file"
 _READ = "WAV, FLAC, OGG and MP3"
 _MOST_PART_HEADERS = 4096  # bytes
+_MOST_PARTS = 100
 
 
-async def read_clip(request: Request, limits: Limits) -> bytes:
+async def read_clip(request: Request, limits: Limits, workers: Workers) -> bytes:
     """Return the clip in a request: its body, or the field `file` of a multipart one. It is kept in memory alone.
 
     Raises Refused with 408, 413, 415 or 422.
@@ -40,7 +42,7 @@ async def read_clip(request: Request, limits: Limits) -> bytes:
     content_type["content-type"] = request.headers.get("content-type", "")
     if content_type.get_content_type() != "multipart/form-data":
         return body
-    return _file_field(body, str(content_type.get_param("boundary", "")))
+    return await workers.run(_file_field, body, str(content_type.get_param("boundary", "")))
 
 
 def judge(recognizer: Recognizer, clip: bytes, limits: Limits) -> Prediction:
@@ -84,6 +86,8 @@ def _file_field(body: bytes, boundary: str) -> bytes:
     ended = []
 
     def begin() -> None:
+        if len(parts) == _MOST_PARTS:
+            raise broken
         heads.append(bytearray())
         parts.append(bytearray())
 

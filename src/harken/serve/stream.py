@@ -84,7 +84,7 @@ async def _hear(
     await socket.send_json({"type": "ready", "labels": listener.labels, "settings": listener.settings.to_json()})
     shows = query.get("posteriors") == "true"
     now = asyncio.get_running_loop().time
-    end = now() + limits.stream_s
+    end, too_long = now() + limits.stream_s, f"the stream has lasted {limits.stream_s:g} s: connect again"
     idle_end = now() + limits.idle_s
     while True:
         try:
@@ -92,8 +92,10 @@ async def _hear(
                 message = await socket.receive()
         except TimeoutError as error:
             if now() >= end:
-                raise _Closed(TOO_LONG, f"the stream has lasted {limits.stream_s:g} s: connect again") from error
+                raise _Closed(TOO_LONG, too_long) from error
             raise _Closed(IDLE, f"no audio came for {limits.idle_s:g} s: connect again") from error
+        if now() >= end:  # where messages come faster than they are heard, the timeout above never has its turn
+            raise _Closed(TOO_LONG, too_long)
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])
         if message.get("bytes") is not None:

@@ -140,7 +140,10 @@ def synthesize_corpus(
 
 
 def hold_out(candidates: Sequence[Voice], fraction: float, seed: int) -> tuple[list[Voice], list[Voice]]:
-    """Part voices into those to train with and those held out: `fraction` of the families, at least one of each."""
+    """Part voices into those to train with and those held out: `fraction` of the families, rounded up.
+
+    One family at least is left to train with, so that of a single one none is held out.
+    """
     families = sorted({voice.family for voice in candidates})
     count = min(len(families) - 1, math.ceil(fraction * len(families)))
     held = {families[i] for i in np.random.default_rng(seed).permutation(len(families))[:count]}

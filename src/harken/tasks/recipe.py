@@ -123,7 +123,12 @@ class Recipe:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Make a recipe of what `dataclasses.asdict` gave and JSON has been through."""
+        """Make a recipe of what `dataclasses.asdict` gave and JSON has been through.
+
+        Raises HarkenError for a value that this version does not know.
+        """
+        if strangers := set(values) - set(get_type_hints(cls)):
+            raise HarkenError(f"the recipe has {', '.join(sorted(strangers))}, of a later harken: upgrade this one")
         read: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }

@@ -32,8 +32,8 @@ _TEMPERATURES = np.geomspace(0.25, 4.0, 81)
 def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, path: Path) -> float:
     """Write the model file of a trained spotter and return its accuracy on the validation side.
 
-    The logits are divided by the temperature that fits validation best. Where the task has `_unknown_` and running
-    speech was given, each word gets a threshold.
+    Where the task has `_unknown_`, the logits are divided by the temperature that fits validation best; where running
+    speech was given as well, each word gets a threshold.
     """
     waveforms, truth = side_waveforms(task, recipe, "validation")
     logits = all_logits(spotter, torch.from_numpy(waveforms))

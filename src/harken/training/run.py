@@ -229,6 +229,9 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
 
 def _notes(task: Task, material: Material, model: Path) -> tuple[str, ...]:
     notes = []
+    if unreadable := task.packed.unreadable:
+        some = "1 clip is" if len(unreadable) == 1 else f"{len(unreadable):,} clips are"
+        notes.append(f"{some} left out, as damaged; the first: {unreadable[0][1]}")
     if task.made_noise:
         notes.append(
             f"{SILENCE} is noise that was made, since none was named: recordings of your rooms (--noise DIR) do better"
@@ -267,8 +270,9 @@ def _processes(devices: int) -> tuple[int, int]:
 
 
 def _absolute(earlier: str) -> str:
-    """Return a path as an absolute one; nothing, and the name of a model in the box, as it is."""
-    return str(Path(earlier).absolute()) if earlier and Path(earlier).exists() else earlier
+    """Return a path as an absolute one; nothing, and the name of a model in the box (see find_model), as it is."""
+    is_path = earlier not in ("", *bundled_models()) and Path(earlier).exists()
+    return str(Path(earlier).absolute()) if is_path else earlier
 
 
 def _start_from(spotter: Spotter, recipe: Recipe, task: Task) -> None:
@@ -290,7 +294,7 @@ def _load_earlier(source: str, recipe: Recipe, task: Task) -> Spotter:
         recipe.samples,
     ):
         raise HarkenError(f"{source} has other classes, another rate or another window: train one with these")
-    if Path(source).is_dir():
+    if source not in bundled_models() and Path(source).is_dir():
         return load_spotter(Path(source), len(task.labels))
     return reopen(model.path, torch.from_numpy(_some_clips(recipe, task)))
 

@@ -51,7 +51,7 @@ def write_litert(
     if not len(clips) or (calibration is not None and not len(calibration)):
         raise HarkenError("no clips to check the LiteRT form on: name a corpus with --data DIR")
     known = clips if calibration is None else np.concatenate([calibration, clips])
-    spotter = _spotter(Path(model), source, known)
+    spotter = _spotter(source, known)
     if features and not isinstance(spotter.front_end, LogMel):
         raise HarkenError(f"{source.path} hears the waveform itself: export it without --features")
     temperature = float(source.card.fields.get("temperature", 1.0))
@@ -71,10 +71,11 @@ def write_litert(
     return report
 
 
-def _spotter(model: Path, source: ModelFile, waveforms: NDArray[np.float32]) -> Spotter:
+def _spotter(source: ModelFile, waveforms: NDArray[np.float32]) -> Spotter:
     """Return the network of a run by its best weights, or of a model file by those that it holds."""
-    if (model / "best.ckpt").is_file():
-        return load_spotter(model, len(source.card.labels))
+    run = source.path.parent
+    if source.path.name == "model.onnx" and (run / "best.ckpt").is_file():
+        return load_spotter(run, len(source.card.labels))
     return reopen(source.path, torch.from_numpy(waveforms[:_MEASURED]))
 
 

@@ -28,10 +28,11 @@ class Words {
       const fill = bar.appendChild(document.createElement("i"));
       let slider = null;
       if (card.words.includes(label)) {
-        slider = bar.appendChild(Object.assign(document.createElement("input"), { type: "range", min: 0, max: 1, step: 0.01, id: `threshold-${label}` }));
+        // Any step: 0.9996 rounded to hundredths would be 1, and the word never heard.
+        slider = bar.appendChild(Object.assign(document.createElement("input"), { type: "range", min: 0, max: 1, step: "any", id: `threshold-${label}` }));
         name.htmlFor = slider.id;
         slider.ariaLabel = `Threshold of ${label}`;
-        slider.oninput = () => { slider.title = slider.value; onChange(this.thresholds()); };
+        slider.oninput = () => { slider.title = String(Number(Number(slider.value).toFixed(5))); onChange(this.thresholds()); };
       }
       this.#rows.push({ label, fill, bar, value, slider });
       $("words").append(name, bar, value);

@@ -23,13 +23,16 @@ export class Microphone {
     const why = obstacle();
     if (why) throw new Error(why);
     const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
+    let stream = null, context = null;
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
-      const context = new AudioContext();
+      stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
+      context = new AudioContext();
       await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
       await context.resume();
       return new Microphone(stream, context, onChunk);
     } catch (error) {
+      stream?.getTracks().forEach((track) => track.stop());
+      context?.close();
       throw new Error(REFUSALS[error.name] ?? `The microphone could not be opened: ${error.message}`);
     }
   }
