@@ -7,14 +7,17 @@ drawn length. Every round must give the events of the round before it, ten minut
 """
 
 import argparse
+import math
 import os
 import resource
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import soxr
 
+from harken.errors import HarkenError
 from harken.listener import Event, Listener
 from harken.streamfile import open_for_streams
 from harken.synth.voices import draw_voices, voices
@@ -24,6 +27,7 @@ BLOCK_S = 600
 EVERY_S = 3.0  # from word to word
 NOISE_DB = -50.0
 CHUNKS_S = (0.01, 2.0)
+LEAST_ROUNDS = 3  # the second is what the others are held against
 
 
 def block(words: tuple[str, ...], rate: int) -> np.ndarray:
@@ -59,6 +63,11 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=44_100, help="of the audio, Hz")
     parser.add_argument("--out", type=Path, default=HERE / "day.md")
     options = parser.parse_args()
+    if options.out.is_dir() or not options.out.resolve().parent.is_dir():
+        raise HarkenError(f"--out {options.out} cannot be written: name a file in a folder that is there")
+    if not LEAST_ROUNDS <= options.hours * 3600 / BLOCK_S < math.inf:
+        least = LEAST_ROUNDS * BLOCK_S / 3600
+        raise HarkenError(f"--hours {options.hours:g}: give {least:g} or more, {LEAST_ROUNDS} rounds of ten minutes")
     recognizer = open_for_streams(options.model)
     listener = Listener(recognizer, source_rate=options.rate)
     words = tuple(recognizer.card.words)
@@ -94,7 +103,7 @@ def main() -> None:
         f"- {machine()}",
         "",
         f"Rounds of {BLOCK_S / 60:g} minutes: {rounds}, of {len(expected)} events each. Rounds whose events differ from",
-        f"the second by a word or by a microsecond: {different}. Memory: {memory[min(1, rounds - 1)]:.1f} MB after two rounds,",
+        f"the second by a word or by a microsecond: {different}. Memory: {memory[1]:.1f} MB after two rounds,",
         f"{max(memory):.1f} MB at most, {memory[-1]:.1f} MB at the end. Hops: {listener.hops:,}, of which the energy gate saved",
         f"{listener.skipped:,}. Processor time: {took:.0f} s, a real-time factor of {took / heard:.4f}.",
         "",
@@ -104,4 +113,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HarkenError as error:
+        print(f"day.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,10 +1,12 @@
 """One clip and one streamed second on one thread: harken's models in every form, beside what one would pick instead.
 
-python benchmarks/runtime.py --data DIR... --noise DIR [--clips 400] [--models tiny,base,large] [--out benchmarks/runtime.md]
+python benchmarks/runtime.py --data DIR... --noise DIR [--clips 400] [--models tiny,base,large] [--litert-python PATH]
+    [--out benchmarks/runtime.md]
 
 Run it with the Python that has harken[train], on a machine that does nothing else. Each contender is a process of its
 own; clip by clip they are asked in turn, so that all meet the same clips in the same minutes. Other people's recognisers get
-environments of their own below build/, made at the first run.
+environments of their own below build/, made at the first run. The LiteRT forms are written and run by the Python that has
+harken[train,litert], another one where this one has not: --litert-python.
 """
 
 import argparse
@@ -15,23 +17,25 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harken.evaluation.examples import gather_examples
+import harken
+from harken.errors import HarkenError
 from harken.export.c import write_c
 from harken.export.c.compiled import compile_c
+from harken.export.clips import corpus_clips
 from harken.export.onnx_int8 import write_onnx_int8
 from harken.labels import SILENCE, UNKNOWN
-from harken.modelfile import STREAMING, ModelFile, find_model
+from harken.modelfile import STREAMING, ModelFile, bundled_models, find_model
 from tutorial import BUILD, HERE, keras_python, machine
 
 PEERS_VENV = BUILD / "runtime-venv"
 PEERS = ("pocketsphinx==5.1.1", "wakebox==0.1.1", "numpy==2.4.6", "onnxruntime==1.27.0")
-CALIBRATION = 256
+CHECKED = 120  # clips of the calibration that the forms are checked on, beside the benchmark's own
+LITERT_MODULES = ("litert_torch", "ai_edge_litert", "ai_edge_quantizer", "torch", "onnx")
 WARM_UP = 5
 ONE_THREAD = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -94,10 +98,60 @@ def peers_python() -> Path:
     return python
 
 
-def forms(model: str, folder: Path, calibration: np.ndarray) -> list[Contender]:
+HAS_LITERT = f"""
+from importlib.util import find_spec
+print(" ".join(name for name in {LITERT_MODULES} if find_spec(name) is None))
+"""
+WRITE_LITERT = """
+import sys
+from pathlib import Path
+import numpy as np
+from harken.export.litert import write_litert
+model, path, clips, bits = sys.argv[1:]
+heard = np.load(clips)
+write_litert(model, Path(path), heard["checked"], calibration=heard["calibration"] if bits == "8" else None)
+"""
+
+
+def litert_python(named: Path | None) -> Path | None:
+    """Return the Python that has the extra `litert`: the one that was named, or this one, or None."""
+    python = named or Path(sys.executable)
+    try:
+        asked = subprocess.run([python, "-c", HAS_LITERT], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise HarkenError(
+            f"--litert-python {python} cannot be run: name a Python that has harken[train,litert]"
+        ) from error
+    if missing := asked.stdout.split():
+        if named:
+            raise HarkenError(
+                f"--litert-python {named} lacks {', '.join(missing)}: pip install 'harken[train,litert]' there"
+            )
+        return None
+    return python
+
+
+def litert_forms(model: str, folder: Path, python: Path, calibration: np.ndarray) -> list[Contender]:
+    """Have the LiteRT forms of a model written by a Python that can, and return the contenders that run them."""
+    clips = folder / "litert.npz"
+    np.savez(clips, checked=calibration[:CHECKED], calibration=calibration)
+    source = str(Path(harken.__file__).parents[1])
+    made = []
+    for name, bits in (("LiteRT", "32"), ("LiteRT int8", "8")):
+        path = folder / f"{bits}.tflite"
+        command = [python, "-c", WRITE_LITERT, find_model(model), path, clips, bits]
+        written = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": source})
+        if written.returncode:
+            last = next(iter(reversed(written.stderr.strip().splitlines())), "it says nothing")
+            raise HarkenError(f"{python} cannot write {name} of {model} ({last}): mend its harken[train,litert]")
+        made.append(Contender(f"{model}, {name}", "litert", str(path), python))
+    return made
+
+
+def forms(model: str, folder: Path, calibration: np.ndarray, litert: Path | None) -> list[Contender]:
     """Write the forms of a bundled model and return the contenders that run them."""
     folder.mkdir()
-    checked = calibration[:40]
+    checked = calibration[:CHECKED]
     int8 = write_onnx_int8(model, folder / "int8.onnx", checked, calibration=calibration).path
     made = [Contender(f"{model}, ONNX Runtime", "onnx", model), Contender(f"{model}, ONNX int8", "onnx", str(int8))]
     if find_model(model).with_suffix(f"{STREAMING}.onnx").is_file():
@@ -109,13 +163,8 @@ def forms(model: str, folder: Path, calibration: np.ndarray) -> list[Contender]:
         compile_c(folder / f"{stem}.c", folder, classes=len(labels), window=ModelFile(model).card.window)
         (folder / f"{stem}.json").write_text(json.dumps({"labels": labels}))
         made.append(Contender(f"{model}, {name}", "c", str(folder / f"{stem}.so")))
-    if find_spec("litert_torch") is not None:
-        from harken.export.litert import write_litert
-
-        for name, calibrated in (("LiteRT", None), ("LiteRT int8", calibration)):
-            path = folder / f"{name.replace(' ', '-').lower()}.tflite"
-            write_litert(model, path, checked, calibration=calibrated)
-            made.append(Contender(f"{model}, {name}", "litert", str(path)))
+    if litert is not None:
+        made += litert_forms(model, folder, litert, calibration)
     return made
 
 
@@ -148,7 +197,8 @@ def row(contender: Contender) -> str:
     right = (
         f"{100 * sum(contender.right) / len(contender.right):.1f} %" if contender.right and contender.learnt else "-"
     )
-    cells = (contender.name, times(contender.clip_ms), times(contender.second_ms), f"{contender.memory_mb:.0f}", right)
+    memory = f"{contender.memory_mb:.{1 if contender.memory_mb < 10 else 0}f}"
+    cells = (contender.name, times(contender.clip_ms), times(contender.second_ms), memory, right)
     return f"| {' | '.join(cells)} |"
 
 
@@ -160,24 +210,32 @@ def main() -> None:
     parser.add_argument("--noise", type=Path, action="append", default=[], help="recordings that silence is cut from")
     parser.add_argument("--clips", type=int, default=400, help="clips to hear, evenly from all classes")
     parser.add_argument("--models", default="tiny,base,large")
+    parser.add_argument(
+        "--litert-python", type=Path, help="a Python that has harken[train,litert]; else this one, if so"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "runtime.md")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     models = options.models.split(",")
+    if strangers := set(models) - set(bundled_models()):
+        raise HarkenError(f"--models {','.join(sorted(strangers))}: there are {', '.join(bundled_models())}")
     card = ModelFile(models[0]).card
-    examples = gather_examples(card, options.data, None, noise=options.noise)
-    order = np.random.default_rng(0).permutation(len(examples.truth))
-    calibrating, chosen = order[:CALIBRATION], order[CALIBRATION : CALIBRATION + options.clips]
-    labels = [card.labels[number] for number in examples.truth[chosen]]
+    if options.out.is_dir() or not options.out.resolve().parent.is_dir():
+        raise HarkenError(f"--out {options.out} cannot be written: name a file in a folder that is there")
+    gathered = corpus_clips(card, options.data, noise=options.noise)
+    if not 1 <= options.clips <= len(gathered.clips):
+        raise HarkenError(f"--clips {options.clips}: the corpus has {len(gathered.clips)} beside those to calibrate on")
+    litert = litert_python(options.litert_python)
+    labels = [card.labels[number] for number in gathered.truth[: options.clips]]
     truth = [None if label in (UNKNOWN, SILENCE) else label for label in labels]
     BUILD.mkdir(exist_ok=True)
     peers, tensorflow = peers_python(), keras_python()
     with tempfile.TemporaryDirectory(dir=BUILD) as temporary:
         folder = Path(temporary)
-        heard = np.clip(np.round(examples.waveforms[chosen] * 32768), -32768, 32767).astype(np.int16)
+        heard = np.clip(np.round(gathered.clips[: options.clips] * 32768), -32768, 32767).astype(np.int16)
         np.savez(folder / "clips.npz", clips=heard)
         contenders = [
-            contender for model in models for contender in forms(model, folder / model, examples.waveforms[calibrating])
+            contender for model in models for contender in forms(model, folder / model, gathered.calibration, litert)
         ]
         contenders += [
             Contender("pocketsphinx, a grammar of the ten words", "pocketsphinx", ",".join(card.words), peers),
@@ -194,6 +252,7 @@ def main() -> None:
         f"- {machine()}; load average {load:.1f} before the first clip",
         f"- {len(truth)} clips of the validation side, each heard by all contenders in turn: a model asked over and over, "
         "as for its card, is faster",
+        *[f"- {note}" for note in gathered.notes],
         "",
         "| | clip, ms: median | 99 % | second, ms: median | 99 % | memory, MB | right |",
         "|---|---|---|---|---|---|---|",
@@ -203,8 +262,13 @@ def main() -> None:
         "the C code compute what is new. pocketsphinx decodes as it hears. openWakeWord's embedding is computed every 80 ms;",
         "its small heads, one a word, come on top. Keras is asked ten times. Right: the word, or none of the ten where another",
         "word or noise was heard; a grammar must choose one of its words. Memory: what the process held at the end, over what it",
-        "held before its first import; of the C forms that is the Python around them, which loads torch: `harken export --to c`",
-        "says what they take themselves. Of so few clips the share that is right has an interval of some points.",
+        "held before its first import; the C library is called by a bare Python that loads nothing else. Of so few clips the",
+        "share that is right has an interval of some points.",
+        *(
+            []
+            if litert
+            else ["", "LiteRT has no rows: its extra was not installed (--litert-python names a Python that has it)."]
+        ),
         "",
     ]
     options.out.write_text("\n".join(lines), encoding="utf-8")
@@ -212,4 +276,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HarkenError as error:
+        print(f"runtime.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -2,10 +2,13 @@
 
 python benchmarks/runtime_contenders.py KIND MODEL CLIPS.npz
 
-Lines in: `clip N`, `second N`, `memory`. A line of JSON out for each: milliseconds and, for a clip, the word heard or
-null. CLIPS.npz holds `clips`, int16 [clips, 16000]. Each kind imports what it needs and no more, so that memory is its own.
+KIND is one of onnx, stream, c, litert, pocketsphinx, openwakeword, keras. Lines in: `clip N`, `second N`, `memory`. A line
+of JSON out for each: milliseconds and, for a clip, the word heard or null. CLIPS.npz holds `clips`, int16 [clips, 16000].
+Each kind imports what it needs and no more, so that memory is its own.
 """
 
+import argparse
+import ctypes
 import json
 import os
 import sys
@@ -48,19 +51,24 @@ def harken_stream(model: str) -> tuple[None, Hear]:
 
 
 def harken_c(model: str) -> tuple[Answer, Hear]:
-    from harken.export.c.compiled import CompiledModel
-
-    about = json.loads(Path(model).with_suffix(".json").read_text())
-    labels = about["labels"]
-    compiled = CompiledModel(Path(model), Path(model).stem, classes=len(labels), window=RATE)
+    """The library by itself: harken's own caller would bring torch into the process."""
+    name, labels = Path(model).stem, json.loads(Path(model).with_suffix(".json").read_text())["labels"]
+    library = ctypes.CDLL(model)
+    floats, samples = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int16)
+    run, listen, look = (library[f"{name}_{what}"] for what in ("run", "push", "probabilities"))
+    run.restype = listen.restype = None
+    run.argtypes, listen.argtypes, look.argtypes = [floats, floats], [samples, ctypes.c_size_t], [floats]
+    out = np.zeros(len(labels), np.float32)
+    found = out.ctypes.data_as(floats)
 
     def answer(clip: np.ndarray) -> str | None:
-        label = labels[int(compiled.run(clip[None].astype(np.float32) / 32768)[0].argmax())]
+        run((clip.astype(np.float32) / 32768).ctypes.data_as(floats), found)
+        label = labels[int(out.argmax())]
         return None if label.startswith("_") else label
 
     def push(chunk: np.ndarray) -> None:
-        compiled.push(chunk)
-        compiled.probabilities()
+        listen(np.ascontiguousarray(chunk).ctypes.data_as(samples), chunk.size)
+        look(found)
 
     return answer, lambda clip: in_chunks(clip, push)
 
@@ -190,10 +198,14 @@ KINDS = {
 
 
 def main() -> None:
-    kind, model, clips_file = sys.argv[1:]
-    clips = np.load(clips_file)["clips"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=list(KINDS))
+    parser.add_argument("model", help="path, name or words, whatever the kind takes; - where it takes none")
+    parser.add_argument("clips", type=Path, help="the clips, .npz")
+    options = parser.parse_args()
+    clips = np.load(options.clips)["clips"]
     before = resident_mb()
-    answer, hear = KINDS[kind](model)
+    answer, hear = KINDS[options.kind](options.model)
     print(json.dumps({"ready": True, "answers": answer is not None}), flush=True)
     for line in sys.stdin:
         asked, _, number = line.strip().partition(" ")

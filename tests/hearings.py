@@ -38,7 +38,7 @@ def drawn_hearing(seed, *, hours=10.0, peaks_per_hour=60.0, scale=1.2):
     utterances = []
     for index in range(200):
         word = LABELS[index % 2]
-        hop = hops + 20 * index + 5
+        hop = hops + 20 * index + 15
         top[hop], scores[hop] = index % 2, 1 / (1 + np.exp(-rng.normal(5.0, 1.0)))
         utterances.append(said(word, (hop - 3) / 10, hop / 10))
     settings = ListenerSettings(thresholds={"low": 0.5, "high": 0.5}, refractory_ms=1000)

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from conftest import level, tone
-from harken.audio import clip_name, clip_rate, load_clip, to_int16
+from harken.audio import LOUDEST, _quietly, clip_name, clip_rate, load_clip, open_blocks, to_int16
 from harken.errors import HarkenError
 
 # (container, encoding, largest error of a sample against what was written; None: the codec is lossy)
@@ -280,7 +280,18 @@ def test_file_objects_that_hold_nothing_or_text_are_refused(tmp_path):
     assert error_of(io.BytesIO()).startswith("audio stream is empty")
     with path.open(encoding="latin-1") as file:
         assert error_of(file).startswith(f"{path} is no binary file: open it in binary mode")
-    assert "an array" in error_of([0.0, 0.5])
+
+
+@pytest.mark.parametrize("source", [[0.1] * 100, (0.1, 0.2), 0.5, np.float32(0.5), None, b"RIFF"])
+def test_what_is_neither_path_nor_file_nor_array_is_refused(source):
+    for settings in ({}, {"source_rate": 8_000}):
+        assert error_of(source, **settings).startswith(f"{type(source).__name__} is no clip: pass a path")
+
+
+def test_a_path_with_a_nul_is_refused():
+    assert error_of("a\0b.wav") == r"'a\x00b.wav' is no path: a name holds no NUL"
+    with pytest.raises(HarkenError, match="is no path"):
+        clip_rate("a\0b.wav")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -315,10 +326,25 @@ def test_an_array_needs_its_rate_and_a_file_refuses_one(tmp_path):
     assert error_of(path, source_rate=8_000).startswith(f"{path}: a file states its own sample rate")
 
 
-@pytest.mark.parametrize("rate", [0, -8_000, 3_999, 192_001, 8_000.5, float("nan")])
+@pytest.mark.parametrize("rate", [0, -8_000, 3_999, 192_001, 8_000.5, float("nan"), "8000", [8_000], 8_000j])
 def test_rates_out_of_range_are_refused(rate):
     assert error_of(np.zeros(10, np.float32), rate, source_rate=8_000).startswith("the wanted sample rate is")
     assert error_of(np.zeros(10, np.float32), 8_000, source_rate=rate).startswith("array: the sample rate is")
+
+
+@pytest.mark.parametrize("scale", [101.0, 32_768.0, 1e20, 1e38])
+def test_samples_far_over_full_scale_are_refused(tmp_path, scale):
+    loud = np.array([0.5, -1.0, 0.25], np.float32) * np.float32(scale)
+    path = write(tmp_path / "loud.wav", encoded(loud, 16_000, "WAV", "FLOAT"))
+    for message in (error_of(path), error_of(path, 8_000), error_of(loud, source_rate=8_000)):
+        assert f"holds a sample of {scale:.3g}: floats must be within ±1; divide int16 by 32768" in message
+    assert "holds a sample of 1e+300" in error_of(np.array([1e300, 0.0]), source_rate=16_000)
+
+
+def test_samples_over_full_scale_are_kept(tmp_path):
+    samples = np.array([1.5, -LOUDEST, LOUDEST], np.float32)
+    path = write(tmp_path / "hot.wav", encoded(samples, 16_000, "WAV", "FLOAT"))
+    np.testing.assert_array_equal(load_clip(path, 16_000), samples)
 
 
 def test_a_file_of_a_rate_out_of_range_is_named(tmp_path):
@@ -345,3 +371,94 @@ def test_to_int16_rounds_and_clips():
     samples = np.array([-2.0, -1.0, -0.5, 0.4 / 32768, 0.6 / 32768, 1.0, 3.0], np.float32)
     assert to_int16(samples).tolist() == [-32768, -32768, -16384, 0, 1, 32767, 32767]
     assert to_int16(samples).dtype == np.int16
+
+
+def flac_that_states(samples, content):
+    """Return a FLAC whose header states another number of samples; 0: the length is not known."""
+    fields = int.from_bytes(content[18:26]) >> 36 << 36 | samples
+    return content[:18] + fields.to_bytes(8) + content[26:]
+
+
+def test_a_flac_that_was_written_into_a_pipe_is_read_to_its_end(tmp_path):
+    samples = np.random.default_rng(4).integers(-30_000, 30_000, 20_500).astype(np.int16)
+    content = flac_that_states(0, encoded(samples, 16_000, "FLAC"))
+    path = write(tmp_path / "piped.flac", content)
+    for source in (path, io.BytesIO(content)):
+        np.testing.assert_array_equal(load_clip(source, 16_000) * 32_768, samples)
+    with open_blocks(path, 1.0) as (rate, blocks):
+        assert rate == 16_000
+        np.testing.assert_array_equal(np.concatenate(list(blocks))[:, 0] * 32_768, samples)
+
+
+@pytest.mark.parametrize("stated", [16_001, 60_000_000_000])
+def test_a_flac_that_states_more_than_it_holds_is_damaged(tmp_path, stated):
+    content = flac_that_states(stated, encoded(tone(440, 1.0, 16_000), 16_000, "FLAC"))
+    path = write(tmp_path / "forged.flac", content)
+    damaged = f"is damaged: it states {stated:,} samples and holds 16,000"
+    assert error_of(path).startswith(f"{path} {damaged}")
+    assert damaged in error_of(io.BytesIO(content))
+
+
+def test_an_mp3_that_states_more_than_it_holds_is_refused(tmp_path):
+    content = bytearray(encoded(tone(440, 1.0, 16_000), 16_000, "MP3", None))
+    frames = content.index(b"Xing") + 8
+    content[frames : frames + 4] = b"\x7f\xff\xff\xff"  # 10^12 samples, 8 TB
+    path = write(tmp_path / "forged.mp3", content)
+    assert error_of(path) == f"{path} is cut short: copy or record it again"
+
+
+def test_an_rf64_with_a_wrong_size_of_its_data_is_no_traceback():
+    content = bytearray(encoded(tone(440, 1.0, 16_000), 16_000, "RF64"))
+    data = content.index(b"data") + 4
+    content[data : data + 4] = b"\x00\xff\xff\xff"  # 0xFFFFFFFF says that the length stands elsewhere
+    assert len(load_clip(io.BytesIO(content), 16_000)) == 16_000
+
+
+@pytest.mark.parametrize("encoding", ["GSM610", "G721_32", "NMS_ADPCM_16", "NMS_ADPCM_32"])
+def test_what_libsndfile_cannot_seek_in_is_read(tmp_path, encoding):
+    path = tmp_path / "phone.wav"
+    soundfile.write(path, tone(440, 1.0, 8_000), 8_000, subtype=encoding)
+    clip = load_clip(path, 8_000)
+    assert 8_000 <= len(clip) <= 8_400  # whole blocks
+    assert level(clip, 440, 8_000) == pytest.approx(0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("kept", [0.4, 0.7])
+def test_a_bad_mp3_gives_its_error_and_nothing_beside_it(tmp_path, capfd, kept):
+    noise = np.random.default_rng(5).standard_normal(16_000) * 0.1
+    whole = encoded(noise, 16_000, "MP3", None)
+    path = write(tmp_path / "cut.mp3", whole[: int(kept * len(whole))] + bytes(300))
+    with pytest.raises(HarkenError):
+        load_clip(path, 16_000)
+    clip_rate(path)
+    with pytest.raises(HarkenError, match="cut short"), open_blocks(path, 1.0) as (_, blocks):
+        list(blocks)
+    with pytest.raises(HarkenError, match="not audio"):
+        load_clip(write(tmp_path / "random.mp3", np.random.default_rng(1).bytes(300)), 16_000)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_others_write_while_an_mp3_is_decoded_is_kept(capfd):
+    with _quietly():
+        os.write(2, b"Note: Trying to resync...\n[src/libmpg123/layer3.c:1] error: bits\nserver: a line\n")
+        os.write(2, b"the end")
+    assert capfd.readouterr().err == "server: a line\nthe end"
+
+
+def test_an_mp3_needs_no_folder_for_temporary_files(monkeypatch):
+    def nowhere(**_):
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", nowhere)
+    assert len(load_clip(io.BytesIO(encoded(tone(440, 1.0, 16_000), 16_000, "MP3", None)), 16_000)) == 16_000
+
+
+@pytest.mark.parametrize(("container", "encoding"), [("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None)])
+def test_blocks_are_what_the_whole_file_is(tmp_path, container, encoding):
+    time = np.arange(6 * 16_000) / 16_000
+    sweep = 0.4 * np.sin(2 * np.pi * (200 * time + 300 * time**2)) * (np.sin(2 * np.pi * 3 * time) > 0)
+    path = write(tmp_path / "sweep", encoded(sweep, 16_000, container, encoding))
+    with open_blocks(path, 0.7) as (_, blocks):
+        parts = list(blocks)
+    assert [len(part) for part in parts[:-1]] == [11_200] * 8
+    np.testing.assert_allclose(np.concatenate(parts)[:, 0], load_clip(path, 16_000), atol=1e-6)

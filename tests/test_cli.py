@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,27 @@ def test_version(run: Run) -> None:
     assert run("--version") == (0, f"{__version__}\n", "")
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["predict"], "missing argument 'CLIP...': see `harken predict --help`"),
+        (["predict", "x", "--bogus"], "no such option: --bogus: see `harken predict --help`"),
+        (["corpus", "get"], "missing argument"),
+        (["nosuch"], "no such command 'nosuch': see `harken --help`"),
+    ],
+)
+def test_an_unfit_command_line_is_refused_in_one_line(run: Run, words: list[str], line: str) -> None:
+    code, out, err = run(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"harken: {line}")
+
+
+def test_without_words_it_shows_its_help(run: Run) -> None:
+    code, out, err = run()
+    assert (code, err) == (2, "")
+    assert "evaluate-stream" in out
+
+
 def test_predict_prints_a_line_a_clip_in_a_pipe(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     clips = [loud_in_quarter(tmp_path / f"{quarter}.wav", quarter) for quarter in range(4)]
@@ -69,7 +91,7 @@ def test_predict_reads_paths_from_standard_input_and_walks_folders(
     (tmp_path / "clips" / "deep").mkdir(parents=True)
     inner = loud_in_quarter(tmp_path / "clips" / "deep" / "a.wav", 0)
     single = loud_in_quarter(tmp_path / "b.wav", 1)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{single}\n\n{tmp_path / 'clips'}\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"\ufeff{single}\r\n\n{tmp_path / 'clips'}\r\n"))
     code, out, _ = run("predict", tmp_path / "clips", "-", "--json", "--model", model)
     answers = [json.loads(line) for line in out.splitlines()]
     assert code == 0
@@ -189,6 +211,25 @@ def test_evaluate_judges_a_test_archive_whole(run: Run, make_model: MakeModel, t
     assert "<html" in report.read_text(encoding="utf-8")
 
 
+def test_evaluate_hears_longer_clips_as_predict_does(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    for word, quarter in (("yes", 0), ("no", 1)):
+        (tmp_path / "long" / word).mkdir(parents=True)
+        path = loud_in_quarter(tmp_path / "long" / word / "a.wav", quarter)
+        soundfile.write(path, np.pad(soundfile.read(path)[0], (8000, 0)), 8000)
+    report = tmp_path / "report.html"
+    code, out, _ = run("evaluate", model, tmp_path / "long", "--split", "all", "--report", report)
+    assert code == 0
+    assert "accuracy 100.00 %" in out
+
+
+def test_evaluate_says_where_it_writes_before_it_works(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    code, out, err = run("evaluate", model, tmp_path, "--json", tmp_path, "--report", tmp_path / "report.html")
+    assert (code, out) == (2, "")
+    assert f"{tmp_path} is a folder" in err
+
+
 def test_evaluate_in_full_measures_noise_false_alarms_and_cost(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     for quarter, label in enumerate(LABELS):
@@ -259,10 +300,17 @@ def test_train_evaluate_and_predict_as_the_readme_says(run: Run, tiny_corpus: Pa
     code, printed, err = run("train", "--recipe", "tutorial", "--data", tiny_corpus, "--out", out, "--set", "epochs=1")
     assert (code, printed) == (0, f"{out / 'model.onnx'}\n")
     assert "64 to train, 16 to validation, 20 to test; 1 epochs" in err
-    code, printed, _ = run("evaluate", out, tiny_corpus)
+    code, printed, said = run("evaluate", out, tiny_corpus)
+    assert "clips that trained it" not in said
     assert code == 0
     assert "on 16 clips" in printed
     assert printed.splitlines()[-1] == str(out / "report.html")
+    part = Path(shutil.copytree(tiny_corpus, tmp_path / "part"))
+    for path in [path for word in TEN_WORDS for path in sorted((part / word).glob("*.wav"))[::2]]:
+        path.unlink()
+    code, _, said = run("evaluate", out, part)
+    assert code == 0
+    assert "clips that trained it may be among them" in said
     clip = next((tiny_corpus / TEN_WORDS[0]).glob("*.wav"))
     code, printed, _ = run("predict", clip, "--model", out)
     assert code == 0

@@ -95,6 +95,16 @@ def test_tuning_writes_a_copy_with_the_thresholds_that_were_judged(
     assert stored["smoothing_ms"] == 100.0
     assert Path(str(stream[0])).read_bytes() == before
     assert str(tuned) in out
+    assert "tuned for 600 an hour" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_tuning_on_too_little_background_says_so(run: Run, stream: list[object], tmp_path: Path) -> None:
+    options = ["--out", tmp_path / "tuned.onnx", "--report", tmp_path / "page.html"]
+    assert "tell little" not in run("evaluate-stream", *stream, "--tune", 600, *options)[2]
+    assert (
+        "0.02 hours of background tell little of 100 false"
+        in run("evaluate-stream", *stream, "--tune", 100, *options)[2]
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,12 +114,65 @@ def test_tuning_writes_a_copy_with_the_thresholds_that_were_judged(
         (["--out", "x.onnx"], "--tune RATE and --out FILE go together"),
         (["--split", "half"], "give validation, test or all"),
         (["--snr", "nan"], "signal-to-noise ratios"),
+        (["--tune", "-1", "--out", "x.onnx"], "--tune -1: give the false alarms an hour"),
+        (["--tune", "nan", "--out", "x.onnx"], "--tune nan"),
+        (["--tune", "inf", "--out", "x.onnx"], "--tune inf"),
+        (["--json", "."], ". is a folder: name a file to write"),
+        (["--report", f"{__file__}/page.html"], "cannot write"),
+        (["--tune", "1", "--out", f"{__file__}/x.onnx"], "cannot write"),
     ],
 )
-def test_impossible_options_are_refused_in_a_line(
-    run: Run, stream: list[object], options: list[str], said: str
+def test_impossible_options_are_refused_in_a_line_before_anything_is_heard(
+    run: Run, stream: list[object], options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("harken.evaluation.stream.hear_stream", lambda *_: pytest.fail("it listened"))
     code, out, err = run("evaluate-stream", *stream, *options)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("samples", [[0.1, float("nan")], [], [1e10]])
+def test_a_background_that_is_unfit_is_named_before_anything_is_heard(
+    run: Run, stream: list[object], tmp_path: Path, samples: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harken.evaluation.stream.hear_stream", lambda *_: pytest.fail("it listened"))
+    soundfile.write(tmp_path / "talk" / "bad.wav", np.array(samples, np.float32), RATE, subtype="FLOAT")
+    code, out, err = run("evaluate-stream", *stream, "--report", tmp_path / "page.html")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"harken: {tmp_path / 'talk' / 'bad.wav'} holds ")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_listen_takes_settings_in_place_of_the_models(run: Run, stream: list[object], tmp_path: Path) -> None:
+    heard = tmp_path / "talk" / "2100-1-0001.wav"
+    code, out, err = run("listen", heard, "--model", stream[0])
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["word"] for line in out.splitlines()] == ["no"]
+    options = ["--threshold", "no=1", "--smoothing-ms", "0", "--refractory-ms", "50", "--hop-ms", "50"]
+    code, out, err = run("listen", heard, "--model", stream[0], *options, "--gate-db", "-inf")
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["word"] for line in out.splitlines()] == ["yes"]
+    assert run("listen", heard, "--model", stream[0], "--gate-db", "-0.5")[:2] == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--threshold", "yes"], "WORD=VALUE"),
+        (["--threshold", "dog=0.5"], "there is a threshold for dog"),
+        (["--threshold", "yes=2"], "it must be from 0 to 1"),
+        (["--hop-ms", "0"], "hop_ms=0.0"),
+        (["--smoothing-ms", "-1"], "smoothing_ms=-1.0"),
+        (["--refractory-ms", "nan"], "refractory_ms=nan"),
+        (["--gate-db", "3"], "gate_db=3.0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_a_line(
+    run: Run, stream: list[object], tmp_path: Path, options: list[str], said: str
+) -> None:
+    code, out, err = run("listen", tmp_path / "talk" / "2100-1-0001.wav", "--model", stream[0], *options)
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1

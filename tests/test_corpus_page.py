@@ -17,10 +17,27 @@ from harken.corpus.page import write_page
 from harken.corpus.problems import inspect
 from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
-from harken.page import COLOURS, Html, Section, Sorted, details, document, escape, figure_svg, new_figure, player, table
+from harken.page import (
+    COLOURS,
+    Html,
+    Section,
+    Sorted,
+    blend,
+    breakable,
+    contrast,
+    details,
+    document,
+    escape,
+    figure_svg,
+    listing,
+    new_figure,
+    pairs,
+    player,
+    table,
+)
 
 RATE = 8_000
-VOID = {"meta", "br", "img", "link", "input"}
+VOID = {"meta", "br", "img", "link", "input", "wbr"}
 
 
 class Outline(HTMLParser):
@@ -77,7 +94,7 @@ def test_the_page_stands_alone_and_holds_each_word(corpus_folder, tmp_path):
     assert "no &amp; &lt;nay&gt;" in page
     assert "<nay>" not in page
     assert "Too short: 1 clip<" in page
-    assert "yes/ben_nohash_1.wav" in page
+    assert '<span class="path">yes/<wbr>ben_<wbr>nohash_<wbr>1.wav</span>' in page
     assert str(tmp_path) not in page
 
 
@@ -93,6 +110,10 @@ def test_a_range_of_one_value_is_said_as_one(corpus_folder, tmp_path):
         soundfile.write(corpus_folder / "no & <nay>" / f"{name}.wav", tone(300, seconds), RATE)
     page = said()
     assert "3 clips of each word" in page
+    assert "commonest" not in page
+    (corpus_folder / "maybe").mkdir()
+    (corpus_folder / "maybe" / "a.wav").write_bytes(b"not audio")
+    assert "Of 1 word no clip could be read." in said()
     assert "0.50 to 1.00 s, median 1.00 s" in page
 
 
@@ -121,6 +142,7 @@ def test_a_corpus_that_cannot_be_read_or_names_no_speakers_still_gets_its_page(t
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert Outline(page).count["svg"] == 1
     assert "Speakers per word" not in page
+    assert "Examples" not in page
     assert "Unreadable: 1 clip<" in page
     assert "Repeated: 1 clip<" in page
 
@@ -150,6 +172,20 @@ def test_table_sorts_numbers_by_value():
     assert 'data-order="-Infinity"' in table(["level"], [[Sorted("silent", -math.inf)]])
     assert "<td>&lt;a&gt;</td>" in markup
     assert '<th scope="col">Name</th><th scope="col" class="number">Size</th>' in markup
+
+
+def test_names_break_after_their_joints_and_lines_not_at_all():
+    assert breakable("a_b/c__<d>.wav") == "a_<wbr>b/<wbr>c__<wbr>&lt;d&gt;.wav"
+    assert '<pre class="scroll">a \\\n  &lt;b&gt;</pre>' in listing("a \\\n  <b>")
+    assert '<tr><th scope="row">a</th><td>&lt;b&gt;</td></tr>' in pairs([("a", "<b>")])
+
+
+def test_contrast_is_that_of_wcag():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == contrast("#ffffff", "#777777") == pytest.approx(4.48, abs=0.005)
+    assert blend("#000000", "#ffffff", 0.4) == "#999999"
+    for side in (0, 1):
+        assert contrast(COLOURS["soft"][side], COLOURS["card"][side]) > 4.5
 
 
 def test_player_holds_the_samples_and_clips_what_is_over_full_scale():

@@ -1,6 +1,8 @@
 """A causal network as C: the same answers as the model file, streaming, frugal, and nothing left where it disagrees."""
 
+import ctypes
 import json
+import math
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,13 +19,17 @@ from torch import nn
 from conftest import MakeModel
 from harken.errors import HarkenError
 from harken.export.c import CompiledModel, CReport, compile_c, write_c
+from harken.export.c.compiled import _compiler
 from harken.export.c.graph import read_network
 from harken.export.c.int8 import calibrate, int8_tables
 from harken.export.c.literals import number, string
 from harken.export.c.tables import float_tables
 from harken.export.onnx import change_metadata, write_model_file
-from harken.modelfile import ModelFile
+from harken.export.onnx_stream import write_stream_file
+from harken.listener import Listener, ListenerSettings
+from harken.modelfile import ModelFile, find_model
 from harken.models.bc_resnet import BCResNet
+from harken.streamfile import StreamFile
 from harken.tasks.recipe import Recipe, find_recipe
 from harken.training.module import Spotter
 from taught import RATE, clips, speech_like, taught, words
@@ -269,6 +275,81 @@ def test_clips_of_another_length(tiny: Exported, tmp_path: Path) -> None:
         write_c(tiny.model, tmp_path, "spot", clips(tiny.window), calibration=short)
     with pytest.raises(HarkenError, match="no clips"):
         write_c(tiny.model, tmp_path, "spot", clips(tiny.window)[:0])
+
+
+def test_all_files_or_none(tiny: Exported, tmp_path: Path) -> None:
+    (tmp_path / "spot.c.json").mkdir()
+    with pytest.raises(HarkenError, match=r"spot.c.json is a folder"):
+        write_c(tiny.model, tmp_path, "spot", clips(tiny.window))
+    assert [path.name for path in tmp_path.iterdir()] == ["spot.c.json"]
+
+
+def test_a_stream_is_decided_on_as_the_listener_does(tmp_path: Path) -> None:
+    """The code of docs/export.md, compiled, beside a Listener on the streaming form."""
+    recipe, labels = replace(find_recipe("v12"), network="harken_tiny"), ("yes", "no", "up", "_silence_")
+    spotter = taught(recipe, None, len(labels))
+    settings = ListenerSettings(
+        thresholds={"yes": 0.51, "no": 0.62, "up": 0.53}, smoothing_ms=300, refractory_ms=700, gate_db=-math.inf
+    )
+    card = {"labels": labels, "sample_rate": RATE, "window": recipe.samples, "recipe": asdict(recipe)}
+    write_model_file(spotter, tmp_path / "tiny.onnx", card | {"thresholds": {"yes": 0.25}})
+    write_stream_file(spotter, tmp_path / "tuned.onnx", card | {"listener": settings.to_json()})
+    report = write_c(tmp_path / "tiny.onnx", tmp_path, "tiny", clips(RATE), listener=tmp_path / "tuned.onnx")
+    header = report.header.read_text()
+    assert "tuned on the streaming form tuned.onnx, which hears as this code does" in header
+    assert json.loads(report.card.read_text())["listener"] == settings.to_json()
+    page = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
+    (tmp_path / "heard.c").write_text(page.split("```c\n")[1].split("```")[0])
+    library = tmp_path / "heard.so"
+    sources = [str(tmp_path / name) for name in ("heard.c", "tiny.c")]
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC"]
+    subprocess.run([*_compiler(), *flags, "-o", str(library), *sources, "-lm"], check=True)
+    functions = ctypes.CDLL(str(library))
+    thresholds = (ctypes.c_float * 4).in_dll(functions, "tiny_stream_thresholds")
+    assert list(thresholds) == pytest.approx([0.51, 0.62, 0.53, 2.0])
+    assert (ctypes.c_float * 4).in_dll(functions, "tiny_thresholds")[0] == 0.25
+    quiet = np.zeros(RATE, np.float32)
+    said = [part for take in (70, 71, 72) for word in words(RATE, take)[:3] for part in (word, quiet)]
+    sound = (32767 * np.concatenate([quiet, quiet, *said])).astype(np.int16)
+    listener = Listener(StreamFile(tmp_path / "tuned.onnx"), source_rate=RATE)
+    wanted = [(event.word, round(event.end_s, 3)) for event in listener.push(sound)]
+    assert len(wanted) >= 5
+    found = []
+    for end in range(1600, sound.size + 1, 1600):
+        chunk = np.ascontiguousarray(sound[end - 1600 : end])
+        label = functions.heard(chunk.ctypes.data_as(ctypes.c_void_p))
+        if label >= 0:
+            found.append((labels[label], round(end / RATE, 3)))
+    assert found == wanted
+
+
+def test_where_the_header_has_its_settings_from(tiny: Exported, tmp_path: Path) -> None:
+    assert "harken's defaults, tuned on nothing" in tiny.report.header.read_text()
+    shutil.copy(find_model("tiny"), tmp_path / "tiny.onnx")
+    own = write_c(tmp_path / "tiny.onnx", tmp_path, "own", clips(RATE))
+    assert "tuned on tiny.onnx, whose windows are judged whole" in own.header.read_text()
+    box = write_c("tiny", tmp_path, "box", clips(RATE))
+    assert json.loads(box.card.read_text())["listener"] == StreamFile("tiny.stream").card.fields["listener"]
+    with pytest.raises(HarkenError, match=r"hears other words than .*: name a form of the same model by --listener"):
+        write_c("tiny", tmp_path, "other", clips(RATE), listener=_of_other_words(tmp_path))
+
+
+def _of_other_words(folder: Path) -> Path:
+    change_metadata(find_model("tiny"), folder / "other.onnx", {"labels": [f"word{number}" for number in range(12)]})
+    return folder / "other.onnx"
+
+
+@pytest.mark.parametrize("name", ["math", "stdint", "float", "threads"])
+def test_names_of_the_c_librarys_headers(tiny: Exported, tmp_path: Path, name: str) -> None:
+    with pytest.raises(HarkenError, match=rf"{name}\.h would hide the C library's own header"):
+        write_c(tiny.model, tmp_path, name, clips(tiny.window))
+
+
+def test_a_compiler_whose_quotes_do_not_close(tiny: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", 'gcc "')
+    with pytest.raises(HarkenError, match="cannot be parted into words: close its quotes"):
+        write_c(tiny.model, tmp_path / "out", "spot", clips(tiny.window))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["", "Spot", "2spot", "spot-on", "spot.c"])

@@ -10,6 +10,7 @@ import pytest
 
 from harken.errors import HarkenError
 from harken.export import onnx_int8
+from harken.export.comparison import too_many_differ
 from harken.export.onnx import write_model_file
 from harken.export.onnx_int8 import front_end_nodes, write_onnx_int8
 from harken.modelfile import ModelFile
@@ -61,10 +62,38 @@ def test_the_front_end_stays_in_float(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_form_that_disagrees_is_not_left(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_int8, "_AGREEMENT", 1.01)
-    with pytest.raises(HarkenError, match=r"int8.onnx was not written: in 8 bits .* calibrate on more clips"):
+    monkeypatch.setattr(onnx_int8, "too_many_differ", lambda differing, clips, limit: (clips, limit) == (20, 0.03))
+    said = r"int8.onnx was not written: in 8 bits \d+ of 20 clips .* calibrate on more clips of the corpus, or keep the model"
+    with pytest.raises(HarkenError, match=said):
         write_onnx_int8(model, tmp_path / "int8.onnx", clips(RATE), calibration=clips(RATE, 1))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_few_clips_prove_little() -> None:
+    refused = [
+        (differing, number)
+        for number in (1, 2, 69, 2000)
+        for differing in range(100)
+        if too_many_differ(differing, number, 0.03)
+    ]
+    assert [min(d for d, n in refused if n == number) for number in (2, 69, 2000)] == [2, 6, 76]
+    assert not any(n == 1 and d <= 1 for d, n in refused)
+    assert too_many_differ(1, 1, 0.01)
+
+
+def test_an_8_bit_form_is_no_source(model: Path, tmp_path: Path) -> None:
+    write_onnx_int8(model, tmp_path / "int8.onnx", words(RATE, 40), calibration=words(RATE, 30), synthesised=True)
+    assert json.loads((tmp_path / "int8.onnx.json").read_text())["synthesised"] is True
+    with pytest.raises(HarkenError, match=r"int8.onnx is already an 8-bit form: name the model it was made of"):
+        write_onnx_int8(tmp_path / "int8.onnx", tmp_path / "again.onnx", words(RATE, 40), calibration=words(RATE, 30))
+    assert not (tmp_path / "again.onnx").exists()
+
+
+def test_both_files_or_none(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "int8.onnx.json").mkdir()
+    with pytest.raises(HarkenError, match=r"int8.onnx.json is a folder"):
+        write_onnx_int8(model, tmp_path / "int8.onnx", clips(RATE), calibration=clips(RATE, 1))
+    assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx.json"]
 
 
 def test_no_clips(model: Path, tmp_path: Path) -> None:

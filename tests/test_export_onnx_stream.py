@@ -1,5 +1,6 @@
 """The streaming form: equal to the network over all of the history, and at work in a listener."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from conftest import MakeModel
 from harken.errors import HarkenError
+from harken.export import onnx_stream
 from harken.export.onnx import write_model_file
 from harken.export.onnx_stream import (
     StreamingSpotter,
@@ -129,6 +131,31 @@ def test_a_model_file_alone_is_enough(tmp_path: Path) -> None:
     found, wanted = (np.concatenate(list(steps(form, sound))) for form in (made, bundled))
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert np.ptp(wanted, axis=0).max() > 0.1
+
+
+def test_the_check_says_what_was_compared(tmp_path: Path) -> None:
+    heard = words(RATE, 3)[:5]
+    report = write_stream_of_model("tiny", tmp_path / "tiny.onnx", clips=heard)
+    form, source = StreamFile(tmp_path / "tiny.onnx"), ModelFile("tiny")
+    ends = np.stack([list(steps(form, clip))[-1][0] for clip in heard])
+    assert report.agreement == (ends.argmax(axis=1) == source.probabilities(heard).argmax(axis=1)).mean()
+    assert 0 < report.source_difference < 1e-4
+    assert 0 < report.largest_difference < 1e-4
+    assert report.step_ms > 0
+    beside = json.loads((tmp_path / "tiny.onnx.json").read_text())
+    assert (beside["path"], beside["clips"], beside["agreement"]) == ("tiny.onnx", 5, report.agreement)
+    assert beside["bytes"] == (tmp_path / "tiny.onnx").stat().st_size
+
+
+def test_a_network_that_is_not_its_sources_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_stream, "source_difference", lambda *_: 0.5)
+    with pytest.raises(HarkenError, match=r"a.onnx was not written: its network differs from .*tiny.onnx by 0.5"):
+        write_stream_of_model("tiny", tmp_path / "a.onnx")
+    monkeypatch.undo()
+    monkeypatch.setattr(onnx_stream, "stream_difference", lambda *_: 0.5)
+    with pytest.raises(HarkenError, match=r"/a.onnx was not written: its answers differ from the network's by 0.5"):
+        write_stream_of_model("tiny", tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def steps(form: StreamFile, sound: np.ndarray) -> Iterator[np.ndarray]:

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -13,7 +15,12 @@ from harken.evaluation import figures
 from harken.evaluation.examples import Examples
 from harken.evaluation.judge import Judgement
 from harken.evaluation.robustness import Point, Robustness
+from harken.evaluation.stream import judge_stream
+from harken.evaluation.stream_audio import Stretch
+from harken.evaluation.stream_report import trade_off_curve
 from harken.modelfile import Card
+from harken.page import COLOURS
+from hearings import drawn_hearing, hearing_of, said
 
 Judged = Callable[..., Judgement]
 
@@ -67,6 +74,33 @@ def test_heat_map_of_few_classes_holds_counts_and_percentages(judged: Judged) ->
     assert [label.get_text() for label in axes.get_yticklabels()] == ["yes", "no", "_unknown_"]
 
 
+def luminance(colour: NDArray[np.float64]) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.tolist()]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["light", "dark"])
+def test_text_on_the_heat_map_stands_out_from_its_cell(judged: Judged, side: int) -> None:
+    counts = np.zeros((10, 10), np.int64)
+    counts[range(10), range(10)] = range(100, 0, -10)  # the share heard right falls from all to few
+    counts[range(1, 10), range(9)] = range(10, 100, 10)
+    (axes,) = drawn(figures.confusion_heat_map(judged(counts, tuple("abcdefghij")))).axes
+    shown = {pair[0]: pair[side] for pair in COLOURS.values()}
+    card = np.array(to_rgb(COLOURS["card"][side]))
+    grounds = {}
+    for cells in axes.collections:
+        for path, colour in zip(cells.get_paths(), cells.get_facecolor(), strict=True):
+            ground = np.array(to_rgb(shown[to_hex(colour[:3])]))
+            grounds[tuple(path.vertices.mean(axis=0).round())] = colour[3] * ground + (1 - colour[3]) * card
+    assert len(axes.texts) == 2 * len(grounds)
+    for text in axes.texts:
+        column, row = text.get_position()
+        colour = str(text.get_color())
+        ink = np.array(to_rgb(shown.get(colour, colour)))
+        low, high = sorted((luminance(ink), luminance(grounds[round(column), round(row)])))
+        assert (high + 0.05) / (low + 0.05) > 4.1
+
+
 @pytest.mark.parametrize("classes", [10, 12, 35])
 def test_heat_map_cells_have_room_for_their_numbers(judged: Judged, classes: int) -> None:
     confusion = np.full((classes, classes), 12) + np.diag([1234] * classes)
@@ -89,11 +123,17 @@ def test_word_scores_puts_the_worst_first(judged: Judged, classes: int) -> None:
     confusion[0, 0] = 0  # word 0 never occurs
     (axes,) = drawn(figures.word_scores(judged(confusion, tuple(f"word {row}" for row in range(classes))))).axes
     labels = axes.get_yticklabels() if classes == 3 else axes.get_xticklabels()
-    assert [label.get_text() for label in labels][:3] == ["word 1", "word 2", "word 0"]
+    assert [label.get_text() for label in labels] == ["word 1", "word 2", *(f"word {row}" for row in range(3, classes))]
     lengths = [bar.get_width() if classes == 3 else bar.get_height() for bar in axes.patches]  # type: ignore[attr-defined]
     assert sorted(lengths)[-2:] == [50.0, 50.0]
     assert sum(lengths) == 100.0
     assert len(lengths) == 2 * (classes - 1)
+    end = axes.get_xlim()[1] if classes == 3 else axes.get_ylim()[1]
+    along = 0 if classes == 3 else 1
+    for lines in axes.collections:
+        assert isinstance(lines, LineCollection)
+        assert to_hex(lines.get_color()[0]) == COLOURS["ink"][0]  # type: ignore[index]
+        assert max(line[:, along].max() for line in lines.get_segments()) < end  # whole intervals are seen
 
 
 def test_reliability_shows_stated_against_found(judged: Judged) -> None:
@@ -138,3 +178,22 @@ def test_accuracies_share_one_scale() -> None:
     assert [label.get_text() for label in noise.get_xticklabels()] == ["clean", "10", "0"]
     assert shift.get_lines()[0].get_xydata() == pytest.approx(np.array([[-200.0, 70.0], [0.0, 90.0]]))
     assert gain.get_lines()[0].get_xydata() == pytest.approx(np.array([[0.0, 90.0], [10.0, 85.0]]))
+
+
+def test_the_trade_off_names_its_rates_plainly() -> None:
+    (axes,) = drawn(trade_off_curve(judge_stream(drawn_hearing(0)))).axes
+    places = axes.get_xticks()
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == ["none", "0.1", "1", "10"]
+    assert places[0] == pytest.approx(0.5 / 10)  # ten hours
+    assert [float(name) for name in names[1:]] == pytest.approx(places[1:])
+    assert axes.get_xlim()[0] < places[0]
+
+
+def test_a_stream_without_false_alarms_still_has_a_trade_off() -> None:
+    words = [said("low", 1.0, 2.0), said("high", 5.0, 6.0)]
+    hearing = hearing_of([(2.0, "low", 0.9)], words, [Stretch("room", Path("a.wav"), 10.0, 60.0)])
+    (axes,) = drawn(trade_off_curve(judge_stream(hearing))).axes
+    assert axes.get_xticklabels()[0].get_text() == "none"
+    assert len(axes.get_xticks()) > 1
+    assert all("times" not in label.get_text() for label in axes.get_xticklabels())

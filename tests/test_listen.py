@@ -15,7 +15,7 @@ from rich.console import Console
 
 from harken import listen as listen_module
 from harken.errors import HarkenError
-from harken.listen import Action, listen, read_actions
+from harken.listen import Action, listen, read_actions, read_thresholds
 from harken.sources import input_devices, open_file, open_microphone, open_pcm
 from tones import RATE, ToneRecognizer, quiet, tone
 
@@ -83,6 +83,20 @@ def test_raw_pcm_needs_its_rate(piped):
         listen(ToneRecognizer(), "-")
 
 
+@pytest.mark.parametrize(
+    ("start", "name"), [(b"fLaC", "FLAC"), (b"OggS", "OGG"), (b"ID3\x04", "MP3"), (b"RF64", "RF64")]
+)
+def test_a_compressed_file_in_a_pipe_is_no_pcm(start, name):
+    with pytest.raises(HarkenError, match=f"^standard input is {name}, not PCM: give the path of the file, or decode"):
+        heard_from(start + bytes(1_000), sample_rate=RATE)
+
+
+def test_a_closed_standard_input_is_not_a_pipe(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(HarkenError, match="nothing is piped in"):
+        listen(ToneRecognizer(), "-", sample_rate=RATE)
+
+
 def test_a_terminal_is_not_a_pipe(monkeypatch):
     terminal = types.SimpleNamespace(isatty=lambda: True)
     monkeypatch.setattr(sys, "stdin", terminal)
@@ -103,9 +117,9 @@ def test_raw_pcm_of_two_channels_and_odd_ends():
     np.testing.assert_array_equal(heard, samples.reshape(-1, 2))
 
 
-@pytest.mark.parametrize("channels", [0, -2])
+@pytest.mark.parametrize("channels", [0, -2, 65, 100])
 def test_channels_that_there_cannot_be(channels):
-    with pytest.raises(HarkenError, match=f"--channels {channels}: give 1 or more"):
+    with pytest.raises(HarkenError, match=f"^standard input cannot have {channels} channels: harken takes 1 to 64$"):
         heard_from(bytes(100), sample_rate=22_050, channels=channels)
 
 
@@ -154,6 +168,47 @@ def test_a_file_comes_in_blocks(tmp_path):
         pass
 
 
+def test_a_file_with_nan_is_named(tmp_path):
+    soundfile.write(tmp_path / "nan.wav", np.append(stream(), np.float32(np.nan)), RATE, subtype="FLOAT")
+    with pytest.raises(HarkenError, match=r"nan\.wav holds NaN"):
+        listen(ToneRecognizer(), str(tmp_path / "nan.wav"))
+
+
+def test_a_file_without_samples_is_refused(tmp_path):
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), RATE)
+    with pytest.raises(HarkenError, match=r"none\.wav holds no samples"):
+        listen(ToneRecognizer(), str(tmp_path / "none.wav"))
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+def test_a_file_that_is_cut_short_is_heard_as_far_as_it_goes_and_told(tmp_path, capsys, ending):
+    path = tmp_path / f"cut.{ending}"
+    soundfile.write(path, stream() + np.random.default_rng(2).normal(0, 1e-3, stream().size), RATE)
+    content = path.read_bytes()
+    path.write_bytes(content[: round(0.8 * len(content))])
+    with pytest.raises(HarkenError, match=rf"cut\.{ending} is .*cut short"):
+        listen(ToneRecognizer(), str(path))
+    assert lines(capsys)[0]["word"] == "low"
+
+
+def test_settings_take_the_place_of_the_models_own(tmp_path, capsys):
+    soundfile.write(tmp_path / "talk.wav", stream(), RATE)
+    listen(ToneRecognizer(), str(tmp_path / "talk.wav"), settings={"thresholds": {"low": 1.0}, "smoothing_ms": None})
+    assert [line["word"] for line in lines(capsys)] == ["high"]
+    with pytest.raises(HarkenError, match="hop_ms"):
+        listen(ToneRecognizer(), str(tmp_path / "talk.wav"), settings={"hop_ms": -1.0})
+
+
+def test_thresholds_are_read_as_words_and_numbers():
+    assert read_thresholds(["low=0.5", "a=b=1"]) == {"low": 0.5, "a=b": 1.0}
+
+
+@pytest.mark.parametrize("given", [["low"], ["low="], ["low=loud"], ["low=0.5", "low=0.6"]])
+def test_thresholds_that_are_none_are_refused(given):
+    with pytest.raises(HarkenError, match=f"--threshold {given[-1]}: "):
+        read_thresholds(given)
+
+
 def test_a_display_on_a_terminal(tmp_path, monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(listen_module, "Console", partial(Console, file=screen, force_terminal=True, width=100))
@@ -199,6 +254,12 @@ def test_a_shell_runs_only_when_asked(capfd):
 def test_commands_that_cannot_run_are_refused(runs, message):
     with pytest.raises(HarkenError, match=message):
         read_actions(runs, WORDS)
+
+
+def test_a_program_without_permission_is_told_apart(tmp_path):
+    (tmp_path / "light.sh").write_text("#!/bin/sh\n")
+    with pytest.raises(HarkenError, match=r"light\.sh may not be executed: run chmod \+x .*light\.sh$"):
+        read_actions([f"low={tmp_path}/light.sh on"], WORDS)
 
 
 def test_a_program_that_does_not_start_stops_nothing(tmp_path, capsys):
@@ -311,3 +372,10 @@ def test_devices_are_listed_and_named(monkeypatch):
     assert input_devices() == ["  1  Desk microphone, 44100 Hz (default)"]
     with pytest.raises(HarkenError, match=r"Kitchen.*--devices"), open_microphone("Kitchen"):
         pass
+
+
+def test_no_microphone_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeSoundDevice("sounddevice"))
+    monkeypatch.setattr(FakeSoundDevice, "devices", FakeSoundDevice.devices[:1])
+    with pytest.raises(HarkenError, match=r"^no microphone found: "):
+        input_devices()

@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from harken import streamfile
 from harken.errors import HarkenError
 from harken.listener import Event, Listener, ListenerSettings
+from harken.modelfile import Card
 from harken.recognizer import Recognizer
 from tones import RATE, WINDOW, ToneModel, ToneRecognizer, quiet, tone
 
@@ -228,6 +230,13 @@ def test_a_model_file_listens_by_its_own_settings(make_model):
         ({"thresholds": {"low": 1.5}}, "threshold of low"),
         ({"thresholds": {"middle": 0.5}}, "middle"),
         ({"source_rate": 100}, "sample rate"),
+        ({"source_rate": None}, "source_rate=None: give the rate"),
+        ({"source_rate": "16000"}, "source_rate='16000': give the rate"),
+        ({"hop_ms": "a"}, "hop_ms='a' is no number"),
+        ({"gate_db": "-60"}, "gate_db='-60' is no number"),
+        ({"thresholds": {"low": None}}, "threshold of low is None"),
+        ({"thresholds": {"low": "0.5"}}, "threshold of low is '0.5'"),
+        ({"thresholds": 0.5}, r"thresholds=0\.5: give them by the word"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
@@ -245,3 +254,41 @@ def test_the_runtime_imports_nothing_heavy():
     heavy = "{'torch', 'matplotlib', 'sklearn', 'sounddevice'}"
     code = f"import sys, harken.listener, harken.listen; print(*{heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+@pytest.mark.parametrize("recognizer", ["base", None, Recognizer])
+def test_a_listener_needs_a_recogniser(recognizer):
+    with pytest.raises(HarkenError, match=r"is no recogniser: pass Recognizer\(\)"):
+        Listener(recognizer, source_rate=RATE)
+
+
+@pytest.mark.parametrize("chunk", [np.array([1e300]), np.full(10, -3.0e4, np.float32), np.full((5, 2), 101.0)])
+@pytest.mark.filterwarnings("error")
+def test_chunks_far_over_full_scale_are_refused_and_not_heard(chunk):
+    listener = Listener(ToneRecognizer(), source_rate=RATE)
+    with pytest.raises(HarkenError, match=r"^a chunk holds a sample of .*; divide int16 by 32768$"):
+        listener.push(chunk)
+    assert listener.push(np.full(10, 4.0)) == []  # clipped, as a mix may be
+    assert listener.seconds == 10 / RATE
+
+
+@pytest.mark.parametrize("fields", [{}, {"step": "x", "state": 5}, {"step": 80, "state": 4}, {"step": 79, "state": 5}])
+def test_a_streaming_form_whose_metadata_are_not_its_own_is_refused(monkeypatch, tmp_path, fields):
+    class Node:
+        def __init__(self, name, *shape):
+            self.name, self.shape = name, shape
+
+    class Session:
+        def get_inputs(self):
+            return [Node("waveform", "N", 80), Node("state", "N", 5)]
+
+    def opened(fields):
+        card = Card(("low",), RATE, WINDOW, {}, fields)
+        monkeypatch.setattr(streamfile, "open_model", lambda path, threads: (Session(), card))
+        path = tmp_path / "form.onnx"
+        path.touch()
+        return streamfile.StreamFile(path)
+
+    assert opened({"step": 80, "state": 5}).start().shape == (1, 5)
+    with pytest.raises(HarkenError, match=r"form\.onnx has metadata `step` and `state` that are not its network's"):
+        opened(fields)

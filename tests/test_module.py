@@ -61,6 +61,9 @@ class StubEar:
     def hear(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(rows), 800), torch.eye(3)[labels]
 
+    def past(self, waveform: Tensor) -> Tensor:
+        return waveform
+
 
 @pytest.mark.parametrize(("network", "masked"), [("att_rnn", True), ("tutorial_cnn", False)])
 def test_masks_are_for_bands_not_for_raw_waveforms(network: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,18 @@ def test_what_could_not_be_had_once_is_read_again_though_it_looks_the_same(clips
     assert pack(clips, sample_rate=RATE, samples=100, cache=cache).unreadable == ()
 
 
+@pytest.mark.parametrize("name", ["shard-0.npy", "lengths.npy", "index.json"])
+@pytest.mark.parametrize("damage", ["gone", "half"])
+def test_a_pack_of_which_a_part_was_lost_is_built_again(clips, cache, name, damage):
+    whole = rows(pack(clips, sample_rate=RATE, samples=100, cache=cache))
+    part = packs(cache)[0] / name
+    content = part.read_bytes()
+    part.unlink()
+    if damage == "half":
+        part.write_bytes(content[: len(content) // 2])
+    np.testing.assert_array_equal(rows(pack(clips, sample_rate=RATE, samples=100, cache=cache)), whole)
+
+
 def test_nothing_is_kept_where_no_clip_can_be_read(clips, cache):
     for clip in clips:
         clip.path.write_bytes(b"not audio")

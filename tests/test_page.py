@@ -91,10 +91,12 @@ def hosting(folder: Path) -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:  # else a test that fails keeps pytest waiting for the thread
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def hear_all(page: Any) -> None:
@@ -115,7 +117,58 @@ def hear_all(page: Any) -> None:
         )
     assert page.get_attribute("#speak", "aria-pressed") == "true"
     page.click("#speak")
-    assert page.inner_text("#speak") == "Speak"
+    assert page.inner_text("#speak") == "Start listening"
+
+
+def set_marks(page: Any, value: float) -> None:
+    """Drag the mark of every word to a value."""
+    page.evaluate(
+        """value => document.querySelectorAll("#words input").forEach((slider) => {
+            slider.value = value;
+            slider.dispatchEvent(new Event("input"));
+        })""",
+        value,
+    )
+
+
+def dropped(page: Any, path: Path) -> tuple[str, str, str]:
+    """Give the page a recording; return the word told, the note beside it, and the label chosen for it."""
+    before = page.locator("#heard li").count()
+    page.set_input_files("#files", [str(path)])
+    page.wait_for_function("count => document.querySelectorAll('#heard li').length > count", arg=before)
+    word, note = page.inner_text("#heard li:first-child b"), page.inner_text("#heard li:first-child small")
+    return word, note, page.input_value("#heard li:first-child select")
+
+
+def judges_at_its_marks(page: Any, folder: Path) -> None:
+    """Check that recordings are judged at the marks as they stand, and that what is rejected is no clip of a word yet."""
+    page.wait_for_selector("html[data-ready]")
+    clip = folder / "go.FLAC"
+    soundfile.write(clip, voiced("go"), RATE, format="FLAC")
+    sure = Recognizer().predict(clip).probability
+    for mark, word in ((sure + (1 - sure) / 2, "none"), (sure / 2, "go"), (1.0, "none")):
+        set_marks(page, mark)
+        told, note, label = dropped(page, clip)
+        assert told == word
+        assert note.startswith("unsure: go at" if word == "none" else f"{100 * sure:.0f}")
+        assert label == ("" if word == "none" else "go")
+        assert page.inner_text("#word") == word
+        assert page.evaluate("document.querySelectorAll('.bar.over').length") == (word == "go")
+    assert dropped(page, write_clip(folder / "quiet.wav", np.zeros(RATE, np.float32)))[::2] == ("none", "")
+    assert page.inner_text("#left-out") == "3 without a word are left out"
+    assert sorted(kept_files(page)) == [("go", "flac")]
+    page.select_option("#heard li:first-child select", "_silence_")
+    page.select_option("#heard li:nth-child(2) select", "go")
+    assert page.inner_text("#left-out") == "1 without a word is left out"
+    assert sorted(kept_files(page)) == [("_silence_", "wav"), ("go", "flac"), ("go", "flac")]
+
+
+def kept_files(page: Any) -> list[tuple[str, str]]:
+    """Return folder and ending of each file in the corpus that the page gives."""
+    with page.expect_download() as download:
+        page.click("#keep")
+    with zipfile.ZipFile(download.value.path()) as archive:
+        return [(Path(name).parent.name, name.rpartition(".")[2]) for name in archive.namelist()]
 
 
 def is_drawn(page: Any, canvas: str) -> bool:
@@ -164,6 +217,30 @@ def test_spoken_words_are_heard_on_the_served_page(chromium: str, said: Path, tm
     heard = [clip for clip in corpus.clips if clip.word in WORDS]
     labels = [recognizer.predict(clip.path).label for clip in heard]
     assert labels == [clip.word for clip in heard]
+
+
+def test_recordings_are_judged_at_the_marks_of_the_served_page(chromium: str, said: Path, tmp_path: Path) -> None:
+    with serving() as server, browsing(chromium, server.url, said) as page:
+        judges_at_its_marks(page, tmp_path)
+
+
+def test_the_page_says_what_to_do_and_what_it_was_made_by(chromium: str, said: Path) -> None:
+    with serving() as server, browsing(chromium, server.url, said) as page:
+        page.wait_for_selector("html[data-ready]")
+        assert page.inner_text("#hint") == "Say yes, no, up, down, left, right, on, off, stop or go"
+        assert "opens this device's microphone" in page.inner_text("#status")
+        soft = page.evaluate("getComputedStyle(document.querySelector('.soft')).color")
+        page.evaluate(
+            "document.getElementById('word').classList.add('past')"
+        )  # as a word is, a while after it was heard
+        page.wait_for_function("soft => getComputedStyle(document.getElementById('word')).color === soft", arg=soft)
+        page.click("#card summary")
+        command = Recognizer().card.fields["command"]
+        assert not page.is_visible("#card pre")
+        page.click("#card details summary")
+        assert page.inner_text("#card pre") == command
+        assert "train ×" in page.inner_text("#card dl")
+        assert "train, train" not in page.inner_text("#card dl")
 
 
 def test_a_threshold_of_one_lets_no_word_through(chromium: str, said: Path) -> None:
@@ -253,6 +330,13 @@ def test_spoken_words_are_heard_in_the_browser_with_the_network_cut(chromium: st
         page.click("#speak")
         page.context.set_offline(True)
         hear_all(page)
+
+
+def test_recordings_are_judged_at_the_marks_in_the_browser(
+    chromium: str, said: Path, exported: Path, tmp_path: Path
+) -> None:
+    with hosting(exported) as url, browsing(chromium, url, said) as page:
+        judges_at_its_marks(page, tmp_path)
 
 
 def test_the_browser_computes_what_python_does(chromium: str, said: Path, exported: Path, tmp_path: Path) -> None:

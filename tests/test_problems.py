@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from harken.corpus import decode, problems
+from harken.corpus.decode import DIGEST_BYTES, Block, PackForm, RowWriter
 from harken.corpus.problems import CLIPPED_MS, KINDS, SHORT_S, SILENT_DB, inspect
 from harken.corpus.table import read_corpus
 
@@ -57,6 +59,34 @@ def test_unreadable(sound, tmp_path):
     ]
     assert inspection.problems[0].detail == "is empty: copy or record it again"
     assert np.isnan(inspection.durations_s).tolist() == [False, True, True, False]
+
+
+def test_a_fault_of_a_decoder_is_one_clips(sound, tmp_path, monkeypatch):
+    bad = sound("no/bad.wav", tone(500))
+
+    def faulty(load_clip):
+        def load(source, rate):
+            if str(source) == str(bad):
+                raise ValueError("array is too big")
+            return load_clip(source, rate)
+
+        return load
+
+    monkeypatch.setattr(problems, "load_clip", faulty(problems.load_clip))
+    (problem,) = inspect(read_corpus([tmp_path])).problems
+    assert (problem.kind, problem.clip.path.name) == ("unreadable", "bad.wav")
+    assert problem.detail == "cannot be decoded (array is too big): convert it to WAV"
+
+    monkeypatch.setattr(decode, "load_clip", faulty(decode.load_clip))
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    for name, row in (("shard-0", np.zeros((2, RATE), np.int16)), ("lengths", np.zeros(2, np.int32))):
+        np.save(pack / f"{name}.npy", row)
+    np.save(pack / "digests.npy", np.zeros((2, DIGEST_BYTES), np.uint8))
+    with RowWriter(PackForm(str(pack), 1, 2, RATE, RATE)) as writer:
+        ((row, reason),) = writer.write(Block(0, (str(bad), str(tmp_path / "no" / "a.wav"))))
+    assert (row, reason) == (0, f"{bad} cannot be decoded (array is too big): convert it to WAV")
+    assert np.load(pack / "lengths.npy").tolist() == [0, RATE]
 
 
 @pytest.mark.parametrize(("above_db", "silent"), [(1, False), (-1, True)])

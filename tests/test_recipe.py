@@ -1,5 +1,6 @@
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +129,18 @@ def test_the_tutorials_own_numbers() -> None:
 
 def test_samples_are_rounded() -> None:
     assert replace(V12, sample_rate=11_025, window_s=0.75).samples == 8269
+
+
+def test_the_document_on_recipes_lists_every_value_as_it_is() -> None:
+    document = Path(__file__).parents[1] / "docs" / "recipes.md"
+    rows = [
+        line.strip("| ").split(" | ") for line in document.read_text(encoding="utf-8").splitlines() if "| `" in line[:4]
+    ]
+    listed = {name.strip("`"): values for name, *values in rows}
+    assert list(listed) == [field.name for field in fields(V12) if field.name not in ("name", "protocol")]
+    for name, values in listed.items():
+        for text, recipe in zip(values, (find_recipe("tutorial"), V12), strict=False):
+            value = getattr(recipe, name)
+            if isinstance(value, bool | tuple):
+                continue  # written as a person says it
+            assert text == (f"{value:g}" if isinstance(value, int | float) else value or "–"), name

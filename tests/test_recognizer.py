@@ -140,6 +140,28 @@ def test_memory_of_a_long_recording_is_that_of_its_samples(recognizer):
     assert peak < recording.nbytes
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.float16, np.int16])
+def test_waveforms_of_any_type_are_taken_as_clips_are(recognizer, kind):
+    clip = loud(NO) * (1 if np.dtype(kind).kind == "f" else 32_768)
+    expected = recognizer.probabilities([loud(NO)])
+    np.testing.assert_allclose(recognizer.probabilities([clip.astype(kind)]), expected, rtol=1e-5)
+    np.testing.assert_allclose(recognizer.probabilities([np.stack([clip, clip], 1).astype(kind)]), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (loud(NO) * 32_768, "divide int16 by 32768"),
+        (np.full(RATE, np.nan, np.float32), "NaN or infinite"),
+        ([0.1, 0.2], "list is no clip"),
+        (np.zeros(RATE, bool), "of type bool"),
+    ],
+)
+def test_waveforms_that_are_no_clip_are_refused(recognizer, waveform, message):
+    with pytest.raises(HarkenError, match=message):
+        recognizer.probabilities([loud(NO), waveform])
+
+
 def test_a_clip_that_cannot_be_read_is_named(recognizer, tmp_path):
     with pytest.raises(HarkenError, match=f"^{tmp_path / 'none.wav'} does not exist"):
         recognizer.predict(tmp_path / "none.wav")

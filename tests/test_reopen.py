@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -73,6 +74,20 @@ def test_a_file_that_names_no_recipe_or_holds_no_weights_is_refused(make_model: 
     write_model_file(Spotter(recipe, CLASSES).eval(), path, metadata)
     with pytest.raises(HarkenError, match=r"holds no weights of .*lstm.* that can train on"):
         reopen(path, torch.zeros(2, 8000))
+
+
+def test_of_many_layers_without_weights_three_are_named(tmp_path: Path) -> None:
+    path = written(taught(v12("harken_tiny"), None, CLASSES), v12("harken_tiny"), tmp_path / "model.onnx", 1.0)
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:  # as a quantiser renames them
+        for node in model.graph.node:
+            node.input[:] = [f"{name}_quantized" if name == tensor.name else name for name in node.input]
+        tensor.name += "_quantized"
+    onnx.save(model, str(path))
+    with pytest.raises(
+        HarkenError, match=r"holds no weights of [\w.]+, [\w.]+, [\w.]+ and \d+ more layers that can train"
+    ):
+        reopen(path, torch.from_numpy(words(RATE, 1)))
 
 
 def test_a_file_of_another_network_than_it_says_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,11 @@ from harken.evaluation.judge import Judgement
 from harken.evaluation.rejection import Rejection
 from harken.evaluation.report import report_json, write_report
 from harken.evaluation.robustness import Point, Robustness
+from harken.evaluation.stream import judge_stream
+from harken.evaluation.stream_audio import Stretch
+from harken.evaluation.stream_report import write_stream_report
 from harken.modelfile import ModelFile
+from hearings import hearing_of, said
 
 YES, NO, UNKNOWN, SILENCE = range(4)
 # What was said, what is heard and how surely: 26 right, 14 wrong.
@@ -129,19 +133,40 @@ def test_what_was_measured_beyond_has_its_parts(judgement: Judgement, tmp_path: 
     assert "In 24 minutes of speech without commands it fired 12 times" in page.text
     assert "0.50 a minute (95 % interval 0.26 to 0.87)" in page.text  # Garwood: 6.2 to 20.96 of 12
     for figure in (
-        "312 KB",
+        "305 KB",
         "54,168",
         "7.05 million",
         "23.62 million",
         "1.83 ms",
         "2.41 ms",
-        "98 MB",
+        "94 MB",
         "An Old Processor",
     ):
         assert figure in page.text
     # yes at its threshold of 0.5: one of 10 clips heard as `no`; no, which has none: 11 of 19 missed.
     assert "yes 0.500 10 10.0 0" in page.text
     assert "no none 19 57.9 2" in page.text
+
+
+def test_the_card_says_how_it_was_made_line_by_line(
+    judgement: Judgement, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    fields = {
+        "attribution": ["Words, A. Speaker", "Noise & more, B. Loud"],
+        "command": "harken corpus speak words \\\n    --takes 9\nharken train",
+        "corpus": ["spoken", "train", "other", "train"],
+        "licence": "attributed below",
+    }
+    model = ModelFile(make_model(tmp_path / "made.onnx", recipe={"name": "v12"}, **fields))
+    write_report(replace(judgement, model=model), tmp_path / "report.html")
+    page = Page(tmp_path / "report.html")
+    assert (
+        "Corpus spoken, train ×2, other Licence attributed below Attribution Words, A. Speaker Noise & more"
+        in page.text
+    )
+    listed = f'<pre class="scroll">{fields["command"]}</pre>'
+    assert f"<details><summary>Command</summary>{listed}</details>" in page.source
+    assert page.text.count("--takes 9") == 1
 
 
 def test_training_curves_are_drawn_from_the_history_beside_the_model(judgement: Judgement, tmp_path: Path) -> None:
@@ -166,7 +191,8 @@ def test_a_model_without_mistakes(judgement: Judgement, tmp_path: Path) -> None:
     assert "Every clip was recognised." in page.text
     assert page.sounds == []
     assert "Not judged" not in page.headings
-    assert re.search(r"_unknown_ 0 +_silence_ 0 ", page.text)  # they did not occur: no score stands beside them
+    # They did not occur: no score stands beside them, and no bar.
+    assert "_unknown_ 0 – – – – _silence_ 0 – – – –" in page.text
     assert "nan" not in page.text.lower()
 
 
@@ -203,3 +229,17 @@ def test_json_holds_the_same_figures(judgement: Judgement) -> None:
     }  # fmt: skip
     assert values["rejection"]["det"]["other_clips"] == 11
     assert {"robustness", "cost", "speech_without_commands"}.isdisjoint(report_json(judgement))
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_page_of_a_stream_names_the_worst_word_first(found: bool, tmp_path: Path) -> None:
+    words = [said("high", 1.0, 2.0), said("low", 5.0, 6.0)]
+    hearing = hearing_of([(2.0, "high", 0.9)] * found, words, [Stretch("room", Path("a.wav"), 10.0, 60.0)])
+    write_stream_report(judge_stream(hearing), tmp_path / "stream.html", title="spotter", sample_rate=8000)
+    page = Page(tmp_path / "stream.html")
+    assert page.headings == ["Trade-off and latency", "Missed words", "False alarms"]
+    assert ("median 0.00 s" in page.text) == found
+    assert ("No word was found." in page.text) != found
+    worst = "low 1 100.0 % high 1 0.0 %" if found else "high 1 100.0 % low 1 100.0 %"
+    assert f"By word the worst first Word Placed Missed {worst}" in page.text
+    assert "none" in re.findall(r"<text[^>]*>([^<]*)</text>", page.source)

@@ -109,6 +109,20 @@ def test_the_classes_of_a_test_archive_are_taken_as_they_are(tmp_path):
     assert corpus.noise == ()
 
 
+@pytest.mark.parametrize("path", ["./yes/a.wav", "yes\\a.wav", " yes/a.wav ", "{root}/yes/a.wav"])
+def test_the_list_of_speakers_is_read_however_paths_are_written(tmp_path, path):
+    put(tmp_path, "yes/a.wav")
+    (tmp_path / "speakers.csv").write_text(f"path,speaker\n{path.format(root=tmp_path)}, ann \n")
+    assert [clip.speaker for clip in read_corpus([tmp_path]).clips] == ["ann"]
+
+
+def test_a_list_of_speakers_that_fits_no_clip_is_refused(tmp_path):
+    put(tmp_path, "yes/a.wav")
+    (tmp_path / "speakers.csv").write_text("path,speaker\nyes/a,ann\n")
+    with pytest.raises(HarkenError, match=r"names no clip that is there \(yes/a\): write paths as word/file.wav"):
+        read_corpus([tmp_path])
+
+
 def test_the_speaker_comes_from_the_name_the_list_or_the_folder(tmp_path):
     put(
         tmp_path,
@@ -125,7 +139,7 @@ def test_the_speaker_comes_from_the_name_the_list_or_the_folder(tmp_path):
         "yes/0a1b_nohash_0.wav": "0a1b",
         "yes/take1.wav": "",
         "yes/anna/take1.wav": "anna",
-        "yes/anna/monday/take2.wav": "anna/monday",
+        "yes/anna/monday/take2.wav": "anna",
         "yes/bob/take1.wav": "Robert",
         "yes/carl/0a1b_nohash_1.wav": "0a1b",
     }

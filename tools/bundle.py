@@ -19,7 +19,7 @@ from harken.modelfile import STREAMING, ModelFile
 from harken.training.run import read_run
 
 _WEIGHTS = Path(__file__).parent.parent / "src" / "harken" / "weights"
-_LICENCE = "Apache-2.0; made from recordings under CC BY 4.0 and CC BY 3.0, attributed below"
+_LICENCE = "Apache-2.0; made from recordings under CC BY 4.0 and CC BY 3.0: see the attribution"
 _ATTRIBUTION = (
     "Speech Commands v0.01 and v0.02, Pete Warden, arXiv:1804.03209, CC BY 4.0 (25,740 clips, none of the test side)",
     "LibriSpeech dev-clean, V. Panayotov et al., openslr.org/12, CC BY 4.0 (13.5 minutes train, 15.6 set thresholds)",

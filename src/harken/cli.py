@@ -1,6 +1,7 @@
 """The command line: parse, call, print. What a command does lives in the module that it imports when it runs."""
 
 import errno
+import io
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from harken.cli_corpus import corpus_app
 from harken.cli_export import export
 from harken.cli_record import record
 from harken.cli_serve import serve
-from harken.cli_stream import evaluate_stream
+from harken.cli_stream import evaluate_stream, listen
 from harken.errors import HarkenError
 from harken.extras import needs
 from harken.threads import let_threads_yield
@@ -40,16 +41,25 @@ Model = Annotated[
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# click's, wherever typer has it from: its own copy in some versions, the package in others.
+_ClickException: Any = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
     """Run the command line; bad input gives one line and exit code 2, Ctrl-C 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() == "utf-8":
+            stream.reconfigure(errors="surrogateescape")  # file names that are no UTF-8 go out as they are
     try:
-        app()
+        sys.exit(app(prog_name="harken", standalone_mode=False))
     except HarkenError as error:
         print(f"harken: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except _ClickException as error:
+        if message := " ".join(error.format_message().split()).rstrip("."):  # none: the help has been printed instead
+            print(f"harken: {message[:1].lower()}{message[1:]}: see `{_command_of(error)} --help`", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except OSError as error:
         if error.errno not in _FULL:
@@ -59,6 +69,11 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+
+
+def _command_of(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    return "harken" if context is None else str(context.command_path)
 
 
 def _version(wanted: bool) -> None:
@@ -78,7 +93,7 @@ def _options(
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="Print this network's layers.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A network, or a model: print its layers.")] = None,
 ) -> None:
     """List the bundled models and the networks, or print the layers of one."""
     from harken.tables import print_layers, print_models
@@ -169,7 +184,7 @@ def evaluate(
     from harken.evaluation.judge import judge
     from harken.evaluation.report import report_json, write_report
     from harken.evaluation.shipped import measure_shipped
-    from harken.files import replacing
+    from harken.files import replacing, require_writable
     from harken.modelfile import ModelFile, page_folder
     from harken.tables import print_judgement, print_shipped, say, say_repeats
 
@@ -177,10 +192,15 @@ def evaluate(
         raise HarkenError(f"--split {split}: give validation, test or all")
     if speech and not full:
         raise HarkenError("--speech is measured with --full: add it")
+    for path in (json_file, report):
+        if path is not None:
+            require_writable(path)
     opened = ModelFile(model, threads=os.cpu_count() or 1)
     judgement = judge(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     report = report or page_folder(opened.path) / "report.html"
     say_repeats(judgement.examples.repeats)
+    if judgement.examples.doubt:
+        say(judgement.examples.doubt)
     measured = vars(measure_shipped(judgement, folders, noise=noise or (), speech=speech or ())) if full else {}
     if speech and measured["rejection"] is None:
         say(f"no speaker of {speech[0]} is on the side that measures (docs/streaming.md): no false alarms were counted")
@@ -214,7 +234,8 @@ def predict(
     from harken.tables import print_predictions
 
     def paths() -> Any:
-        lines = (line.rstrip("\n") for line in sys.stdin if line.strip())
+        # Lists made elsewhere bring a byte order mark, and ends of lines of their own.
+        lines = (line.strip("\r\n\ufeff") for line in sys.stdin or () if line.strip())
         for given in (path for clip in clips for path in (lines if clip == "-" else [clip])):
             if not (found := audio_files(given)):
                 raise HarkenError(f"{given} holds no WAV, FLAC, OGG or MP3: name another folder")
@@ -223,31 +244,7 @@ def predict(
     print_predictions(Recognizer(model), paths(), as_json=as_json)
 
 
-@app.command()
-def listen(
-    source: Annotated[
-        str | None, typer.Argument(help="A file, or - for PCM on standard input; without it the microphone.")
-    ] = None,
-    model: Model = "base",
-    run: Annotated[list[str] | None, typer.Option(help="Start a program on a word: WORD=COMMAND.")] = None,
-    shell: Annotated[bool, typer.Option("--shell", help="Give the commands of --run to the shell.")] = False,
-    rate: Annotated[int | None, typer.Option(help="Sample rate of raw PCM, in Hz.")] = None,
-    channels: Annotated[int | None, typer.Option(help="Channels of raw PCM.")] = None,
-    device: Annotated[str | None, typer.Option(help="The microphone, by number or name.")] = None,
-    devices: Annotated[bool, typer.Option("--devices", help="List the microphones.")] = False,
-) -> None:
-    """Hear a stream out: each word as it is found, drawn live on a terminal, JSON lines in a pipe."""
-    from harken.listen import listen as hear_out
-    from harken.listen import read_actions
-    from harken.sources import input_devices
-    from harken.streamfile import open_for_streams
-
-    if devices:
-        print(*input_devices(), sep="\n")
-        return
-    recognizer = open_for_streams(model)
-    actions = read_actions(run or [], recognizer.card.words, shell=shell)
-    hear_out(recognizer, source, sample_rate=rate, channels=channels, device=device, actions=actions)
+app.command("listen")(listen)
 
 
 @app.command()

@@ -1,6 +1,8 @@
-"""The command `harken evaluate-stream`: parse, call, print."""
+"""The commands `harken listen` and `harken evaluate-stream`: parse, call, print."""
 
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +10,52 @@ import typer
 
 from harken.errors import HarkenError
 from harken.extras import needs
+
+_ALARMS_THAT_TELL = 3  # in the time heard: with none in so long, the rate is below one in it (the rule of three)
+
+
+def listen(
+    source: Annotated[
+        str | None, typer.Argument(help="A file, or - for PCM on standard input; without it the microphone.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", help="Path of a model file, folder of a run, or name of a bundled model.")
+    ] = "base",
+    run: Annotated[list[str] | None, typer.Option(help="Start a program on a word: WORD=COMMAND.")] = None,
+    shell: Annotated[bool, typer.Option("--shell", help="Give the commands of --run to the shell.")] = False,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="Least smoothed posterior of a word, 0 to 1: WORD=VALUE.")
+    ] = None,
+    hop_ms: Annotated[float | None, typer.Option(help="From one look at the last window to the next.")] = None,
+    smoothing_ms: Annotated[float | None, typer.Option(help="Posteriors are averaged over this time.")] = None,
+    refractory_ms: Annotated[float | None, typer.Option(help="For so long after a word there is no other.")] = None,
+    gate_db: Annotated[
+        float | None, typer.Option(help="What stays below this level is silence; -inf: nothing.")
+    ] = None,
+    rate: Annotated[int | None, typer.Option(help="Sample rate of raw PCM, in Hz.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Channels of raw PCM.")] = None,
+    device: Annotated[str | None, typer.Option(help="The microphone, by number or name.")] = None,
+    devices: Annotated[bool, typer.Option("--devices", help="List the microphones.")] = False,
+) -> None:
+    """Hear a stream out: each word as it is found, drawn live on a terminal, JSON lines in a pipe."""
+    from harken.listen import listen as hear_out
+    from harken.listen import read_actions, read_thresholds
+    from harken.sources import input_devices
+    from harken.streamfile import open_for_streams
+
+    if devices:
+        print(*input_devices(), sep="\n")
+        return
+    recognizer = open_for_streams(model)
+    settings = {
+        "thresholds": read_thresholds(threshold or []),
+        "hop_ms": hop_ms,
+        "smoothing_ms": smoothing_ms,
+        "refractory_ms": refractory_ms,
+        "gate_db": gate_db,
+    }
+    actions = read_actions(run or [], recognizer.card.words, shell=shell)
+    hear_out(recognizer, source, sample_rate=rate, channels=channels, device=device, actions=actions, settings=settings)
 
 
 def evaluate_stream(
@@ -43,17 +91,23 @@ def evaluate_stream(
     from harken.evaluation.stream_report import write_stream_report
     from harken.evaluation.stream_tuning import tune_listener
     from harken.export.onnx import change_metadata
-    from harken.files import replacing
+    from harken.files import replacing, require_writable
     from harken.modelfile import find_model, page_folder
     from harken.streamfile import open_for_streams
-    from harken.tables import print_stream
+    from harken.tables import print_stream, say
 
     if split not in ("validation", "test", "all"):
         raise HarkenError(f"--split {split}: give validation, test or all")
     if (tune is None) != (out is None):
         raise HarkenError("--tune RATE and --out FILE go together: a tuned model is written as a copy")
+    if tune is not None and not 0 < tune < math.inf:
+        raise HarkenError(f"--tune {tune:g}: give the false alarms an hour to keep to, a number over 0")
     recognizer = open_for_streams(model)
     path = find_model(model)
+    page = report or page_folder(path) / "stream.html"
+    for file in (out, page, json_file):
+        if file is not None:
+            require_writable(file)
     audio = StreamAudio(
         clips=tuple(keyword_clips(recognizer.card, keywords, split)),  # type: ignore[arg-type]
         backgrounds=read_backgrounds(background),
@@ -61,14 +115,19 @@ def evaluate_stream(
         seed=seed,
         **({"snrs_db": tuple(snr)} if snr else {}),
     )
+    _check_readable(file for files in audio.backgrounds.values() for file in files)
     hearing = hear_stream(recognizer, audio)
-    settings = hearing.settings
+    settings, title = hearing.settings, path.stem
     if tune is not None and out is not None:
         settings = tune_listener(hearing, false_alarms_per_hour=tune)
+        title = f"{path.stem}, tuned for {tune:g} an hour"
+        if hearing.hours < _ALARMS_THAT_TELL / tune:
+            say(
+                f"{hearing.hours:.2f} hours of background tell little of {tune:g} false alarms an hour: name more of it"
+            )
         change_metadata(path, out, {"listener": settings.to_json()})
     judgement = judge_stream(hearing, settings)
-    page = report or page_folder(path) / "stream.html"
-    write_stream_report(judgement, page, title=path.stem, sample_rate=recognizer.sample_rate)
+    write_stream_report(judgement, page, title=title, sample_rate=recognizer.sample_rate)
     if json_file is not None:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(judgement.to_json(), indent=1), encoding="utf-8")
@@ -76,3 +135,14 @@ def evaluate_stream(
     if out is not None:
         print(out)
     print(page)
+
+
+def _check_readable(recordings: Iterable[Path]) -> None:
+    """Read every recording to its end once: one that is unfit would else be found when its turn comes."""
+    from harken.progress import progress
+    from harken.sources import open_file
+
+    for path in progress(list(recordings), "checking"):
+        with open_file(path) as source:
+            for _ in source.chunks:
+                pass

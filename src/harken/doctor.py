@@ -7,7 +7,6 @@ from importlib.util import find_spec
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from harken import __version__
 from harken.cache import default_cache
@@ -16,21 +15,19 @@ from harken.modelfile import bundled_models
 
 def print_doctor() -> None:
     """Print versions and devices, and for each extra what of it is missing and the line that installs it."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)  # a line to copy must not break
     console.print(f"harken {__version__}, Python {platform.python_version()}, {platform.platform()}")
     console.print(f"{os.cpu_count()} cores; {_gpus()}")
     console.print(f"bundled models: {', '.join(bundled_models()) or 'none'}")
     console.print(f"packed corpora are kept in {default_cache()}\n")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("needed for", "installed", "missing", "to install"):
-        table.add_column(column, overflow="fold")
     for extra, packages in _extras().items():
         found = {package: _version(package) for package in packages}
         missing = [package for package, number in found.items() if number is None]
         installed = ", ".join(f"{package} {number}" for package, number in found.items() if number)
-        mend = "" if not missing else f"pip install 'harken[{extra}]'" if extra != "running" else "pip install harken"
-        table.add_row(extra, installed, ", ".join(missing), escape(mend))
-    console.print(table)
+        console.print(f"[bold]{extra}[/bold]: {installed or 'nothing of it is installed'}")
+        if missing:
+            mend = "pip install harken" if extra == "running" else f"pip install 'harken[{extra}]'"
+            console.print(f"  missing {', '.join(missing)}: {escape(mend)}")
 
 
 def _extras() -> dict[str, list[str]]:

@@ -2,10 +2,20 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harken.errors import HarkenError
+
+
+def require_writable(path: str | Path) -> None:
+    """Raise HarkenError, as `replacing` would, where `path` cannot be written: before the work whose outcome goes there."""
+    with suppress(_TriedError), replacing(path):
+        raise _TriedError
+
+
+class _TriedError(Exception):
+    """Ends a trial, so that nothing is put in the place of what is there."""
 
 
 @contextmanager

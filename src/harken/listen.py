@@ -1,7 +1,8 @@
 """The command `harken listen`: a listener on a source, drawn live on a terminal, JSON lines in a pipe.
 
-listen         hear a source out
-read_actions   the programs of `--run WORD=COMMAND`
+listen            hear a source out
+read_actions      the programs of `--run WORD=COMMAND`
+read_thresholds   the numbers of `--threshold WORD=VALUE`
 """
 
 import io
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -73,9 +74,25 @@ def read_actions(runs: Sequence[str], words: Sequence[str], *, shell: bool = Fal
         except ValueError as error:
             raise HarkenError(f"--run {run}: a quotation mark is not closed") from error
         if shutil.which(arguments[0]) is None:
+            if Path(arguments[0]).is_file():
+                raise HarkenError(f"--run {run}: {arguments[0]} may not be executed: run chmod +x {arguments[0]}")
             raise HarkenError(f"--run {run}: there is no program {arguments[0]}; check its name, or give --shell")
         actions[word] = Action(arguments)
     return actions
+
+
+def read_thresholds(given: Sequence[str]) -> dict[str, float]:
+    """Read `WORD=VALUE` lines. Raises HarkenError when one is not so, or a word comes twice."""
+    thresholds: dict[str, float] = {}
+    for line in given:
+        word, _, value = line.rpartition("=")
+        if word in thresholds:
+            raise HarkenError(f"--threshold {line}: {word} has a threshold already; give one")
+        try:
+            thresholds[word] = float(value)
+        except ValueError as error:
+            raise HarkenError(f"--threshold {line}: write it as WORD=VALUE, such as stop=0.9") from error
+    return thresholds
 
 
 def listen(
@@ -86,11 +103,12 @@ def listen(
     channels: int | None = None,
     device: str | None = None,
     actions: Mapping[str, Action] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Hear a source out: print each word, and start its program.
 
     source : a file, "-" for PCM on standard input, None for the microphone. sample_rate, channels : of raw PCM.
-    device : the microphone.
+    device : the microphone. settings : those of the Listener that take the place of the model file's own.
 
     Raises HarkenError when the source cannot be read, or an option does not fit it.
     """
@@ -99,7 +117,7 @@ def listen(
     if source is not None and device is not None:
         raise HarkenError("--device names a microphone: leave it out, or leave SOURCE out")
     with _opened(source, sample_rate, channels, device) as opened:
-        listener = Listener(recognizer, source_rate=opened.sample_rate)
+        listener = Listener(recognizer, source_rate=opened.sample_rate, **(settings or {}))
         started: list[subprocess.Popen[bytes]] = []
         console = Console(highlight=False)
         display = _Display(console, listener, opened) if console.is_terminal else None
@@ -116,7 +134,7 @@ def _opened(
         return open_microphone(device)
     if source != "-":
         return open_file(Path(source))
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise HarkenError("nothing is piped in: write `arecord -f S16_LE -r 16000 | harken listen -`, or name a file")
     pipe = cast(io.BufferedReader, sys.stdin.buffer)
     return open_pcm(pipe, "standard input", sample_rate=sample_rate, channels=channels)

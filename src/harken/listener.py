@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harken.audio import LOUDEST, is_number, peak_of
 from harken.errors import HarkenError
 from harken.modelfile import Card, ModelFile
 from harken.recognizer import Recognizer
@@ -57,6 +58,9 @@ class ListenerSettings:
     gate_db: float = -60.0
 
     def __post_init__(self) -> None:
+        for name in ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db"):
+            if not is_number(value := getattr(self, name)):
+                raise HarkenError(f"{name}={value!r} is no number: give one")
         for name in ("hop_ms", "smoothing_ms", "refractory_ms"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0) or (name == "hop_ms" and value == 0):
@@ -65,9 +69,11 @@ class ListenerSettings:
             raise HarkenError(f"smoothing_ms={self.smoothing_ms} must be at most {LONGEST_SMOOTHING_MS:g}")
         if not self.gate_db <= 0:
             raise HarkenError(f"gate_db={self.gate_db} must be 0 or less: it is in dB of full scale")
+        if not isinstance(self.thresholds, Mapping):
+            raise HarkenError(f"thresholds={self.thresholds!r}: give them by the word, as {{'stop': 0.9}}")
         for word, threshold in self.thresholds.items():
-            if not 0 <= threshold <= 1:
-                raise HarkenError(f"the threshold of {word} is {threshold}: it must be from 0 to 1")
+            if not is_number(threshold) or not 0 <= threshold <= 1:
+                raise HarkenError(f"the threshold of {word} is {threshold!r}: it must be from 0 to 1")
 
     @classmethod
     def of_card(cls, card: Card) -> "ListenerSettings":
@@ -130,7 +136,13 @@ class Listener:
         thresholds: Mapping[str, float] | None = None,
         gate_db: float | None = None,
     ) -> None:
-        card = recognizer.card
+        card = getattr(recognizer, "card", None)
+        if not isinstance(card, Card):
+            raise HarkenError(
+                f"{recognizer!r} is no recogniser: pass Recognizer() or StreamFile(), opened from a model"
+            )
+        if not is_number(source_rate):
+            raise HarkenError(f"source_rate={source_rate!r}: give the rate of the stream, a number of Hz")
         self.settings = _settings(card, hop_ms, smoothing_ms, refractory_ms, thresholds, gate_db)
         self.labels = card.labels
         self.sample_rate = card.sample_rate
@@ -201,8 +213,11 @@ class Listener:
     def push(self, chunk: NDArray[Any]) -> list[Event]:
         """Hear a chunk, floats or int16 PCM, [samples] or [samples, channels], and return the words decided on.
 
-        Raises HarkenError when the chunk is unfit or holds NaN, and hears nothing of it; and after finish.
+        Raises HarkenError when the chunk is unfit, holds NaN or what is far over full scale, and hears nothing of it; and
+        after finish.
         """
+        if isinstance(chunk, np.ndarray) and chunk.dtype.kind == "f" and LOUDEST < (peak := peak_of(chunk)) < math.inf:
+            raise HarkenError(f"a chunk holds a sample of {peak:.3g}: floats must be within ±1; divide int16 by 32768")
         samples = self._resampler.push(chunk)
         self._heard += samples.size
         return self._hear(samples)
@@ -316,8 +331,13 @@ def _settings(
 ) -> ListenerSettings:
     own = ListenerSettings.of_card(card)
     given = {"hop_ms": hop_ms, "smoothing_ms": smoothing_ms, "refractory_ms": refractory_ms, "gate_db": gate_db}
-    changes: dict[str, Any] = {name: float(value) for name, value in given.items() if value is not None}
-    settings = replace(own, **changes, thresholds={**own.thresholds, **(thresholds or {})})
+    # A numpy number would not go into JSON.
+    changes: dict[str, Any] = {
+        name: float(value) if is_number(value) else value for name, value in given.items() if value is not None
+    }
+    if isinstance(thresholds, Mapping | None):
+        thresholds = {**own.thresholds, **(thresholds or {})}
+    settings = replace(own, **changes, thresholds=thresholds)
     strangers = set(settings.thresholds) - set(card.words)
     if strangers:
         words = ", ".join(sorted(card.words))

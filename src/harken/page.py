@@ -3,9 +3,12 @@
 document                     title, facts and sections -> the whole page
 Section                      a part of the page that the navigation leads to
 note, grid, stack, entry, card, details    what stands in a section
-table, Sorted                a table that sorts by the column whose head is clicked
+table, pairs, Sorted         a table that sorts by the column whose head is clicked; one of names and values
+listing                      lines as they were typed
+breakable, path_name         a name that breaks after / and _; one in a column of its own
 player                       audio samples -> a play button
 new_figure, style_axes       matplotlib figures in the page's COLOURS
+contrast, blend              how well one colour stands out from another; a colour seen through
 figure_svg                   a figure -> SVG in the page
 Html, escape                 markup, and text made safe to stand in it
 
@@ -25,6 +28,7 @@ import soundfile
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -43,6 +47,7 @@ COLOURS = {
 _NUMBER = ' class="number"'
 FONT_PT = 8.5  # in a figure at its own width: about 11 px on the page
 
+# What scrolls sideways has shadows at the edges beyond which it goes on: layers that scroll along cover them at its ends.
 _STYLE = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
@@ -52,7 +57,7 @@ main,header,footer{max-width:1112px;margin:0 auto;padding:0 20px}
 header{padding-top:44px}
 h1{font-size:30px;line-height:1.2;letter-spacing:-.015em;font-weight:650;margin:0;overflow-wrap:anywhere}
 h2{font-size:21px;line-height:1.3;letter-spacing:-.01em;font-weight:650;margin:0 0 4px}
-h3{font-size:16px;line-height:1.4;font-weight:600;margin:0}
+h3{font-size:16px;line-height:1.4;font-weight:600;margin:0;overflow-wrap:anywhere}
 p{margin:0;max-width:56em}
 .kicker,.note,.aside,footer{color:var(--soft);font-size:14px}
 .kicker{margin-bottom:4px}
@@ -77,13 +82,25 @@ padding:18px 0;border:solid var(--line);border-width:1px 0}
 .card .grid h3{font-size:15px;font-weight:500}
 .aside{font-size:13px;line-height:1.4;overflow-wrap:anywhere}
 svg.figure{display:block;width:100%;height:auto;overflow:visible;stroke-linejoin:round;stroke-linecap:butt}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:14px;line-height:1.4}
+body{--ground:var(--paper)}.card,pre{--ground:var(--card)}
+.scroll{overflow-x:auto;--shade:rgba(106,115,129,.5);--high:calc(100% - 2px);
+background:linear-gradient(90deg,var(--ground) 30%,transparent) 0/40px 100%,
+linear-gradient(270deg,var(--ground) 30%,transparent) 100%/40px 100%,
+linear-gradient(90deg,var(--shade),transparent) 0/14px var(--high),
+linear-gradient(270deg,var(--shade),transparent) 100%/14px var(--high);
+background-repeat:no-repeat;background-attachment:local,local,scroll,scroll}
+pre{margin:0;padding:12px 16px;border:1px solid var(--line);border-radius:10px;font:13px/1.5 ui-monospace,"SFMono-Regular",Menlo,
+"Liberation Mono",monospace}
+pre.scroll{background-color:var(--ground)}
+table{border-collapse:separate;border-spacing:0;width:100%;font-size:14px;line-height:1.4}
+.scroll td:first-child,.scroll th:first-child{position:sticky;left:0;background:var(--ground)}
+.moved td:first-child,.moved th:first-child{box-shadow:inset -1px 0 var(--shade)}
+.path{display:inline-block;min-width:min(16em,45vw)}
 th,td{text-align:left;padding:6px 16px 6px 0;border-bottom:1px solid var(--line);vertical-align:middle;overflow-wrap:anywhere}
 th{font-weight:500;color:var(--soft);white-space:nowrap}
 th:last-child,td:last-child{padding-right:0}
 th.number,td.number{text-align:right;white-space:nowrap}
-td:first-child{min-width:7em}
+td{min-width:9em}td.number{min-width:0}td:first-child{min-width:7em}th[scope=row]{white-space:normal;min-width:7em}
 th button{all:unset;cursor:pointer;color:inherit}th button:hover{color:var(--ink)}
 th button::after,th.number button::before{content:var(--arrow,"");display:inline-block;width:1em;text-align:center}
 th.number button::after{display:none}th[aria-sort=ascending] button::after,th[aria-sort=ascending] button::before{--arrow:"↑"}
@@ -116,6 +133,7 @@ for (const audio of document.querySelectorAll("audio.clip")) {
   audio.onplay = () => show(true); audio.onpause = audio.onended = () => show(false);
   audio.controls = false; show(false); audio.after(button);
 }
+for (const box of document.querySelectorAll(".scroll")) box.onscroll = () => box.classList.toggle("moved", box.scrollLeft > 0);
 for (const table of document.querySelectorAll("table.sortable")) table.querySelectorAll("th").forEach((head, column) => {
   if (!head.textContent) return;
   const button = document.createElement("button");
@@ -140,8 +158,8 @@ class Html(str):
 
 
 def escape(text: str) -> Html:
-    """Return text as markup that shows it; `Html` comes back unchanged."""
-    return text if isinstance(text, Html) else Html(html.escape(text))
+    """Return text as markup that shows it; `Html` comes back unchanged. Names of files may be no UTF-8: a ? stands for that."""
+    return text if isinstance(text, Html) else Html(html.escape(text.encode("utf-8", "replace").decode()))
 
 
 @dataclass(frozen=True)
@@ -226,6 +244,27 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Sorted]]) -> Htm
     )
 
 
+def pairs(rows: Iterable[tuple[str, str]]) -> Html:
+    """Return a table of names and values, unsorted."""
+    body = _join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
+    return Html(f'<div class="scroll"><table><tbody>{body}</tbody></table></div>')
+
+
+def listing(text: str) -> Html:
+    """Return lines as they were typed."""
+    return Html(f'<pre class="scroll">{escape(text)}</pre>')
+
+
+def breakable(name: str) -> Html:
+    """Return a name of a file or a folder that breaks after / and _ before it breaks within a word."""
+    return Html(re.sub("[/_]+", r"\g<0><wbr>", escape(name)))
+
+
+def path_name(path: str) -> Html:
+    """Return a path for a cell of a table, which stays wide enough to read it."""
+    return Html(f'<span class="path">{breakable(path)}</span>')
+
+
 def _cell(content: str | Sorted) -> str:
     if isinstance(content, Sorted):
         order = str(content.value).replace("inf", "Infinity")  # as JavaScript reads it
@@ -239,6 +278,24 @@ def player(samples: NDArray[np.float32], sample_rate: int, *, label: str) -> Htm
     soundfile.write(file, np.clip(samples, -1.0, 1.0), sample_rate, format="FLAC", subtype="PCM_16")
     source = "data:audio/flac;base64," + base64.b64encode(file.getvalue()).decode()
     return Html(f'<audio class="clip" controls preload="none" title="{escape(label)}" src="{source}"></audio>')
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours, 1 to 21, as WCAG 2 defines it."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def blend(colour: str, ground: str, alpha: float) -> str:
+    """Return the colour that is seen where `colour` lies over `ground` with opacity `alpha`."""
+    red, green, blue = (1 - alpha) * np.array(to_rgb(ground)) + alpha * np.array(to_rgb(colour))
+    return to_hex((red, green, blue))
+
+
+def _luminance(colour: str) -> float:
+    channels = np.array(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 def new_figure(width_px: float, height_px: float) -> Figure:

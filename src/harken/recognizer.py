@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,16 +69,23 @@ class Recognizer:
 
         Raises HarkenError when the clip cannot be read.
         """
-        return self.decide(self.probabilities([load_clip(clip, self.sample_rate, source_rate=source_rate)])[0])
+        return self.decide(self._judge([load_clip(clip, self.sample_rate, source_rate=source_rate)])[0])
 
     def predict_many(self, clips: Iterable[AudioSource], *, source_rate: int | None = None) -> Iterator[Prediction]:
         """Yield what is heard in each of many clips; they are read and judged in batches."""
         for batch in _batched(clips, _AT_ONCE):
             waveforms = [load_clip(clip, self.sample_rate, source_rate=source_rate) for clip in batch]
-            yield from map(self.decide, self.probabilities(waveforms))
+            yield from map(self.decide, self._judge(waveforms))
 
-    def probabilities(self, waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return the probabilities [N, classes] of waveforms of any length at the model's own rate."""
+    def probabilities(self, waveforms: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the probabilities [N, classes] of waveforms, arrays as load_clip takes them, at the model's own rate.
+
+        Raises HarkenError when one of them is no clip.
+        """
+        rate = self.sample_rate
+        return self._judge([load_clip(waveform, rate, source_rate=rate) for waveform in waveforms])
+
+    def _judge(self, waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         starts = [self._window_starts(waveform.size) for waveform in waveforms]
         windows = (
             self._window(waveform, start)

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from harken.audio import STREAMED_WAV, clip_rate
+from harken.audio import STREAMED_WAV, open_blocks
 from harken.errors import HarkenError
 
 _CHUNK_S = 0.05
@@ -30,6 +29,8 @@ _FILE_CHUNK_S = 1.0
 _BEHIND_S = 30.0  # of microphone audio that may wait to be heard
 _PATIENCE_S = 5.0  # without a sample from the microphone
 _PCM = (1, 0xFFFE)  # WAV's codes of integer PCM: plain, and with a longer header
+_MOST_CHANNELS = 64  # that a Listener averages
+_CODED = {b"fLaC": "FLAC", b"OggS": "OGG", b"ID3\x02": "MP3", b"ID3\x03": "MP3", b"ID3\x04": "MP3", b"RF64": "RF64"}
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,9 @@ class Source:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[Source]:
-    """Open an audio file as a stream. Raises HarkenError when it is missing or no audio."""
-    rate = clip_rate(path)  # says what is wrong with a file that cannot be read
-    with soundfile.SoundFile(path) as file:
-
-        def chunks() -> Iterator[NDArray[Any]]:
-            try:
-                yield from file.blocks(blocksize=round(_FILE_CHUNK_S * rate), dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                raise HarkenError(f"{path} is damaged from {file.tell() / rate:.1f} s on: copy it again") from error
-
-        yield Source(str(path), rate, False, chunks())
+    """Open an audio file as a stream. Raises HarkenError as load_clip does; what is missing at its end, there."""
+    with open_blocks(path, _FILE_CHUNK_S) as (rate, blocks):
+        yield Source(str(path), rate, False, blocks)
 
 
 @contextmanager
@@ -68,9 +61,11 @@ def open_pcm(
     """Open a pipe of 16-bit little-endian PCM; WAV, as `arecord` writes it unless told not to, states its own format.
 
     sample_rate : Hz, required of raw PCM. channels : interleaved; raw PCM has one unless said.
-    Raises HarkenError when the rate is missing, or what was said is not what a WAV header says.
+    Raises HarkenError when the rate is missing, what was said is not what a WAV header says, or it is no PCM.
     """
     start = _read(pipe, 12)
+    if coded := _CODED.get(start[:4]):
+        raise HarkenError(f"{name} is {coded}, not PCM: give the path of the file, or decode it first")
     left: int | None = None
     if start[:4] == b"RIFF" and start[8:] == b"WAVE":
         stated_channels, stated_rate, left = _wav_format(pipe, name)
@@ -81,8 +76,8 @@ def open_pcm(
     if sample_rate is None:
         raise HarkenError(f"{name} is raw PCM, which does not say its sample rate: give --rate, in Hz")
     channels = 1 if channels is None else channels
-    if channels < 1:
-        raise HarkenError(f"--channels {channels}: give 1 or more")
+    if not 1 <= channels <= _MOST_CHANNELS:
+        raise HarkenError(f"{name} cannot have {channels} channels: harken takes 1 to {_MOST_CHANNELS}")
     width = 2 * channels
     size = max(width, round(_CHUNK_S * sample_rate) * width)
 
@@ -185,14 +180,17 @@ def open_microphone(device: str | None = None) -> Iterator[Source]:
 
 
 def input_devices() -> list[str]:
-    """Return a line for each input device: number, name, rate. Raises HarkenError as open_microphone does."""
+    """Return a line for each input device: number, name, rate. Raises HarkenError as open_microphone does, or if none is."""
     sounddevice = _sounddevice()
     default = sounddevice.default.device[0]
-    return [
+    lines = [
         f"{number:3}  {device['name']}, {device['default_samplerate']:.0f} Hz{' (default)' if number == default else ''}"
         for number, device in enumerate(sounddevice.query_devices())
         if device["max_input_channels"] > 0
     ]
+    if not lines:
+        raise HarkenError("no microphone found: plug one in, or listen to a file")
+    return lines
 
 
 def _sounddevice() -> Any:

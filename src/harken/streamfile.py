@@ -29,8 +29,12 @@ class StreamFile:
         self._session, self.card = open_model(self.path, threads)
         if not is_streaming(self._session):
             raise HarkenError(f"{form} is no streaming form: write one with `harken export MODEL --to onnx-stream`")
-        self.step = int(self.card.fields["step"])
-        self._size = int(self.card.fields["state"])
+        sizes = {node.name: node.shape[-1] for node in self._session.get_inputs()}
+        self.step, self._size = sizes["waveform"], sizes["state"]
+        if (self.step, self._size) != (self.card.fields.get("step"), self.card.fields.get("state")):
+            raise HarkenError(
+                f"{self.path} has metadata `step` and `state` that are not its network's: export it again"
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:

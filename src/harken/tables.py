@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from harken.evaluation.stream import StreamJudgement
 
 _AT_ONCE = 64
+_WHOLE_LINES = 10_000  # columns
+_TEXTS = ("bundled model", "network", "hears", "what it is", "source", "layer", "kind", "output", "clip", "word")
 _WHY = {"silence": "silence", "unknown": "another word", "unsure": "unsure"}
 
 
 def print_models() -> None:
     """List the bundled models with their measured figures, then the networks that can be trained."""
-    console = Console(highlight=False)
+    console = _console()
     if bundled_models():
         table = _table("bundled model", "words", "parameters", "multiply-adds", "validation accuracy", "size")
         for name in bundled_models():
@@ -58,9 +60,14 @@ def _figures(card: Card) -> tuple[str, str, str, str]:
 
 
 def print_layers(name: str) -> None:
-    """Print a network's layers on one second of its usual input: output shape, parameters and multiply-adds."""
+    """Print a network's layers on one second of its usual input: output shape, parameters and multiply-adds.
+
+    name : of a network, or of a bundled model, whose network it is.
+    """
     from harken.models.summary import table_by_name
 
+    if name in bundled_models():
+        name = ModelFile(name).card.fields["recipe"]["network"]
     layers = table_by_name(name)
     table = _table("layer", "kind", "output", "parameters", "multiply-adds")
     for layer in layers:
@@ -70,7 +77,7 @@ def print_layers(name: str) -> None:
     table.add_section()
     totals = (sum(layer.parameters for layer in layers), sum(layer.multiply_adds for layer in layers))
     table.add_row("total", "", "", *(f"{total:,}" for total in totals))
-    console = Console(highlight=False)
+    console = _console()
     console.print(f"{name}: {NETWORKS[name].summary} ({NETWORKS[name].source})", soft_wrap=True)
     console.print(table)
 
@@ -80,7 +87,7 @@ def print_predictions(recognizer: Recognizer, paths: Iterable[Path], *, as_json:
 
     One clip at a time, since a pipe may be slow; what stands before a clip that cannot be read is printed.
     """
-    console = Console(highlight=False)
+    console = _console()
     heard = ((path, recognizer.predict(path)) for path in paths)
     if as_json:
         for path, prediction in heard:
@@ -111,7 +118,7 @@ def _heard(prediction: Prediction) -> str:
 
 def print_judgement(judgement: "Judgement") -> None:
     """Print accuracy with its interval and each word's scores."""
-    console = Console(highlight=False)
+    console = _console()
     low, high = judgement.accuracy_interval
     table = _table("word", "precision", "recall", "F1", "clips")
     for score in judgement.words:
@@ -135,7 +142,7 @@ def print_shipped(
     cost: "Cost", robustness: "Robustness | None", rejection: "Rejection | None", steady: Sequence["SteadyAnswers"]
 ) -> None:
     """Print what was measured beyond accuracy, a line each."""
-    console = Console(highlight=False)
+    console = _console()
     if robustness is not None:
         points = ", ".join(f"{100 * point.accuracy:.1f} % at {point.value:g} dB" for point in robustness.snr[1:])
         console.print(f"in unheard noise: {100 * robustness.clean.accuracy:.1f} % clean, {points} (SNR)")
@@ -155,7 +162,7 @@ def print_shipped(
 
 def print_stream(judgement: "StreamJudgement") -> None:
     """Print the figures of a judged stream, a line each."""
-    console = Console(highlight=False)
+    console = _console()
     outcome, hearing = judgement.outcome, judgement.hearing
     low, high = judgement.false_alarms_per_hour_interval
     console.print(
@@ -172,21 +179,17 @@ def print_stream(judgement: "StreamJudgement") -> None:
     console.print(f"real-time factor on one thread: {judgement.real_time_factor:.4f}")
 
 
+def _console() -> Console:
+    """Return a console on standard output whose lines break where a terminal ends, and in a pipe nowhere."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WHOLE_LINES)
+
+
 def _table(*columns: str) -> Table:
+    """Return a table whose columns in _TEXTS are set to the left, and all others, of numbers, to the right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        numeric = column not in (
-            "bundled model",
-            "network",
-            "hears",
-            "what it is",
-            "source",
-            "layer",
-            "kind",
-            "clip",
-            "word",
-        )
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(column, justify="left" if column in _TEXTS else "right", overflow="fold")
     return table
 
 

@@ -115,6 +115,9 @@ class RowWriter:
             except HarkenError as error:
                 unreadable.append((block.first + place, str(error)))
                 continue
+            except Exception as error:  # a fault of a decoder costs its clip, not the pack
+                unreadable.append((block.first + place, f"{path} cannot be decoded ({error}): convert it to WAV"))
+                continue
             kept = clip[: self.form.samples]
             rows[place, : kept.size] = to_int16(kept)
             lengths[place] = clip.size

@@ -16,7 +16,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -88,15 +88,16 @@ def _pack(clips: Sequence[Clip], sample_rate: int, samples: int, cache: Path) ->
     # Files that look untouched are not read again: a note under their names, sizes and times leads to the pack.
     look = _hash_of_looks(form, clips)
     note = cache / f"{look}.link"
-    if (folder := _noted(note)) is not None:
-        return _open(folder)
+    if (packed := _noted(note)) is not None:
+        return packed
     with FileLock(cache / f"{look}.lock"):
-        if (folder := _noted(note)) is None:  # another run may have built it while this one waited
-            folder = _packed_elsewhere(form, clips, sample_rate, samples, cache)
-            folder = folder or _build(cache / f"{look}.partial", form, clips, sample_rate, samples)
-            if not _of_missing(folder):
-                with replacing(note) as temporary:
-                    temporary.write_text(folder.name)
+        if (packed := _noted(note)) is not None:  # another run has built it while this one waited
+            return packed
+        folder = _packed_elsewhere(form, clips, sample_rate, samples, cache)
+        folder = folder or _build(cache / f"{look}.partial", form, clips, sample_rate, samples)
+        if not _of_missing(folder):
+            with replacing(note) as temporary:
+                temporary.write_text(folder.name)
     return _open(folder)
 
 
@@ -107,22 +108,40 @@ def _of_missing(folder: Path) -> bool:
     return bool((np.load(folder / "digests.npy")[unreadable] == nothing).all(axis=1).any())
 
 
-def _noted(note: Path) -> Path | None:
+def _noted(note: Path) -> PackedClips | None:
     folder = note.parent / note.read_text() if note.is_file() else note
-    return folder if folder.is_dir() else None
+    return _open(folder) if _is_whole(folder) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder is a pack. One that somebody has cleared a part of is removed, to be built again."""
+    if not folder.is_dir():
+        return False
+    try:
+        _open(folder)
+    except (OSError, ValueError, KeyError):
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
 
 
 def _packed_elsewhere(form: str, clips: Sequence[Clip], sample_rate: int, samples: int, cache: Path) -> Path | None:
     """Return the pack of the same content under other names or times. Only a pack of as many clips is a reason to look."""
     alike = any(
-        json.loads(index.read_text()).get("form") == [len(clips), sample_rate, samples]
+        _form_of(index) == [len(clips), sample_rate, samples]
         for index in cache.glob("*/index.json")
         if not index.parent.suffix
     )
     if not alike:
         return None
     folder = cache / _hash_of_content(form, [content_digest(clip.path) for clip in clips])
-    return folder if folder.is_dir() else None
+    return folder if _is_whole(folder) else None
+
+
+def _form_of(index: Path) -> object:
+    with suppress(OSError, ValueError):
+        return json.loads(index.read_text()).get("form")
+    return None
 
 
 def _open(folder: Path) -> PackedClips:

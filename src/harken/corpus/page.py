@@ -20,12 +20,14 @@ from harken.page import (
     Html,
     Section,
     Sorted,
+    breakable,
     card,
     details,
     document,
     entry,
     figure_svg,
     grid,
+    path_name,
     player,
     stack,
     table,
@@ -54,9 +56,10 @@ def write_page(corpus: Corpus, path: str | Path) -> Inspection:
     """
     with replacing(path) as temporary:  # from the start: a path that cannot be written shows at once
         inspection = inspect(corpus)
+        parts = [_overview(inspection), _problems(inspection), _examples(inspection), _words(inspection)]
         page = document(
             " + ".join(root.resolve().name for root in corpus.roots),
-            [_overview(inspection), _problems(inspection), _examples(inspection), _words(inspection)],
+            [section for section in parts if section.parts or section.note],
             kicker="harken corpus",
             facts=_facts(inspection),
         )
@@ -86,7 +89,9 @@ def _overview(inspection: Inspection) -> Section:
     corpus = inspection.corpus
     counts = Counter(clip.word for clip in corpus.clips)
     least, most = min(counts.values()), max(counts.values())
-    clips = f"{least:,} clips of each word" if least == most else f"{least:,} to {most:,} clips a word"
+    clips = (
+        f"{least:,} clip{'s' * (least > 1)} of each word" if least == most else f"{least:,} to {most:,} clips a word"
+    )
     pictures = [("Clips per word", figures.clips_per_word(corpus), clips)]
     nameless = sum(not clip.speaker for clip in corpus.clips)
     if nameless < len(corpus.clips):
@@ -116,8 +121,12 @@ def _examples(inspection: Inspection) -> Section:
         samples, rate = _opening(examples[word])
         picture = figure_svg(figures.clip_views(samples, rate), label=f"Waveform and spectrograms of {word}")
         button = player(samples, rate, label=word)
-        cards.append(card(word, picture, aside=examples[word].path.name, button=button))
-    seen = "" if len(shown) == len(words) else f" The {len(shown)} commonest of {len(words):,} words."
+        cards.append(card(breakable(word), picture, aside=breakable(examples[word].path.name), button=button))
+    if not cards:
+        return Section("Examples", [])
+    seen = f" The {len(shown)} commonest of {len(words):,} words." if len(shown) < len(examples) else ""
+    if unread := len(words) - len(examples):
+        seen += f" Of {unread:,} word{'s' * (unread > 1)} no clip could be read."
     text = (
         "Of each word the clip whose peak level lies in the middle: waveform, spectrogram on a linear and on a logarithmic "
         "frequency axis." + seen
@@ -141,9 +150,10 @@ def _problem(corpus: Corpus, kind: Kind, found: Sequence[Problem]) -> Html:
         except HarkenError:  # what is repeated was never decoded, and may be unreadable on top
             continue
         button = player(samples, rate, label=_name(corpus, problem.clip))
-        heard.append(entry(problem.clip.word, aside=_what(corpus, problem), button=button))
+        heard.append(entry(breakable(problem.clip.word), aside=_what(corpus, problem), button=button))
     rows = [
-        (problem.clip.word, _name(corpus, problem.clip), _what(corpus, problem)) for problem in found[:_MOST_LISTED]
+        (breakable(problem.clip.word), path_name(_name(corpus, problem.clip)), _what(corpus, problem))
+        for problem in found[:_MOST_LISTED]
     ]
     if kind in _MEASURED:
         # The list stands in the order of how bad it is.
@@ -152,7 +162,7 @@ def _problem(corpus: Corpus, kind: Kind, found: Sequence[Problem]) -> Html:
         listed = table(columns, rows)
     clips = f"{len(found):,} clip" + "s" * (len(found) > 1)
     which = f"List the {clips}" if len(found) <= _MOST_LISTED else f"List the worst {_MOST_LISTED} of {clips}"
-    players = [grid(heard, min_width_px=150)] if heard else []
+    players = [grid(heard, min_width_px=220)] if heard else []
     return card(
         f"{kind.capitalize()}: {clips}",
         *players,
@@ -162,7 +172,7 @@ def _problem(corpus: Corpus, kind: Kind, found: Sequence[Problem]) -> Html:
 
 
 def _what(corpus: Corpus, problem: Problem) -> str:
-    return problem.detail or ", ".join(_name(corpus, clip) for clip in problem.same_as)
+    return problem.detail or Html(", ".join(breakable(_name(corpus, clip)) for clip in problem.same_as))
 
 
 def _words(inspection: Inspection) -> Section:
@@ -177,7 +187,7 @@ def _words(inspection: Inspection) -> Section:
         lengths, peaks = inspection.durations_s[rows_of[word]], inspection.peaks_db[rows_of[word]]
         rows.append(
             (
-                word,
+                breakable(word),
                 Sorted(f"{len(rows_of[word]):,}", len(rows_of[word])),
                 Sorted(f"{len(speakers[word]):,}", len(speakers[word])),
                 _median(lengths, "{:.2f}"),

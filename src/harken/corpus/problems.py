@@ -123,6 +123,8 @@ def _measure(clip: Clip) -> _Measured | str:
         return str(error)
     except OSError as error:
         return f"{clip.path} cannot be read: {error.strerror}"
+    except Exception as error:  # a fault of a decoder is one clip's
+        return f"{clip.path} cannot be decoded ({error}): convert it to WAV"
     magnitude = np.abs(samples)
     return _Measured(
         duration_s=samples.size / rate,

@@ -20,7 +20,7 @@ from typing import overload
 
 from harken.audio import AUDIO_SUFFIXES
 from harken.cache import default_cache
-from harken.corpus.walk import Row, joined, looks, walk
+from harken.corpus.walk import Row, joined, leads_back, looks, walk
 from harken.errors import HarkenError
 from harken.files import replacing
 
@@ -56,9 +56,9 @@ class _Place:
         path = self.path / name
         speaker, nohash, _ = path.stem.partition("_nohash_")
         if not nohash:
-            inner = self.path.relative_to(self.word).as_posix()
+            inner = self.path.relative_to(self.word).parts
             below = path.relative_to(self.word.parent).as_posix()
-            speaker = self.listed.get(below, "" if inner == "." else inner)
+            speaker = self.listed.get(below, inner[0] if inner else "")  # folders further down are takes of theirs
         return Clip(path, self.word.name, speaker)
 
 
@@ -193,16 +193,25 @@ def read_corpus(
 def audio_files(path: str | Path) -> list[Path]:
     """Return the audio files below a folder, sorted; of a file, the file itself. Hidden files are passed over.
 
-    Raises HarkenError when `path` does not exist.
+    Raises HarkenError when `path` does not exist, or is a pipe or a device.
     """
+    if not str(path):
+        raise HarkenError("a path is empty: name a file or a folder")
     path = Path(path)
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise HarkenError(f"{path} does not exist: check the path")
+        why = (
+            "is a pipe or a device: write what it gives to a file"
+            if path.exists()
+            else "does not exist: check the path"
+        )
+        raise HarkenError(f"{path} {why}")
     found = []
-    for folder, subfolders, names in os.walk(path):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+    for folder, subfolders, names in os.walk(path, followlinks=True):
+        subfolders[:] = sorted(
+            name for name in subfolders if not (name.startswith(".") or leads_back(f"{folder}{os.sep}{name}"))
+        )
         for name in names:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122 - 4x faster than Path
                 found.append(Path(folder, name))
@@ -254,9 +263,20 @@ def _read_speakers(path: Path) -> dict[str, str]:
             rows = csv.DictReader(file, restval="")
             if not {"path", "speaker"} <= set(rows.fieldnames or ()):
                 raise HarkenError(f"{path} lacks a header with the columns path,speaker: add it as the first line")
-            return {row["path"]: row["speaker"] for row in rows}
+            listed = {_below(path.parent, row["path"]): row["speaker"].strip() for row in rows}
     except (UnicodeDecodeError, csv.Error) as error:
         raise HarkenError(f"{path} is not comma-separated UTF-8 text: save it as such") from error
+    if listed and not any((path.parent / name).is_file() for name in listed):
+        raise HarkenError(f"{path} names no clip that is there ({next(iter(listed))}): write paths as word/file.wav")
+    return listed
+
+
+def _below(root: Path, path: str) -> str:
+    """Return a path of speakers.csv as `word/file.wav`, though it be absolute, begin with ./ or come from Windows."""
+    given = Path(path.strip().replace("\\", "/"))
+    with suppress(ValueError):
+        given = given.relative_to(root.absolute())
+    return given.as_posix()
 
 
 def _in_order(rows: list[Row], places: Mapping[str, _Place]) -> list[Row]:

@@ -24,7 +24,7 @@ _SUFFIXES = tuple(AUDIO_SUFFIXES)
 def walk(folder: str) -> dict[str, list[Row]]:
     """Return the audio files below an absolute folder, in no order, by the folder that they lie in.
 
-    Hidden files and folders are passed over, links to folders are not followed, as `audio_files` does.
+    Hidden files and folders are passed over. Links to folders are followed, but for those that lead back up.
     """
     rows: dict[str, list[Row]] = {}
     waiting = [folder]
@@ -44,7 +44,16 @@ def walk(folder: str) -> dict[str, list[Row]]:
 
 
 def _is_folder(path: str) -> bool:
-    return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114 - no Path is made for a name
+    return os.path.isdir(path) and not leads_back(path)  # noqa: PTH112 - no Path is made for a name
+
+
+def leads_back(path: str) -> bool:
+    """Whether a folder is a link to one that it lies in, so that a walk through it would not end."""
+    if not os.path.islink(path):  # noqa: PTH114
+        return False
+    target = os.path.realpath(path)
+    lies_in = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
+    return os.path.commonpath([target, lies_in]) == target
 
 
 def looks(rows: Iterable[Row]) -> bytes:

@@ -5,8 +5,8 @@ a folder, such as an official test archive with its `_unknown_` and `_silence_`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from harken.corpus.table import Corpus, read_corpus
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
 from harken.modelfile import Card
-from harken.tasks.protocol import Material, make_task, side_waveforms
+from harken.tasks.protocol import Material, Task, make_task, side_waveforms
 from harken.tasks.recipe import Recipe
 
 Split = Literal["validation", "test", "all"]
@@ -31,7 +31,8 @@ class Examples:
     waveforms : float32 [N, window], full scale 1.0, at the model's rate. truth : [N] indices into the model's labels.
     names : [N] `word/stem`, or where a window of noise was cut. left_out : words that the model cannot answer, with
     their numbers of clips. unreadable : one line for each clip that could not be read. repeats : how many clips stand in
-    the folders twice, and judge once.
+    the folders twice, and judge once. longer : the files of rows that hold the beginning of a longer clip. doubt : a line on
+    why clips that trained the model may be among them, if they may.
     """
 
     waveforms: NDArray[np.float32]
@@ -40,6 +41,8 @@ class Examples:
     left_out: dict[str, int]
     unreadable: tuple[str, ...] = ()
     repeats: int = 0
+    longer: Mapping[int, Path] = field(default_factory=dict)
+    doubt: str = ""
 
 
 def gather_examples(
@@ -71,7 +74,20 @@ def gather_examples(
         names += [f"{window.recording} from {window.start / recipe.sample_rate:.2f} s" for window in task.silence]
     place = np.array([card.labels.index(label) for label in task.labels])
     reasons = tuple(reason for _, reason in task.packed.unreadable)
-    return Examples(waveforms, place[truth], tuple(names), {}, reasons, task.repeats)
+    doubt = _doubt(card, recipe, task, folders)
+    return Examples(waveforms, place[truth], tuple(names), {}, reasons, task.repeats, doubt=doubt)
+
+
+def _doubt(card: Card, recipe: Recipe, task: Task, folders: Sequence[Path]) -> str:
+    """Return why the sides may be others than in training: those of some protocols depend on all clips that there are."""
+    counts = {side: len(task.rows(side)) for side in ("train", "validation", "test")}
+    trained = card.fields.get("clips", counts)
+    if recipe.protocol not in ("tutorial", "own") or counts["validation"] == trained["validation"]:
+        return ""
+    return (
+        f"the model was trained beside {trained['validation']:,} clips to validate with, {' + '.join(map(str, folders))} "
+        f"gives {counts['validation']:,}: clips that trained it may be among them; name the folders of its training"
+    )
 
 
 def _whole(card: Card, corpus: Corpus) -> Examples:
@@ -93,4 +109,7 @@ def _whole(card: Card, corpus: Corpus) -> Examples:
     readable = packed.lengths > 0
     names = tuple(clip.name for clip, kept in zip(known, readable, strict=True) if kept)
     reasons = tuple(reason for _, reason in packed.unreadable)
-    return Examples(waveforms[readable], truth[readable], names, dict(left_out), reasons, len(corpus.repeats))
+    long = np.flatnonzero(packed.lengths[readable] > card.window)
+    paths = [clip.path for clip, kept in zip(known, readable, strict=True) if kept]
+    longer = {int(row): paths[row] for row in long}
+    return Examples(waveforms[readable], truth[readable], names, dict(left_out), reasons, len(corpus.repeats), longer)

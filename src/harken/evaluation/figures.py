@@ -26,13 +26,15 @@ from harken.evaluation.judge import Judgement
 from harken.evaluation.metrics import wilson_interval
 from harken.evaluation.robustness import Point, Robustness
 from harken.labels import SILENCE, UNKNOWN
-from harken.page import COLOURS, FONT_PT, new_figure, style_axes
+from harken.page import COLOURS, FONT_PT, blend, contrast, new_figure, style_axes
 
 _WIDTH = 430.0  # CSS pixels, of a figure in half a page
 _MATRIX_WIDTH = 480.0
 _INK, _SOFT, _GROUND = (COLOURS[name][0] for name in ("ink", "soft", "card"))
 _LINE = (_SOFT, 0.35)  # through which any ground shines
 _ACCENT, _SECOND = COLOURS["accent"][0], COLOURS["second"][0]
+_READABLE = 4.5  # contrast of small text (WCAG 2, level AA)
+_DARK = "#000000"  # in both modes: on strong orange neither ink nor ground can be read in both
 
 MOST_WITH_PERCENTAGES = 16
 """Classes up to which a cell of the heat map has room for count and percentage."""
@@ -81,14 +83,14 @@ def confusion_heat_map(judgement: Judgement) -> Figure:
     rows, columns = np.nonzero(counts)
     right = rows == columns
     # Squared for right answers and rooted for wrong ones: both show differences where shares usually lie.
-    strength = np.where(right, 0.9 * shares[rows, columns] ** 2, np.minimum(1.3 * np.sqrt(shares[rows, columns]), 0.9))
+    strength = np.where(right, shares[rows, columns] ** 2, np.minimum(1.3 * np.sqrt(shares[rows, columns]), 0.9))
     for colour, chosen in ((_ACCENT, right), (_SECOND, ~right)):
         cells = [Rectangle((x - 0.5, y - 0.5), 1, 1) for x, y in zip(columns[chosen], rows[chosen], strict=True)]
         axes.add_collection(
             PatchCollection(cells, facecolors=[(colour, float(alpha)) for alpha in strength[chosen]], edgecolors="none")
         )
-    for row, column, alpha in zip(rows.tolist(), columns.tolist(), strength, strict=True):
-        colour = _GROUND if alpha > 0.55 else _INK
+    for row, column, alpha in zip(rows.tolist(), columns.tolist(), strength.tolist(), strict=True):
+        colour = _readable_on("accent" if row == column else "second", alpha)
         count = f"{counts[row, column]}"
         if roomy:
             axes.text(column, row - 0.16, count, ha="center", va="center", color=colour, fontsize=FONT_PT)
@@ -120,14 +122,15 @@ def confusion_heat_map(judgement: Judgement) -> Figure:
 def word_scores(judgement: Judgement) -> Figure:
     """Return bars of what each class lacks of full recall (missed) and of full precision (wrongly heard), the worst first.
 
-    The thin lines are 95 % Wilson intervals. With more than 16 classes the bars stand upright.
+    The thin lines are 95 % Wilson intervals. With more than 16 classes the bars stand upright. Classes of which no clip
+    was judged are left out.
     """
     labels, hits = judgement.card.labels, np.diag(judgement.confusion)
-    lying = len(labels) <= MOST_WITH_PERCENTAGES
-    figure = new_figure(*((_WIDTH, 65 + 30 * len(labels)) if lying else (1040, 320)))
-    axes = figure.add_subplot()
     lacking = [np.nan_to_num([1 - score.recall, 1 - score.precision]).sum() for score in judgement.words]
-    order = np.argsort(-np.array(lacking), kind="stable").tolist()
+    order = [index for index in np.argsort(-np.array(lacking), kind="stable").tolist() if judgement.words[index].clips]
+    lying = len(labels) <= MOST_WITH_PERCENTAGES
+    figure = new_figure(*((_WIDTH, 65 + 30 * len(order)) if lying else (1040, 320)))
+    axes = figure.add_subplot()
     highest = 0.0
     for name, colour, totals, offset in (
         ("missed (1 − recall)", _ACCENT, judgement.confusion.sum(axis=1), -0.19),
@@ -139,10 +142,10 @@ def word_scores(judgement: Judgement) -> Figure:
         sizes = [100 * count / total for count, total in wrong]
         low, high = 100 * np.transpose([wilson_interval(*pair) for pair in wrong])
         bars, lines = (axes.barh, axes.hlines) if lying else (axes.bar, axes.vlines)
-        bars(places, sizes, 0.34, color=colour, label=name)
-        lines(places, low, high, color=_SOFT, linewidth=0.9)
-        highest = max([highest, *sizes])
-    end = min(100.0, max(2.0, 1.6 * highest))
+        bars(places, sizes, 0.34, color=colour, alpha=0.6, label=name)  # seen through, that the lines stand out
+        lines(places, low, high, color=_INK, linewidth=0.8)
+        highest = max([highest, *high])
+    end = min(100.0, max(2.0, 1.04 * highest))
     names = [labels[index] for index in order]
     style_axes(axes, grid=not lying)
     if lying:
@@ -280,6 +283,17 @@ def _draw_points(axes: Axes, places: Sequence[float], points: Sequence[Point]) -
     low, high = np.transpose([point.accuracy_interval for point in points])
     axes.fill_between(places, 100 * low, 100 * high, color=_ACCENT, alpha=0.18, linewidth=0)
     axes.plot(places, [100 * point.accuracy for point in points], "o-", color=_ACCENT, markersize=4, linewidth=1.6)
+
+
+def _readable_on(colour: str, alpha: float) -> str:
+    """Return what colour of text can be read on a colour of the page, so seen on a card: light and dark alike."""
+
+    def least(text: tuple[str, str]) -> float:
+        grounds = [blend(*sides, alpha) for sides in zip(COLOURS[colour], COLOURS["card"], strict=True)]
+        return min(map(contrast, text, grounds))
+
+    choices = (COLOURS["card"], COLOURS["ink"], (_DARK, _DARK))
+    return next((text for text in choices if least(text) >= _READABLE), max(choices, key=least))[0]
 
 
 def _lines_across_x(axes: Axes) -> None:

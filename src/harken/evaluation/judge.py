@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harken.audio import load_clip
 from harken.evaluation.examples import Examples, Split, gather_examples
 from harken.evaluation.metrics import (
     Calibration,
@@ -20,6 +21,7 @@ from harken.evaluation.metrics import (
 )
 from harken.modelfile import Card, ModelFile
 from harken.progress import progress
+from harken.recognizer import Recognizer
 
 _BATCH = 256
 
@@ -107,6 +109,7 @@ class Judgement:
             "expected_calibration_error": self.calibration.error,
             "left_out": self.examples.left_out,
             "unreadable": list(self.examples.unreadable),
+            "doubt": self.examples.doubt,
         }
 
 
@@ -118,9 +121,14 @@ def judge(
     noise: Sequence[Path] = (),
     other: Sequence[Path] = (),
 ) -> Judgement:
-    """Judge a model on folders: see harken.evaluation.examples for which clips of them."""
+    """Judge a model on folders: see harken.evaluation.examples for which clips of them, Recognizer for what of a longer one."""
     examples = gather_examples(model.card, folders, split, noise=noise, other=other)
-    return Judgement(model, examples, probabilities_of(model, examples.waveforms))
+    probabilities = probabilities_of(model, examples.waveforms)
+    if examples.longer:
+        recognizer = Recognizer(model.path)
+        for row, path in progress(examples.longer.items(), "judging longer clips", total=len(examples.longer)):
+            probabilities[row] = recognizer.probabilities([load_clip(path, recognizer.sample_rate)])[0]
+    return Judgement(model, examples, probabilities)
 
 
 def probabilities_of(model: ModelFile, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ confusions, words, mistakes, confidence, robustness, model, left_out
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,11 +20,27 @@ from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.rejection import Rejection
 from harken.evaluation.robustness import Robustness
 from harken.evaluation.steady import SteadyAnswers
-from harken.page import Html, Section, Sorted, card, details, escape, figure_svg, grid, player, stack, table
+from harken.page import (
+    Html,
+    Section,
+    Sorted,
+    card,
+    details,
+    escape,
+    figure_svg,
+    grid,
+    listing,
+    pairs,
+    player,
+    stack,
+    table,
+)
 
 _MISTAKES = 12  # to play
 _WORST = 3  # confusions named of each word
 _MOST_LISTED = 200  # unreadable clips
+# Fields of a card that stand first, in this order: a licence may speak of the attribution below it.
+_FIRST = ("name", "parameters", "multiply_adds", "validation_accuracy", "corpus", "clips", "licence", "attribution")
 
 
 def confusions(judgement: Judgement) -> Section:
@@ -49,14 +66,16 @@ def words(judgement: Judgement) -> Section:
     for index, score in enumerate(judgement.words):
         missed = score.clips - int(judgement.confusion[index, index])
         low, high = wilson_interval(missed, score.clips)
-        interval = f"{100 * missed / score.clips:.1f} ({100 * low:.1f}–{100 * high:.1f})" if score.clips else ""
+        interval = f"{100 * missed / score.clips:.1f} ({100 * low:.1f}–{100 * high:.1f})" if score.clips else "–"
+        # Where no clip was judged, every answer is wrong: 0 % would say nothing of the model.
+        known = 1.0 if score.clips else math.nan
         rows.append(
             (
                 _unbroken(score.label),
                 Sorted(f"{score.clips:,}", score.clips),
-                _share(score.precision),
-                _share(score.recall),
-                _share(score.f1),
+                _share(known * score.precision),
+                _share(known * score.recall),
+                _share(known * score.f1),
                 Sorted(interval, missed / score.clips if score.clips else -1),
                 _unbroken(_worst_confusions(judgement, index)),
             )
@@ -181,23 +200,29 @@ def model(judgement: Judgement, history: Path, cost: Cost | None) -> Section:
     """The card of the model file, what it costs, and the run's training curves where `history` exists."""
     about = judgement.card
     recipe = about.fields.get("recipe", {})
+    fields = sorted(
+        about.fields.items(), key=lambda field: _FIRST.index(field[0]) if field[0] in _FIRST else len(_FIRST)
+    )
+    long = [(name, value) for name, value in fields if _is_table(name, value) or _is_listing(value)]
     rows = [
         ("Words", ", ".join(about.words)),
         ("Other classes", ", ".join(label for label in about.labels if label not in about.words)),
         ("Hears", f"{about.window / about.sample_rate:g} s at {about.sample_rate:,} Hz"),
         ("Network", str(recipe.get("network", ""))),
         ("Recipe", str(recipe.get("name", ""))),
-        *((_spoken(name), _field(name, value)) for name, value in about.fields.items() if not _is_table(name, value)),
+        *((_spoken(name), _field(name, value)) for name, value in fields if (name, value) not in long),
     ]
-    cards = [card("What the file says of itself", _pairs([row for row in rows if row[1]]))]
+    cards = [card("What the file says of itself", pairs(row for row in rows if row[1]))]
     if cost is not None:
         cards.append(_cost(cost))
     training = _training(history)
     parts = [grid([training, stack(cards)] if training else cards, min_width_px=440)]
     parts += [
-        details(_spoken(name), _pairs([(key, _plain(entry)) for key, entry in value.items()]))
-        for name, value in about.fields.items()
-        if _is_table(name, value)
+        details(
+            _spoken(name),
+            listing(value) if _is_listing(value) else pairs((key, _plain(entry)) for key, entry in value.items()),
+        )
+        for name, value in long
     ]
     return Section("Model", parts)
 
@@ -230,7 +255,7 @@ def _cost(cost: Cost) -> Html:
         rows.append(("Memory of the process", size(cost.resident_bytes)))
         rows.append(("without the model", size(cost.base_bytes)))
     aside = f"one clip on one thread of {cost.processor}, {cost.runs:,} times in a fresh process"
-    return card("What it costs", _pairs(rows), aside=aside)
+    return card("What it costs", pairs(rows), aside=aside)
 
 
 def left_out(judgement: Judgement) -> Section:
@@ -257,17 +282,23 @@ def _figure(figure: Figure, label: str, *, least_px: int = 0) -> Html:
     )
 
 
-def _pairs(rows: Sequence[tuple[str, str]]) -> Html:
-    body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
-    return Html(f'<div class="scroll"><table><tbody>{body}</tbody></table></div>')
-
-
 def _is_table(name: str, value: object) -> bool:
     return name == "recipe" or (isinstance(value, dict) and not all(isinstance(entry, int) for entry in value.values()))
 
 
+def _is_listing(value: object) -> bool:
+    return isinstance(value, str) and "\n" in value
+
+
 def _field(name: str, value: object) -> str:
-    return f"{100 * value:.2f} %" if name.endswith("accuracy") and isinstance(value, float) else _plain(value)
+    if name.endswith("accuracy") and isinstance(value, float):
+        return f"{100 * value:.2f} %"
+    if name == "corpus" and isinstance(value, list):  # names of folders, of which several may have the same
+        counts = Counter(map(str, value))
+        return ", ".join(f"{folder} ×{count}" if count > 1 else folder for folder, count in counts.items())
+    if name == "attribution" and isinstance(value, list):
+        return Html("<br>".join(escape(str(entry)) for entry in value))
+    return _plain(value)
 
 
 def _plain(value: object) -> str:
@@ -287,7 +318,7 @@ def _spoken(name: str) -> str:
 
 
 def _share(value: float) -> Sorted:
-    return Sorted("", -1) if math.isnan(value) else Sorted(f"{100 * value:.1f}", value)
+    return Sorted("–", -1) if math.isnan(value) else Sorted(f"{100 * value:.1f}", value)
 
 
 def _unbroken(text: str) -> Html:
@@ -303,10 +334,9 @@ def _signed(value: float) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes in KB or MB."""
-    if count < 1_000_000:
-        return f"{count / 1000:,.0f} KB" if count >= 10_000 else f"{count / 1000:.1f} KB"
-    return f"{count / 1e6:.1f} MB" if count < 10_000_000 else f"{count / 1e6:,.0f} MB"
+    """Return a number of bytes in KB of 1,024, or MB of as many KB."""
+    amount, unit = (count / 1024, "KB") if count < 2**20 else (count / 2**20, "MB")
+    return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:,.0f} {unit}"
 
 
 def _millions(count: int) -> str:

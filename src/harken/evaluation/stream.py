@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 
 from harken.errors import HarkenError
 from harken.evaluation.metrics import poisson_interval, wilson_interval
-from harken.evaluation.stream_audio import StreamAudio, Stretch, Utterance, read_part
+from harken.evaluation.stream_audio import LATEST_S, StreamAudio, Stretch, Utterance, read_part
 from harken.listener import Event, Listener, ListenerSettings
 from harken.progress import progress
 from harken.recognizer import Recognizer
 from harken.streamfile import StreamFile
-
-LATEST_S = 1.0  # after the end of a word its event still counts
 
 _LOGIT_LIMIT = 1e-6  # thresholds are moved in logits, which 0 and 1 do not have
 _MOVES = np.arange(-8.0, 8.01, 0.25)  # of all thresholds together, in logits
@@ -110,7 +108,7 @@ def hear_stream(
         if isinstance(section, Utterance):
             utterances.append(replace(section, start_s=start_s + section.start_s, end_s=start_s + section.end_s))
         else:
-            stretches.append(replace(section, start_s=start_s, end_s=made / audio.sample_rate))
+            stretches.append(replace(section, start_s=start_s, end_s=made / audio.sample_rate - LATEST_S))
     return Hearing(
         labels=recognizer.labels,
         settings=listener.settings,
@@ -157,13 +155,14 @@ class Outcome:
 def outcome_of(hearing: Hearing, thresholds: Mapping[str, float]) -> Outcome:
     """Match the events that thresholds lead to with what is in the stream.
 
-    A word is found by the first event of that word from its start to one second after its end.
+    A word is found by the first event of that word from its start to one second after its end. Likewise a false alarm is
+    one of the recording that ended a second before, at most.
     """
     hops = hearing.hops_of_events(thresholds)
     times = (hops + 1) * hearing.hop_s
     spoken = [(utterance.start_s, utterance.end_s + LATEST_S) for utterance in hearing.utterances]
     utterance_of = _section_of(times, spoken)
-    alarm_of = _section_of(times, [(stretch.start_s, stretch.end_s) for stretch in hearing.stretches])
+    alarm_of = _section_of(times, [(stretch.start_s, stretch.end_s + LATEST_S) for stretch in hearing.stretches])
     found = np.full(len(hearing.utterances), -1, np.int64)
     confused = repeated = 0
     for event in np.flatnonzero(utterance_of >= 0):

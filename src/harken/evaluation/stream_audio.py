@@ -27,6 +27,7 @@ from harken.sources import open_file
 
 SILENCE_BACKGROUND = "silence"
 SNRS_DB = (20.0, 15.0, 10.0, 5.0)
+LATEST_S = 1.0  # after the end of a word, or of a recording, an event is still its own
 
 _BEFORE_S = (1.2, 2.0)  # of background before a clip, drawn evenly
 _AFTER_S = (1.5, 2.0)  # and after it: more than the second in which its event may come
@@ -35,6 +36,7 @@ _FRAME_S = 0.01
 _WITHIN_DB = 30.0  # of the loudest frame: what of a clip is its word
 _QUIET = 1e-5  # an RMS below a third of a 16-bit step: digital silence has no ratio to anything
 _TRIES = 100
+_NO_LENGTH = 1 << 40  # samples: more stands for a length that is not stated
 
 _Waveform = NDArray[np.float32]
 
@@ -53,7 +55,10 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A whole recording of background in the stream, in which no word is: what is heard in it is a false alarm."""
+    """A whole recording of background in the stream, in which no word is: what is heard in it is a false alarm.
+
+    A second of silence follows, in which events that are due to its end may still come.
+    """
 
     background: str
     path: Path
@@ -119,6 +124,9 @@ class StreamAudio:
             for chunk in source.chunks:
                 yield _recorded(resampler.push(chunk))
             yield _recorded(resampler.finish())
+        yield np.zeros(
+            round(LATEST_S * self.sample_rate), np.float32
+        )  # else the next section would take its last events
 
     def _placed(self, clip: Clip, kind: str, rng: np.random.Generator) -> tuple[Utterance, _Waveform]:
         waveform = load_clip(clip.path, self.sample_rate)
@@ -214,20 +222,31 @@ def read_part(path: Path, start_s: float, end_s: float, sample_rate: int) -> _Wa
     Raises HarkenError when there are none, or the recording cannot be read.
     """
     rate = clip_rate(path)  # says what is wrong with a file that cannot be read
+    first, end = (max(0, round(time * rate)) for time in (start_s, end_s))
     with soundfile.SoundFile(path) as file:
-        first, end = (min(max(0, round(time * rate)), file.frames) for time in (start_s, end_s))
-        file.seek(first)
-        samples = file.read(end - first, dtype="float32", always_2d=True)
+        if _seeks(file):
+            first, end = min(first, file.frames), min(end, file.frames)
+            file.seek(first)
+            samples = file.read(end - first, dtype="float32", always_2d=True).mean(axis=1)
+        else:
+            samples = load_clip(path, rate)[first:end]
     if not len(samples):
         raise HarkenError(f"{path} holds no samples from {start_s:.1f} s on: record it again, or take it away")
-    return load_clip(samples.mean(axis=1), sample_rate, source_rate=rate)
+    return load_clip(samples, sample_rate, source_rate=rate)
+
+
+def _seeks(file: soundfile.SoundFile) -> bool:
+    """Whether a place in a file can be gone to: not in some codecs, nor in FLAC that was written into a pipe."""
+    return bool(file.seekable() and file.frames < _NO_LENGTH)
 
 
 def _cut(path: Path, most: int, sample_rate: int, rng: np.random.Generator) -> _Waveform:
     """Return `most` samples of a recording from a random place, or all of it where it is shorter."""
     wanted_s = most / sample_rate
-    clip_rate(path)  # says what is wrong with a file that cannot be read
-    start_s = rng.uniform(0, max(0.0, soundfile.info(path).duration - wanted_s))
+    rate = clip_rate(path)  # says what is wrong with a file that cannot be read
+    with soundfile.SoundFile(path) as file:
+        duration_s = (file.frames if _seeks(file) else load_clip(path, rate).size) / rate
+    start_s = rng.uniform(0, max(0.0, duration_s - wanted_s))
     return read_part(path, start_s, start_s + wanted_s, sample_rate)[:most]
 
 

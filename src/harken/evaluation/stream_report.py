@@ -1,10 +1,12 @@
 """A judged stream as one self-contained page: the trade-off, how soon it answers, what it missed, its false alarms to play."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from harken.evaluation.stream import Share, StreamJudgement, quietest_first
 from harken.files import replacing
@@ -23,9 +25,11 @@ from harken.page import (
     table,
 )
 
-_ACCENT, _SOFT = COLOURS["accent"][0], COLOURS["soft"][0]
+_ACCENT = COLOURS["accent"][0]
 _MOST_PLAYED = 60
-_WIDTH = 620
+_WIDTH = 430.0  # CSS pixels, of a figure in half a page
+_MANY = 300  # times the lowest rate: 1, 2 and 5 of each power of ten have no room beyond
+_NONE_BELOW = 1.6  # ticks at less than this times the place of no false alarm would run into its name
 
 
 def write_stream_report(judgement: StreamJudgement, path: str | Path, *, title: str, sample_rate: int) -> None:
@@ -49,32 +53,51 @@ def write_stream_report(judgement: StreamJudgement, path: str | Path, *, title: 
             f"{len(hearing.utterances):,} words placed in speech, noise and silence; {outcome.missed:,} missed, "
             f"{outcome.false_alarms:,} false alarms in background on its own."
         )
-        parts = [_trade_off(judgement), _latency(judgement), _missed(judgement), _alarms(judgement, sample_rate)]
+        parts = [_trade_off(judgement), _missed(judgement), _alarms(judgement, sample_rate)]
         page = document(title, parts, kicker="harken stream report", lead=lead, facts=facts)
         temporary.write_text(page, encoding="utf-8")
 
 
 def _trade_off(judgement: StreamJudgement) -> Section:
-    note = (
-        "Words missed against false alarms an hour as all thresholds move together; the dot is the model at its own. At the "
-        "left edge there is no false alarm at all: this much background cannot tell lower rates."
-    )
-    return Section(
-        "Trade-off", [figure_svg(trade_off_curve(judgement), label="words missed against false alarms an hour")], note
-    )
+    cards = [
+        card(
+            "Words missed against false alarms",
+            figure_svg(trade_off_curve(judgement), label="words missed against false alarms an hour"),
+            aside="as all thresholds move together; the dot is the model at its own; “none” is none "
+            f"in these {judgement.hearing.hours:,.2f} hours",
+        )
+    ]
+    latencies = judgement.latencies_s
+    if latencies.size:
+        aside = (
+            f"from the end of a word to its event: median {np.median(latencies):.2f} s, 95 % within "
+            f"{np.percentile(latencies, 95):.2f} s; below zero, it was heard before it had ended"
+        )
+        picture = figure_svg(latency_histogram(judgement), label="histogram of latencies")
+        cards.append(card("How soon it answers", picture, aside=aside))
+    note = "" if latencies.size else "No word was found."
+    return Section("Trade-off and latency", [grid(cards, min_width_px=440)], note)
 
 
 def trade_off_curve(judgement: StreamJudgement) -> Figure:
-    """Return words missed (%) against false alarms per hour (logarithmic), with the working point marked."""
+    """Return words missed (%) against false alarms per hour (logarithmic), with the working point marked.
+
+    The left end of the scale stands for none at all.
+    """
     curve = judgement.trade_off
     least = 0.5 / judgement.hearing.hours  # half of what one false alarm in all of it would be
-    figure = new_figure(_WIDTH, 360)
+    figure = new_figure(_WIDTH, 300)
     axes = figure.add_subplot()
     rates = np.maximum(curve.false_alarms_per_hour, least)
     axes.step(rates, 100 * curve.missed, where="post", color=_ACCENT, linewidth=1.6)
     own = int(np.flatnonzero(curve.moves == 0)[0])
-    axes.plot(rates[own], 100 * curve.missed[own], "o", color=_ACCENT, markersize=8)
+    axes.plot(rates[own], 100 * curve.missed[own], "o", color=_ACCENT, markersize=6)
     axes.set_xscale("log")
+    ticks = _round_rates(_NONE_BELOW * least, max(float(rates.max()), 4 * least))
+    axes.xaxis.set_major_locator(FixedLocator([least, *ticks]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(left=0.85 * least)
+    axes.set_xticklabels(["none", *(f"{tick:,g}" if tick < 1 else f"{tick:,.0f}" for tick in ticks)])
     axes.set_ylim(0, 100)
     axes.set_xlabel("false alarms an hour")
     axes.set_ylabel("words missed (%)")
@@ -82,26 +105,29 @@ def trade_off_curve(judgement: StreamJudgement) -> Figure:
     return figure
 
 
-def _latency(judgement: StreamJudgement) -> Section:
-    if not judgement.latencies_s.size:
-        return Section("Latency", [], "No word was found.")
-    note = (
-        f"From the end of a word to its event: median {np.median(judgement.latencies_s):.2f} s, 95 % within "
-        f"{np.percentile(judgement.latencies_s, 95):.2f} s. Below zero, it was heard before it had ended."
-    )
-    figure = new_figure(_WIDTH, 260)
+def _round_rates(low: float, high: float) -> list[float]:
+    """Return round numbers from low to high: 1, 2 and 5 times powers of ten, or the powers alone where they are many."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if high < _MANY * low else (1,)
+    return [rate for decade in decades for step in steps if low <= (rate := step * 10.0**decade) <= high]
+
+
+def latency_histogram(judgement: StreamJudgement) -> Figure:
+    """Return how many words were found how long after their end, in ms."""
+    figure = new_figure(_WIDTH, 300)
     axes = figure.add_subplot()
     axes.hist(1000 * judgement.latencies_s, bins=40, color=_ACCENT)
     axes.set_xlabel("latency (ms)")
     axes.set_ylabel("words")
     style_axes(axes, grid=True)
-    return Section("Latency", [figure_svg(figure, label="histogram of latencies")], note)
+    return figure
 
 
 def _missed(judgement: StreamJudgement) -> Section:
     snrs = sorted(judgement.shares(lambda word: word.snr_db), key=quietest_first)
+    words = sorted(judgement.shares(lambda word: word.word), key=lambda share: -share.miss_rate)
     tables = [
-        card("By word", _shares("Word", judgement.shares(lambda word: word.word))),
+        card("By word", _shares("Word", words), aside="the worst first"),
         card("By background", _shares("Background", judgement.shares(lambda word: word.background))),
         card("By signal-to-noise ratio", _shares("SNR", snrs)),
     ]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.evaluation.stream import LATEST_S, Hearing
+from harken.evaluation.stream import Hearing
+from harken.evaluation.stream_audio import LATEST_S
 from harken.listener import ListenerSettings
 
 _LOGITS = np.arange(-3.0, 12.01, 0.1)  # thresholds to choose from: 0.05 to 0.999994
@@ -122,7 +123,7 @@ def _peaks(hearing: Hearing, word: str) -> NDArray[np.float64]:
     times = (hops + 1) * hearing.hop_s
     alone = np.zeros(hops.size, bool)
     for stretch in hearing.stretches:
-        alone |= (times > stretch.start_s) & (times <= stretch.end_s)
+        alone |= (times > stretch.start_s) & (times <= stretch.end_s + LATEST_S)
     hops = hops[alone]
     if not hops.size:
         return np.zeros(0)

@@ -7,6 +7,7 @@ write_stream_of_model    the same of a model file
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,20 +18,25 @@ import onnx
 import onnxruntime
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
+from harken.export.comparison import median_ms, open_source
 from harken.export.onnx import exported
+from harken.export.targets import refuse_folders, replacing_all
 from harken.files import replacing
 from harken.frontend import LogMel
 from harken.modelfile import ModelFile
 from harken.models.bc_resnet import BCResNet, BroadcastBlock, TimeConv
+from harken.streamfile import StreamFile
 from harken.training.module import Spotter
 from harken.training.reopen import reopen
 
 STEP_MS = 100.0
 _TOLERANCE = 1e-4
 _CHECKED_STEPS = 25
+_TIMED_STEPS = 100
 _REOPENED_WITH = 8  # windows of noise
 
 
@@ -110,6 +116,14 @@ def write_stream_file(
     Raises HarkenError when the network does not stream, and leaves no file when the file's answers over a stream differ
     by over 1e-4 from those of the network run over the whole of it.
     """
+    with replacing(path) as temporary:
+        return _write_checked(spotter, temporary, path, metadata, step_ms=step_ms, temperature=temperature)
+
+
+def _write_checked(
+    spotter: Spotter, temporary: Path, path: Path, metadata: Mapping[str, Any], *, step_ms: float, temperature: float
+) -> float:
+    """Write to `temporary` what shall become `path`, and return what its check found."""
     step = round(step_ms * metadata["sample_rate"] / 1000)
     streaming = StreamingSpotter(spotter.eval(), int(metadata["window"]), step, temperature=temperature).eval().cpu()
     streaming.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -120,23 +134,26 @@ def write_stream_file(
     )
     entries = {**metadata, "step": step, "state": streaming.size}
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in entries.items()})
-    with replacing(path) as temporary:
-        onnx.save(model, str(temporary))
-        difference = stream_difference(streaming, temporary)
-        if not difference <= _TOLERANCE:
-            raise HarkenError(f"{path} was not written: its answers differ from the network's by {difference:.2g}")
+    onnx.save(model, str(temporary))
+    difference = stream_difference(streaming, temporary)
+    if not difference <= _TOLERANCE:
+        raise HarkenError(f"{path} was not written: its answers differ from the network's by {difference:.2g}")
     return difference
+
+
+def made_stream(samples: int) -> NDArray[np.float32]:
+    """Return a tone that sweeps, swells and fades, with some noise."""
+    rng = np.random.default_rng(0)
+    ticks = np.arange(samples)
+    loudness = 0.2 * (1 + np.sin(ticks / 2000))
+    sound = loudness * (np.sin(ticks * (0.05 + ticks / 1e6)) + 0.1 * rng.standard_normal(ticks.size))
+    return sound.astype(np.float32)
 
 
 def stream_difference(streaming: StreamingSpotter, path: Path) -> float:
     """Return the largest difference in probability between the file, step by step, and the network over the whole."""
     step = streaming.step
-    rng = np.random.default_rng(0)
-    ticks = np.arange(_CHECKED_STEPS * step)
-    loudness = 0.2 * (1 + np.sin(ticks / 2000))
-    sound = (loudness * (np.sin(ticks * (0.05 + ticks / 1e6)) + 0.1 * rng.standard_normal(ticks.size))).astype(
-        np.float32
-    )
+    sound = made_stream(_CHECKED_STEPS * step)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     state, found = np.zeros((1, streaming.size), np.float32), []
     for start in range(0, sound.size, step):
@@ -164,22 +181,48 @@ def whole_history(streaming: StreamingSpotter, sound: np.ndarray[Any, np.dtype[n
 
 @dataclass(frozen=True)
 class StreamReport:
-    """What the check of a streaming form found. steps : of the made-up stream that both heard."""
+    """What the check of a streaming form found.
+
+    steps : of the made-up stream that both heard. largest_difference : in probability, over that stream, from the network run
+    over the whole of it. source_difference : of that network from the source file, on windows of the stream judged by
+    themselves. Together they tie the form to its source; the two files are not one function, since a window begins in
+    silence and a stream does not.
+    clips, agreement : how many clips, each heard from the start of a stream, and the fraction whose most probable label at
+    their end is the source's; None without clips. synthesised : whether synthetic voices spoke them.
+    step_ms : median time of a step on one thread here, source_clip_ms : of a window of the source's, which a listener would
+    judge in its place.
+    """
 
     path: Path
     steps: int
     largest_difference: float
+    source_difference: float
+    clips: int
+    agreement: float | None
     source_bytes: int
     bytes: int
+    step_ms: float
+    source_clip_ms: float
+    synthesised: bool = False
 
 
-def write_stream_of_model(model: str | os.PathLike[str], path: Path, *, step_ms: float = STEP_MS) -> StreamReport:
+def write_stream_of_model(
+    model: str | os.PathLike[str],
+    path: Path,
+    *,
+    step_ms: float = STEP_MS,
+    clips: NDArray[np.float32] | None = None,
+    synthesised: bool = False,
+) -> StreamReport:
     """Write the streaming form of a model file, of a run or of one in the box, and the check beside it as PATH.json.
 
     It says of itself all that the source does, but for what a listener was tuned to: a stream remembers what a window
-    does not, and is tuned anew.
+    does not, and is tuned anew. clips : [N, window], full scale 1.0, on whose answers both are compared; that they may
+    differ is no fault. synthesised : whether synthetic voices spoke them; the check says so.
     """
-    source = ModelFile(model)
+    source = open_source(model)
+    check = path.with_name(f"{path.name}.json")
+    refuse_folders(path, check)
     card = source.card
     metadata = {
         **{name: value for name, value in card.fields.items() if name != "listener"},
@@ -192,9 +235,57 @@ def write_stream_of_model(model: str | os.PathLike[str], path: Path, *, step_ms:
     noise = 0.1 * np.random.default_rng(0).standard_normal((_REOPENED_WITH, card.window))
     spotter = reopen(source.path, torch.from_numpy(noise.astype(np.float32)))
     temperature = float(card.fields.get("temperature", 1.0))
-    difference = write_stream_file(spotter, path, metadata, step_ms=step_ms, temperature=temperature)
-    sizes = source.path.stat().st_size, path.stat().st_size
-    report = StreamReport(path, _CHECKED_STEPS, difference, *sizes)
-    with replacing(path.with_name(f"{path.name}.json")) as beside:
+    apart = source_difference(spotter, source, temperature)
+    if not apart <= _TOLERANCE:
+        raise HarkenError(f"{path} was not written: its network differs from {source.path} by {apart:.2g}")
+    with replacing_all(path, check) as (temporary, beside):
+        difference = _write_checked(spotter, temporary, path, metadata, step_ms=step_ms, temperature=temperature)
+        form = StreamFile(temporary)
+        windows = made_windows(card.window) if clips is None or not len(clips) else clips
+        report = StreamReport(
+            path=path,
+            steps=_CHECKED_STEPS,
+            largest_difference=difference,
+            source_difference=apart,
+            clips=0 if clips is None else len(clips),
+            agreement=None if clips is None or not len(clips) else _agreement(form, source, clips),
+            source_bytes=source.path.stat().st_size,
+            bytes=temporary.stat().st_size,
+            step_ms=_median_step_ms(form),
+            source_clip_ms=median_ms(source, windows),
+            synthesised=synthesised,
+        )
         beside.write_text(json.dumps({**asdict(report), "path": path.name}, indent=1) + "\n", encoding="utf-8")
     return report
+
+
+def made_windows(window: int) -> NDArray[np.float32]:
+    """Return windows [N, window] of the made-up stream."""
+    sound = made_stream(3 * window)
+    return np.stack([sound[start : start + window] for start in range(0, 2 * window, window // 8)])
+
+
+@torch.no_grad()
+def source_difference(spotter: Spotter, source: ModelFile, temperature: float) -> float:
+    """Return the largest difference in probability between a network and a model file, on windows of the made-up stream."""
+    windows = made_windows(source.card.window)
+    ours = torch.softmax(spotter(torch.from_numpy(windows)) / temperature, dim=1).numpy()
+    return float(np.abs(ours - source.probabilities(windows)).max())
+
+
+def _agreement(form: StreamFile, source: ModelFile, clips: NDArray[np.float32]) -> float:
+    """Return the fraction of clips that have the source's answer when a stream that began with them has come to their end."""
+    ahead = -clips.shape[1] % form.step
+    sound, state = np.pad(clips, ((0, 0), (ahead, 0))), form.start(len(clips))
+    for start in range(0, sound.shape[1], form.step):
+        probabilities, state = form.advance(sound[:, start : start + form.step], state)
+    return float((probabilities.argmax(axis=1) == source.probabilities(clips).argmax(axis=1)).mean())
+
+
+def _median_step_ms(form: StreamFile) -> float:
+    sound, state, times = made_stream(_TIMED_STEPS * form.step)[None], form.start(), []
+    for start in range(0, sound.shape[1], form.step):
+        started = time.perf_counter()
+        _, state = form.advance(sound[:, start : start + form.step], state)
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))

@@ -19,7 +19,8 @@ class BCResNet(nn.Module):
 
     bands must be a multiple of 40 (three halvings leave five sub-bands). causal : pad time convolutions on the past
     side alone. time_stride : 2 lets the first convolution halve the frame rate, and with it the cost of all the rest. Bands are
-    normalised to the training clips first, so that zero padding is their mean.
+    normalised to the training clips first, so that zero padding is their mean. Of more than `frames`, the last are judged, as
+    in a stream: what came before them is remembered, but has no place in the mean over time.
     """
 
     def __init__(
@@ -28,6 +29,8 @@ class BCResNet(nn.Module):
         super().__init__()
         if bands % (8 * SUB_BANDS):
             raise HarkenError(f"BC-ResNet takes a multiple of {8 * SUB_BANDS} mel bands, not {bands}: set bands=40")
+        self.causal = causal
+        self.pooled = -(-frames // time_stride)
         channels = int(16 * tau)
         self.norm = nn.BatchNorm1d(bands, affine=False)
         self.stem = TimeConv(1, channels, (5, 5), causal=causal, stride=(2, time_stride))
@@ -51,6 +54,8 @@ class BCResNet(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         x = F.relu(self.stem_norm(self.stem(self.norm(features).unsqueeze(1))))
         x = self.last(self.blocks(x))
+        if x.shape[-1] > self.pooled:
+            x = x[..., -self.pooled :]
         x = F.relu(self.expand_norm(self.expand(x)))
         logits: Tensor = self.classify(x.mean(dim=(2, 3), keepdim=True)).flatten(1)
         return logits

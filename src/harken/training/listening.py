@@ -15,6 +15,7 @@ from harken.training.augment import (
     MixedBank,
     Mixup,
     Noise,
+    Past,
     Pitch,
     Room,
     Shift,
@@ -68,6 +69,7 @@ class TrainingEar:
             )
         self.transforms = torch.nn.Sequential(*transforms).to(device)
         self.mixup = Mixup(recipe.mixup)
+        self.past = Past(recipe.past_probability, speech=self.speech, noise=self.noise)
 
     def _noise(self, recordings: Recordings) -> MixedBank:
         recipe = self.recipe

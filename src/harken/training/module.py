@@ -53,6 +53,10 @@ class TrainingModule(lightning.LightningModule):
         self, recipe: Recipe, spotter: Spotter, *, steps_per_epoch: int, teacher: Spotter | None = None
     ) -> None:
         super().__init__()
+        if recipe.past_probability and not getattr(spotter.network, "causal", False):
+            raise HarkenError(
+                f"past_probability is for networks without look-ahead, which stream; {recipe.network} is none"
+            )
         self.recipe = recipe
         self.spotter = spotter
         self.steps_per_epoch = steps_per_epoch
@@ -86,7 +90,7 @@ class TrainingModule(lightning.LightningModule):
         _seed((self.recipe.seed * 1_000_003 + self.global_step) * 64 + self.global_rank, self.device)
         assert self.ear is not None
         waveform, targets = self.ear.hear(*batch)
-        features = self.spotter.features(waveform)
+        features = self.spotter.features(self.ear.past(waveform))
         if self.spotter.front_end.bands > 1:  # a raw waveform has no bands
             features = self.spec_augment(self.suppress(self.filter(features)))
         logits = self.spotter.network(features).float()

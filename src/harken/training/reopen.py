@@ -19,6 +19,7 @@ from harken.training.module import Spotter
 
 _PREFIX = "spotter.network."
 _TOLERANCE = 1e-4  # in probability
+_NAMED = 3  # layers, of those that lack weights
 
 
 def reopen(path: Path, waveforms: Tensor) -> Spotter:
@@ -45,7 +46,9 @@ def reopen(path: Path, waveforms: Tensor) -> Spotter:
     ).missing_keys
     lost = _unfold(spotter, {name.rpartition(".")[0] for name in missing}, stored, fresh, waveforms)
     if lost:
-        raise HarkenError(f"{path} holds no weights of {', '.join(lost)} that can train on: name the folder of its run")
+        more = f" and {len(lost) - _NAMED} more layers" if len(lost) > _NAMED else ""
+        named = ", ".join(lost[:_NAMED]) + more
+        raise HarkenError(f"{path} holds no weights of {named} that can train on: name the folder of its run")
     difference = _difference(spotter, model, waveforms)
     if not difference <= _TOLERANCE:
         raise HarkenError(f"{path} and the network made of it differ by {difference:.2g}: name the folder of its run")

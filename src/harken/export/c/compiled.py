@@ -91,8 +91,12 @@ def compile_c(source: Path, folder: Path, *, classes: int, window: int) -> tuple
 
 
 def _compiler() -> list[str]:
-    if named := shlex.split(os.environ.get("CC", "")):
-        return named
+    named = os.environ.get("CC", "")
+    try:
+        if words := shlex.split(named):
+            return words
+    except ValueError as error:
+        raise HarkenError(f"$CC is {named!r}, which cannot be parted into words: close its quotes") from error
     for name in ("gcc", "cc", "clang"):
         if shutil.which(name):
             return [name]

@@ -16,8 +16,10 @@ from harken.errors import HarkenError
 from harken.export.c.literals import array, braced, number, string
 from harken.export.c.tables import BlockTables, Tables, Weights
 from harken.frontend import LOG_FLOOR, LogMel
+from harken.listener import ListenerSettings
 
 _NO_WEIGHTS = Weights(np.zeros(0))
+_NEVER = 2.0  # a threshold that no probability reaches
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Description:
     """What the C text is made of.
 
     name : the prefix of all that is public. model : name of the source model, for the banner. labels : with a threshold
-    each. window : samples judged at once.
+    each. window : samples judged at once. listener : what decides in a stream; listener_origin : where that is from.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Description:
     window: int
     front_end: LogMel
     tables: Tables
+    listener: ListenerSettings
+    listener_origin: str
 
 
 def c_header(description: Description) -> str:
@@ -63,6 +67,7 @@ def c_source(description: Description) -> str:
 
 
 def _filled(template: str, description: Description) -> str:
+    listener = description.listener
     text = files("harken.export.c").joinpath("templates", template).read_text(encoding="utf-8")
     marks = {
         "name": description.name,
@@ -71,6 +76,11 @@ def _filled(template: str, description: Description) -> str:
         "WINDOW": description.window,
         "STEP": description.front_end.hop * description.tables.time_stride,
         "CLASSES": len(description.labels),
+        # As harken.listener.Listener counts them.
+        "HOP": round(listener.hop_ms * description.sample_rate / 1000),
+        "SMOOTHED": max(1, round(listener.smoothing_ms / listener.hop_ms)),
+        "REFRACTORY": math.ceil(listener.refractory_ms / listener.hop_ms),
+        "listener_origin": description.listener_origin,
     }
     for mark, value in marks.items():
         text = text.replace(f"@{mark}@", str(value))
@@ -215,9 +225,11 @@ def _labels(description: Description) -> str:
     name, classes = description.name, f"{description.name.upper()}_CLASSES"
     labels = ", ".join(map(string, description.labels))
     thresholds = ", ".join(number(description.thresholds.get(label, 0.0)) for label in description.labels)
+    of_streams = ", ".join(number(description.listener.thresholds.get(label, _NEVER)) for label in description.labels)
     return "\n\n".join(
         [
             braced(f"const char *const {name}_labels[{classes}]", labels),
             braced(f"const float {name}_thresholds[{classes}]", thresholds),
+            braced(f"const float {name}_stream_thresholds[{classes}]", of_streams),
         ]
     )

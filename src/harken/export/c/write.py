@@ -20,12 +20,33 @@ from harken.export.c.graph import read_network
 from harken.export.c.int8 import calibrate, int8_tables
 from harken.export.c.source import Description, c_header, c_source
 from harken.export.c.tables import float_tables
-from harken.files import replacing
+from harken.export.comparison import open_source, too_many_differ
+from harken.export.targets import refuse_folders, replacing_all
 from harken.frontend import LogMel
-from harken.modelfile import Card, ModelFile
+from harken.listener import ListenerSettings
+from harken.modelfile import STREAMING, Card, find_model, open_model
 
 _TOLERANCE = 1e-3  # in probability, of the float32 form
-_AGREEMENT = 0.99  # of answers, of the 8-bit form
+_DIFFERING = 0.01  # of answers, of the 8-bit form
+# NAME.h would stand in the way of these: C's own headers, up to C23.
+_HEADERS = (
+    *(
+        "assert",
+        "complex",
+        "ctype",
+        "errno",
+        "fenv",
+        "float",
+        "inttypes",
+        "iso646",
+        "limits",
+        "locale",
+        "math",
+        "setjmp",
+    ),
+    *("signal", "stdalign", "stdarg", "stdatomic", "stdbit", "stdbool", "stdckdint", "stddef", "stdint", "stdio"),
+    *("stdlib", "stdnoreturn", "string", "tgmath", "threads", "time", "uchar", "wchar", "wctype"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +54,8 @@ class CReport:
     """What was written, what it costs and how it agrees with its model file.
 
     bits : of a weight. clips : how many were compared. largest_difference : in probability. agreement : fraction of clips with
-    the same most probable label. run_ms : median time of one clip, on this machine.
+    the same most probable label. run_ms : median time of one clip, on this machine. synthesised : whether synthetic voices
+    spoke the clips.
     """
 
     source: Path
@@ -45,6 +67,7 @@ class CReport:
     largest_difference: float
     agreement: float
     run_ms: float
+    synthesised: bool = False
 
 
 def write_c(
@@ -54,27 +77,39 @@ def write_c(
     clips: NDArray[np.float32],
     *,
     calibration: NDArray[np.float32] | None = None,
+    listener: str | os.PathLike[str] | None = None,
+    synthesised: bool = False,
 ) -> CReport:
     """Write a model file as C: OUT_DIR/NAME.c, NAME.h, and NAME.c.json with the card and the check.
 
     model : a path, or the name of a bundled model. name : prefix of all that is public, a lower-case C identifier.
     clips : [N, window], full scale 1.0, on which the C is compared with the model file. calibration : other such clips, to set
-    the scales of 8 bits by; without them the weights are float32.
+    the scales of 8 bits by; without them the weights are float32. listener : a model file or streaming form whose settings
+    for streams go into the header; else those of the streaming form that lies beside the model (tiny.stream.onnx), which
+    hears as the C does, else the model's own. synthesised : whether synthetic voices spoke the clips; the check says so.
 
     Raises HarkenError, and leaves no file, when the network is not a causal BC-ResNet, when there is no C compiler, or when
-    the C disagrees: by over 1e-3 in probability in float32, on over 1 % of the clips' answers (and more than one) in 8 bits.
+    the C disagrees: by over 1e-3 in probability in float32, in 8 bits on over 1 % of the clips' answers, by more than
+    chance may have it in so few clips.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise HarkenError(f"{name!r} cannot name C functions: take small letters, digits and underscores")
-    source_model = ModelFile(model)
+    if name in _HEADERS:
+        raise HarkenError(f"{name}.h would hide the C library's own header: choose another name")
+    targets = {suffix: out_dir / f"{name}{suffix}" for suffix in (".h", ".c", ".c.json")}
+    refuse_folders(*targets.values())
+    source_model = open_source(model)
     card = source_model.card
     wanted = source_model.probabilities(clips)
     if not len(clips):
-        raise HarkenError("no clips to check the C form on: pass some of the corpus")
+        raise HarkenError("no clips to check the C form on: name a larger corpus with --data DIR")
+    settings, origin = _listener(source_model.path, card, listener)
     network = read_network(source_model.path)
     if calibration is None:
         tables = float_tables(network)
-    elif not len(calibration) or calibration.shape[1:] != clips.shape[1:]:
+    elif not len(calibration):
+        raise HarkenError("no clips to calibrate the C form on: name a larger corpus with --data DIR")
+    elif calibration.shape[1:] != clips.shape[1:]:
         raise HarkenError(f"clips of shape {calibration.shape} cannot calibrate the model: pass [N, {card.window}]")
     else:
         tables = int8_tables(network, calibrate(source_model.path, network, calibration))
@@ -87,6 +122,8 @@ def write_c(
         window=card.window,
         front_end=_front_end(source_model.path, card),
         tables=tables,
+        listener=settings,
+        listener_origin=origin,
     )
     texts = {".h": c_header(description), ".c": c_source(description)}
     with _compiled(texts, name, card) as (compiled, sizes):
@@ -101,12 +138,35 @@ def write_c(
         largest_difference=float(np.abs(found - wanted).max()),
         agreement=float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
         run_ms=run_ms,
+        synthesised=synthesised,
     )
     _require_agreement(report)
-    for suffix, text in (texts | {".c.json": _card_json(card, report)}).items():
-        with replacing(out_dir / f"{name}{suffix}") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    texts[".c.json"] = _card_json(card, settings, report)
+    with replacing_all(*targets.values()) as temporaries:
+        for suffix, temporary in zip(targets, temporaries, strict=True):
+            temporary.write_text(texts[suffix], encoding="utf-8")
     return report
+
+
+def _listener(path: Path, card: Card, named: str | os.PathLike[str] | None) -> tuple[ListenerSettings, str]:
+    """Return the settings for streams, and where they are from, for the header's reader."""
+    if named is None:
+        beside = path.with_suffix(f"{STREAMING}.onnx")
+        tuned = find_model(beside) if beside.is_file() else path
+    else:
+        tuned = find_model(named)
+    about = card if tuned == path else open_model(tuned, 1)[1]
+    if set(about.words) != set(card.words):
+        raise HarkenError(f"{tuned} hears other words than {path}: name a form of the same model by --listener")
+    settings = ListenerSettings.of_card(about)
+    if "listener" not in about.fields:
+        return settings, "harken's defaults, tuned on nothing"
+    if "step" in about.fields:
+        return settings, f"tuned on the streaming form {tuned.name}, which hears as this code does"
+    return (
+        settings,
+        f"tuned on {tuned.name}, whose windows are judged whole: tune a streaming form for this code's streams",
+    )
 
 
 def _front_end(path: Path, card: Card) -> LogMel:
@@ -141,20 +201,22 @@ def _require_agreement(report: CReport) -> None:
         raise HarkenError(
             f"{report.source} was not written: its answers differ from the model file's by {report.largest_difference:.2g}"
         )
-    if report.bits == 8 and differing > max(1, (1 - _AGREEMENT) * report.clips):
+    finite = np.isfinite(report.largest_difference)
+    if report.bits == 8 and (not finite or too_many_differ(differing, report.clips, _DIFFERING)):
         raise HarkenError(
             f"{report.source} was not written: in 8 bits it answers {differing} of {report.clips} clips otherwise than the "
             "model file; calibrate on more clips of the corpus"
         )
 
 
-def _card_json(card: Card, report: CReport) -> str:
+def _card_json(card: Card, listener: ListenerSettings, report: CReport) -> str:
     fields: dict[str, Any] = {
         "labels": card.labels,
         "sample_rate": card.sample_rate,
         "window": card.window,
         "thresholds": card.thresholds,
         **card.fields,
+        "listener": listener.to_json(),
         "export": {key: value for key, value in asdict(report).items() if key not in ("source", "header", "card")},
     }
     return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"

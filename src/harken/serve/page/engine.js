@@ -2,7 +2,7 @@
 
 import { toPcm } from "./wav.js";
 
-export const privacy = "Sound goes to this page's own server, is judged there in memory, and is not kept.";
+export const privacy = "What it listens to, and what is dropped here, goes to this page's own server, is judged there in memory, and is not kept.";
 
 const base = new URL("../", import.meta.url);
 let token = sessionStorage.getItem("harken-token") ?? "";

@@ -7,6 +7,8 @@ const speaker = `web${Math.random().toString(16).slice(2, 8)}`;
 
 const $ = (id) => document.getElementById(id);
 const percent = (value) => `${Math.round(100 * value)} %`;
+// Files that a corpus may hold, as harken/audio.py has them.
+const TYPES = { wav: "audio/wav", flac: "audio/flac", ogg: "audio/ogg", opus: "audio/ogg", mp3: "audio/mpeg" };
 
 export class Heard {
   constructor(labels) {
@@ -16,7 +18,10 @@ export class Heard {
       this.#items = [];
       this.#show();
     };
-    $("keep").onclick = () => download(zip(this.#items.map((item) => [`corpus/${item.label}/${item.name}`, item.bytes()])), "corpus.zip");
+    $("keep").onclick = () => {
+      const chosen = this.#items.filter((item) => item.label);
+      download(zip(chosen.map((item) => [`corpus/${item.label}/${item.name}`, item.bytes()])), "corpus.zip");
+    };
   }
 
   #labels;
@@ -31,34 +36,38 @@ export class Heard {
 
   /** What was heard in a file, or {error: why nothing}. */
   async addFile(file, answer) {
-    const bytes = new Uint8Array(await file.arrayBuffer());
-    if (answer.error) this.#add("–", null, `${file.name}: ${answer.error}`, () => bytes);
-    else if (answer.word) this.#add(answer.word, answer.word, `${percent(answer.probability)} · ${file.name}`, () => bytes);
-    else {
-      const why = { silence: "silence", unknown: "another word", unsure: `unsure: ${answer.label} at ${percent(answer.probability)}` };
-      this.#add("none", answer.label, `${why[answer.reason]} · ${file.name}`, () => bytes);
-    }
+    if (answer.error) return this.#add("–", null, `${file.name}: ${answer.error}`);
+    const bytes = new Uint8Array(await file.arrayBuffer()), ending = file.name.split(".").pop().toLowerCase();
+    const why = { silence: "silence", unknown: "another word", unsure: `unsure: ${answer.label} at ${percent(answer.probability)}` };
+    const note = answer.word ? percent(answer.probability) : why[answer.reason];
+    // What was rejected may have been anything: whoever keeps it says what.
+    this.#add(answer.word ?? "none", answer.word ?? "", `${note} · ${file.name}`, () => bytes, ending);
   }
 
-  #add(word, label, note, bytes) {
-    const item = { label, name: `${speaker}_nohash_${this.#count++}.wav`, bytes };
+  /** label: what to keep it as, "" for what is not known yet; null: there is nothing to keep. */
+  #add(word, label, note, bytes, ending = "wav") {
+    const kept = ending in TYPES, name = `${speaker}_nohash_${this.#count++}.${ending}`;
+    const item = { label: kept ? label : "", name, bytes }, sound = () => new Blob([bytes()], { type: TYPES[ending] ?? "" });
     const entry = document.createElement("li"), what = document.createElement("div");
     what.className = "what";
     what.append(Object.assign(document.createElement("b"), { textContent: word }), Object.assign(document.createElement("small"), { textContent: note, title: note }));
     entry.append(what);
-    if (label) {
-      const choice = document.createElement("select");
+    if (label !== null) {
+      const choice = document.createElement("select"), options = this.#labels.map((name) => new Option(name, name, name === label, name === label));
       choice.ariaLabel = `What ${word} really was`;
-      choice.append(...this.#labels.map((name) => new Option(name, name, name === label, name === label)));
-      choice.onchange = () => { item.label = choice.value; };
+      choice.append(new Option(kept ? "choose …" : `no .${ending}`, ""), ...options);
+      choice.title = kept ? "" : "a corpus holds WAV, FLAC, OGG, Opus and MP3";
+      choice.disabled = !kept;
+      choice.value = item.label;
+      choice.onchange = () => { item.label = choice.value; this.#show(); };
       const play = Object.assign(document.createElement("button"), { textContent: "▶", title: "Play", ariaLabel: `Play ${word}` });
       play.onclick = () => {
         URL.revokeObjectURL(this.#audio.src);
-        this.#audio.src = URL.createObjectURL(new Blob([bytes()], { type: "audio/wav" }));
+        this.#audio.src = URL.createObjectURL(sound());
         this.#audio.play();
       };
       const keep = Object.assign(document.createElement("button"), { textContent: "↓", title: "Download", ariaLabel: `Download ${word}` });
-      keep.onclick = () => download(bytes(), `${item.label}_${item.name}`);
+      keep.onclick = () => download(sound(), item.label ? `${item.label}_${item.name}` : item.name);
       entry.append(choice, play, keep);
       this.#items.unshift(item);
     }
@@ -72,5 +81,8 @@ export class Heard {
     const any = $("heard").children.length > 0;
     $("heard-empty").hidden = any;
     $("heard-actions").hidden = !any;
+    const left = this.#items.filter((item) => !item.label).length;
+    $("keep").disabled = left === this.#items.length;
+    $("left-out").textContent = left ? `${left} without a word ${left > 1 ? "are" : "is"} left out` : "";
   }
 }

@@ -8,8 +8,11 @@ import { Views } from "./views.js";
 
 const NAMES = { _unknown_: "another word", _silence_: "silence" };
 const SHOWN_MS = 1500;
+const MOST_NAMED = 12; // words
+const OPENS = "The button opens this device's microphone.";
 
 const $ = (id) => document.getElementById(id);
+const element = (name, textContent) => Object.assign(document.createElement(name), { textContent });
 
 function say(text, alert = false) {
   $("status").textContent = text;
@@ -52,15 +55,23 @@ class Words {
   }
 
   show(posteriors) {
+    const most = Math.max(...posteriors);
     this.#rows.forEach(({ fill, bar, value, slider }, i) => {
       fill.style.transform = `scaleX(${posteriors[i]})`;
       value.textContent = posteriors[i].toFixed(2);
-      bar.classList.toggle("over", slider !== null && posteriors[i] >= Number(slider.value));
+      bar.classList.toggle("over", slider !== null && posteriors[i] === most && most >= Number(slider.value));
     });
   }
 }
 
+function anyOf(words) {
+  const named = words.slice(0, MOST_NAMED);
+  if (named.length < words.length) return `${named.join(", ")} …`;
+  return words.length > 1 ? `${words.slice(0, -1).join(", ")} or ${words.at(-1)}` : words[0];
+}
+
 function showWord(word) {
+  $("hint").hidden = true;
   $("word").textContent = word;
   $("word").classList.remove("past");
   clearTimeout(showWord.timer);
@@ -72,6 +83,10 @@ const LAST = ["recipe"];
 
 /** A field of the card as people read it. */
 function readable(key, value) {
+  if (key === "corpus" && Array.isArray(value)) { // names of folders, of which several may have the same
+    const count = (name) => value.filter((other) => other === name).length;
+    return [...new Set(value)].map((name) => (count(name) > 1 ? `${name} ×${count(name)}` : name)).join(", ");
+  }
   if (Array.isArray(value)) return value.map((part) => readable(key, part)).join(key === "attribution" ? "\n" : ", ");
   if (value && typeof value === "object")
     return Object.entries(value).map(([name, part]) => `${name.replaceAll("_", " ")} ${readable(name, part)}`).join(" · ");
@@ -86,8 +101,13 @@ function showCard(card) {
   const keys = Object.keys(facts).sort((a, b) => place(a) - place(b));
   const list = $("card").querySelector("dl");
   for (const key of keys) {
-    const name = Object.assign(document.createElement("dt"), { textContent: key.replaceAll("_", " ") });
-    list.append(name, Object.assign(document.createElement("dd"), { textContent: readable(key, facts[key]) }));
+    const text = readable(key, facts[key]), value = element("dd", text);
+    if (key === "command" && text.includes("\n")) {
+      const lines = document.createElement("details");
+      lines.append(element("summary", `${text.split("\n").length} lines`), element("pre", text));
+      value.replaceChildren(lines);
+    }
+    list.append(element("dt", key.replaceAll("_", " ")), value);
   }
   $("model-line").textContent = `${card.name} hears ${card.words.join(", ")}`;
 }
@@ -125,9 +145,9 @@ async function start() {
     live = null;
     views.stop();
     $("speak").ariaPressed = "false";
-    $("speak").textContent = "Speak";
+    $("speak").textContent = "Start listening";
     $("speak").disabled = false;
-    say(why, Boolean(why));
+    say(why || OPENS, Boolean(why));
   }
 
   $("speak").onclick = async () => {
@@ -158,17 +178,25 @@ async function start() {
       stream.retune(words.thresholds());
       views.follow(microphone);
       $("speak").ariaPressed = "true";
-      $("speak").textContent = "Stop";
+      $("speak").textContent = "Stop listening";
       $("speak").disabled = false;
-      say(`Say ${card.words.slice(0, 12).join(", ")}`);
+      say("Listening …");
     } catch (error) {
       stop(error.message);
     }
   };
 
+  /** What an answer comes to at the marks as they stand, as a stream's does; the engine judged by thresholds for clips. */
+  function atMarks(answer) {
+    const mark = words.thresholds()[answer.label];
+    if (mark === undefined) return answer; // another word, or silence
+    const reason = answer.probability < mark ? "unsure" : null;
+    return { ...answer, reason, word: reason ? null : answer.label };
+  }
+
   async function judge(files) {
     for (const file of files) {
-      const answer = await engine.predict(file).catch((error) => ({ error: error.message }));
+      const answer = await engine.predict(file).then(atMarks).catch((error) => ({ error: error.message }));
       if (answer.probabilities) {
         words.show(card.labels.map((label) => answer.probabilities[label]));
         showWord(answer.word ?? "none");
@@ -188,7 +216,8 @@ async function start() {
   offerRecording();
   const why = obstacle();
   $("speak").disabled = Boolean(why);
-  say(why, Boolean(why));
+  $("hint").textContent = why ? "Drop recordings below" : `Say ${anyOf(card.words)}`;
+  say(why || OPENS, Boolean(why));
   document.documentElement.dataset.ready = "true";
 }
 

@@ -1,6 +1,7 @@
 """Augmentation on whole batches, on the device: each transform is a module, active in training alone.
 
 Shift, Speed, Pitch, Room, Gain, Noise    waveforms [N, samples] -> [N, samples]
+Past                                      waveforms [N, samples] -> the same, or [N, 2 samples]
 Filter, Suppress, SpecAugment             features [N, bands, frames] -> the same
 Mixup                                     waveforms and soft labels -> the same
 WindowBank                                where noise or speech is drawn from: recordings
@@ -17,6 +18,7 @@ from harken.training.augment.gain import Gain
 from harken.training.augment.mixed import MixedBank
 from harken.training.augment.mixup import Mixup
 from harken.training.augment.noise import Noise, WindowBank
+from harken.training.augment.past import Past
 from harken.training.augment.pitch import Pitch
 from harken.training.augment.room import Room
 from harken.training.augment.shift import Shift
@@ -32,6 +34,7 @@ __all__ = [
     "MixedBank",
     "Mixup",
     "Noise",
+    "Past",
     "Pitch",
     "Room",
     "Shift",

@@ -26,9 +26,19 @@ extern "C" {
 #define @NAME@_STEP @STEP@ /* samples from one new answer of a stream to the next */
 #define @NAME@_CLASSES @CLASSES@
 
-/* The labels in the order of the probabilities, in UTF-8, and the least probability at which each counts as heard. */
+/* The labels in the order of the probabilities, in UTF-8, and the least probability at which each counts as heard in a
+ * clip. A stream has thresholds of its own, below. */
 extern const char *const @name@_labels[@NAME@_CLASSES];
 extern const float @name@_thresholds[@NAME@_CLASSES];
+
+/* How a stream is decided on. After each @NAME@_HOP samples take the probabilities, and average them with those of the looks
+ * before, @NAME@_SMOOTHED in all. The label that is then the most probable is heard when it is at its stream threshold or over
+ * it, unless it has been told and has stayed so since, or an event was less than @NAME@_REFRACTORY looks ago.
+ * These values: @listener_origin@. */
+#define @NAME@_HOP @HOP@ /* samples from one look to the next */
+#define @NAME@_SMOOTHED @SMOOTHED@ /* looks that are averaged */
+#define @NAME@_REFRACTORY @REFRACTORY@ /* looks after an event during which there is no other */
+extern const float @name@_stream_thresholds[@NAME@_CLASSES]; /* over 1 for what is no word */
 
 /* Forget all sound. A fresh program need not call it. */
 void @name@_reset(void);

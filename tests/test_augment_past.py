@@ -1,0 +1,77 @@
+"""What stands before a window."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from harken.errors import HarkenError
+from harken.models.bc_resnet import BCResNet
+from harken.tasks.recipe import RECIPES, with_settings
+from harken.training.augment import Past
+from harken.training.module import Spotter, TrainingModule
+
+SAMPLES = 400
+
+
+class Level:
+    """A bank whose windows hold one level, so that they can be told from other sound."""
+
+    def __init__(self, level: float) -> None:
+        self.level = level
+
+    def draw(self, count: int) -> Tensor:
+        return torch.full((count, SAMPLES), self.level)
+
+
+def examples() -> Tensor:
+    return torch.arange(1000)[:, None].expand(1000, SAMPLES) / 1000
+
+
+def test_the_window_comes_last_and_its_past_is_of_four_kinds() -> None:
+    torch.manual_seed(0)
+    waveform = examples()
+    heard = Past(1.0, speech=Level(-0.5), noise=Level(-2.0))(waveform)
+    assert heard.shape == (1000, 2 * SAMPLES)
+    assert torch.equal(heard[:, SAMPLES:], waveform)
+    past = heard[:, 0]
+    assert torch.equal(heard[:, :SAMPLES], past[:, None].expand(1000, SAMPLES))
+    silent = past == 0
+    other = past == waveform.roll(1, 0)[:, 0]
+    drawn = past < 0
+    assert (silent | other | drawn).all()
+    assert silent.float().mean() == pytest.approx(0.1, abs=0.03)
+    assert drawn.float().mean() == pytest.approx(0.5, abs=0.05)
+    assert -2.0 <= past.min() < -0.5  # noise, up to 30 dB below its level
+    assert past[drawn].max() > -0.1
+
+
+def test_a_share_of_batches_and_none_in_judging() -> None:
+    torch.manual_seed(0)
+    past = Past(0.5, speech=None, noise=None)
+    grown = sum(past(examples()).shape[1] > SAMPLES for _ in range(200))
+    assert grown == pytest.approx(100, abs=25)
+    assert past.eval()(examples()).shape[1] == SAMPLES
+    assert Past(0.0, speech=None, noise=None)(examples()).shape[1] == SAMPLES
+
+
+def test_a_network_judges_the_window_and_remembers_what_came_before() -> None:
+    torch.manual_seed(0)
+    network = BCResNet(12, 40, 98, causal=True, time_stride=2)
+    for _ in range(30):  # untrained normalisations let hardly anything through
+        network(torch.randn(8, 40, 98))
+    network.eval()
+    window, before = torch.randn(3, 40, 98), torch.randn(3, 40, 100)
+    with torch.no_grad():
+        alone, after, maps = network(window), network(torch.cat([before, window], dim=2)), []
+        network.last.register_forward_hook(lambda *call: maps.append(call[-1]))
+        network(torch.cat([before, window], dim=2))
+        judged = torch.relu(network.expand_norm(network.expand(maps[0][..., -49:])))
+        expected = network.classify(judged.mean(dim=(2, 3), keepdim=True)).flatten(1)
+    torch.testing.assert_close(after, expected)
+    assert (after - alone).abs().max() > 1e-3
+
+
+def test_networks_that_look_ahead_are_refused() -> None:
+    recipe = with_settings(RECIPES["v12"], ["past_probability=0.5", "network=bc_resnet_1"])
+    with pytest.raises(HarkenError, match=r"networks without look-ahead, which stream; bc_resnet_1"):
+        TrainingModule(recipe, Spotter(recipe, 12), steps_per_epoch=1)

@@ -1,0 +1,127 @@
+"""The command `harken export`: what it prints, and how it refuses with nothing half-written."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harken.cli import main
+from harken.export import clips as form_clips
+from harken.export.onnx_int8 import write_onnx_int8
+from harken.modelfile import find_model
+from taught import RATE, clips, words
+
+Run = Callable[..., tuple[int, str, str]]
+with_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("gcc", "cc", "clang"))), reason="there is no C compiler here: install gcc"
+)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Return a caller of `harken export` in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(form_clips, "_SPOKEN", 36)
+
+    def call(*given: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harken", "export", *map(str, given)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        out, err = capsys.readouterr()
+        return code if isinstance(code, int) else int(code is not None), out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def of_8_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("int8") / "small.onnx"
+    heard = np.repeat(clips(RATE)[:1], 2, axis=0)  # digital silence: both agree on it
+    write_onnx_int8("tiny", path, heard, calibration=words(RATE, 30, 31))
+    return path
+
+
+@pytest.mark.parametrize(("form", "name"), [("onnx-int8", "a.onnx"), pytest.param("c", "a.c", marks=with_compiler)])
+def test_without_a_corpus_voices_speak(run: Run, form: str, name: str) -> None:
+    pytest.importorskip("espeakng_loader", reason="harken[synth] is not installed")
+    code, out, err = run("tiny", "--to", form, "--out", name)
+    assert code == 0, err
+    assert " of 43 synthesised clips answered alike; " in out
+    assert err == "harken: clips that were checked: 43, which tell little; name a larger corpus by --data DIR\n"
+    check = json.loads(Path(f"{name}.json").read_text())
+    assert check.get("export", check)["synthesised"] is True
+
+
+@with_compiler
+def test_a_plain_corpus_is_enough(run: Run, tiny_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    for word in ("yes", "no", "bed"):
+        (tmp_path / "plain" / word).symlink_to(tiny_corpus / word)
+    code, out, err = run("tiny", "--to", "c", "--out", "a.c", "--data", "plain")
+    assert code == 0, err
+    assert out.startswith("100.00 % of 17 clips answered alike; ")
+    assert json.loads(Path("a.c.json").read_text())["export"]["synthesised"] is False
+    assert [line.split()[1] for line in err.splitlines()] == ["all", "no", "clips"]
+
+
+@pytest.mark.parametrize("form", ["onnx-int8", "onnx-stream", "litert", "litert-int8", "c", "c-int8"])
+def test_an_8_bit_form_is_no_source(run: Run, of_8_bits: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr("harken.extras.find_spec", lambda name: name)
+    name = {"onnx": "a.onnx", "lite": "a.tflite"}.get(form[:4], "a.c")
+    code, out, err = run(of_8_bits, "--to", form, "--out", name)
+    assert (code, out) == (2, "")
+    assert err == f"harken: {of_8_bits} is already an 8-bit form: name the model it was made of\n"
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--to", "c", "--out", "math.c"), "math.h would hide the C library's own header: choose another name"),
+        (("--to", "c", "--out", "taken.c"), "taken.c.json is a folder"),
+        (("--to", "onnx-int8", "--out", "taken.onnx"), "taken.onnx.json is a folder"),
+        (("--to", "onnx-stream", "--out", "taken.onnx"), "taken.onnx.json is a folder"),
+        (("--to", "onnx-int8", "--out", "a.onnx", "--listener", "tiny.stream"), "--listener is for c and c-int8"),
+        (("--to", "c", "--out", "a.c", "--listener", "nosuch"), "nosuch is no model file"),
+        (("--to", "c", "--out", "a.c", "--other", "nosuch"), "--other goes with --data"),
+        (("--to", "c", "--out", "a.c", "--noise", "nosuch"), "nosuch does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(run: Run, given: tuple[str, ...], said: str) -> None:
+    pytest.importorskip("espeakng_loader", reason="harken[synth] is not installed")
+    for name in ("taken.c.json", "taken.onnx.json"):
+        Path(name).mkdir()
+    code, out, err = run("tiny", *given)
+    assert (code, out) == (2, "")
+    assert err.startswith("harken: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert {path.name for path in Path().iterdir()} == {"taken.c.json", "taken.onnx.json"}
+
+
+def test_the_model_itself_is_not_written_over(run: Run) -> None:
+    shutil.copy(find_model("tiny"), "model.onnx")
+    before = Path("model.onnx").read_bytes()
+    code, _, err = run("model.onnx", "--to", "onnx-int8", "--out", "model.onnx")
+    assert (code, err) == (2, "harken: --out model.onnx is the model itself: choose another name\n")
+    assert Path("model.onnx").read_bytes() == before
+
+
+def test_the_streaming_forms_check_says_what_was_compared(run: Run) -> None:
+    pytest.importorskip("espeakng_loader", reason="harken[synth] is not installed")
+    code, out, _ = run("tiny", "--to", "onnx-stream", "--out", "a.onnx")
+    assert code == 0
+    check = json.loads(Path("a.onnx.json").read_text())
+    assert check["synthesised"]
+    assert check["clips"] == 43
+    assert 0.8 < check["agreement"] <= 1
+    assert 0 < check["largest_difference"] < 1e-4
+    assert 0 < check["source_difference"] < 1e-4
+    assert 0 < check["step_ms"] < check["source_clip_ms"]
+    assert "of 43 synthesised clips answered as the source answers them" in out
+    assert "a step " in out
