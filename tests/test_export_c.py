@@ -328,6 +328,8 @@ def test_where_the_header_has_its_settings_from(tiny: Exported, tmp_path: Path) 
     shutil.copy(find_model("tiny"), tmp_path / "tiny.onnx")
     own = write_c(tmp_path / "tiny.onnx", tmp_path, "own", clips(RATE))
     assert "tuned on tiny.onnx, whose windows are judged whole" in own.header.read_text()
+    shutil.copy(find_model("base.stream"), tmp_path / "tiny.stream.onnx")  # beside the model, but of other weights
+    assert write_c(tmp_path / "tiny.onnx", tmp_path, "own", clips(RATE)).header.read_text() == own.header.read_text()
     box = write_c("tiny", tmp_path, "box", clips(RATE))
     assert json.loads(box.card.read_text())["listener"] == StreamFile("tiny.stream").card.fields["listener"]
     with pytest.raises(HarkenError, match=r"hears other words than .*: name a form of the same model by --listener"):

@@ -85,8 +85,9 @@ def write_c(
     model : a path, or the name of a bundled model. name : prefix of all that is public, a lower-case C identifier.
     clips : [N, window], full scale 1.0, on which the C is compared with the model file. calibration : other such clips, to set
     the scales of 8 bits by; without them the weights are float32. listener : a model file or streaming form whose settings
-    for streams go into the header; else those of the streaming form that lies beside the model (tiny.stream.onnx), which
-    hears as the C does, else the model's own. synthesised : whether synthetic voices spoke the clips; the check says so.
+    for streams go into the header; else those of the streaming form that lies beside the model (tiny.stream.onnx) and has its
+    weights, for it hears as the C does, else the model's own. synthesised : whether synthetic voices spoke the clips; the
+    check says so.
 
     Raises HarkenError, and leaves no file, when the network is not a causal BC-ResNet, when there is no C compiler, or when
     the C disagrees: by over 1e-3 in probability in float32, in 8 bits on over 1 % of the clips' answers, by more than
@@ -150,12 +151,14 @@ def write_c(
 
 def _listener(path: Path, card: Card, named: str | os.PathLike[str] | None) -> tuple[ListenerSettings, str]:
     """Return the settings for streams, and where they are from, for the header's reader."""
-    if named is None:
-        beside = path.with_suffix(f"{STREAMING}.onnx")
-        tuned = find_model(beside) if beside.is_file() else path
-    else:
+    beside = path.with_suffix(f"{STREAMING}.onnx")
+    if named is not None:
         tuned = find_model(named)
-    about = card if tuned == path else open_model(tuned, 1)[1]
+        about = open_model(tuned, 1)[1]
+    elif beside.is_file() and (of_form := open_model(beside, 1)[1]).fields.get("recipe") == card.fields.get("recipe"):
+        tuned, about = beside, of_form
+    else:  # a form that was trained on has weights of its own, whose thresholds do not fit these
+        tuned, about = path, card
     if set(about.words) != set(card.words):
         raise HarkenError(f"{tuned} hears other words than {path}: name a form of the same model by --listener")
     settings = ListenerSettings.of_card(about)
