@@ -245,10 +245,11 @@ def main() -> None:
         measure(contenders, truth, folder / "clips.npz")
     command = f"python benchmarks/runtime.py {' '.join(f'--data {path.name}' for path in options.data)}"
     command += "".join(f" --noise {path.name}" for path in options.noise) + f" --clips {options.clips}"
+    command += f" --models {options.models}" + " --litert-python PYTHON" * (options.litert_python is not None)
     lines = [
         "# One clip, and one second of a stream, on one thread",
         "",
-        f"- `{command} --models {options.models}`",
+        f"- `{command}`",
         f"- {machine()}; load average {load:.1f} before the first clip",
         f"- {len(truth)} clips of the validation side, each heard by all contenders in turn: a model asked over and over, "
         "as for its card, is faster",

@@ -52,7 +52,7 @@ def test_version(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["predict"], "missing argument 'CLIP...': see `harken predict --help`"),
+        (["predict"], "missing argument 'CLIP': see `harken predict --help`"),
         (["predict", "x", "--bogus"], "no such option: --bogus: see `harken predict --help`"),
         (["corpus", "get"], "missing argument"),
         (["nosuch"], "no such command 'nosuch': see `harken --help`"),

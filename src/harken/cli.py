@@ -30,15 +30,17 @@ app = typer.Typer(
 )
 app.add_typer(corpus_app, name="corpus")
 
-Data = Annotated[list[Path], typer.Option("--data", help="Folder of one-word folders; give it again to join several.")]
+Data = Annotated[
+    list[Path], typer.Option("--data", metavar="DIR", help="Folder of one-word folders; give it again to join several.")
+]
 Noise = Annotated[
     list[Path] | None,
-    typer.Option("--noise", help="Folder of noise recordings; `_background_noise_` is found by itself."),
+    typer.Option("--noise", metavar="DIR", help="Folder of noise recordings; `_background_noise_` is found by itself."),
 ]
 Model = Annotated[
     str, typer.Option("--model", help="Path of a model file, folder of a run, or name of a bundled model.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # click's, wherever typer has it from: its own copy in some versions, the package in others.
@@ -64,10 +66,8 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        print(
-            f"harken: {error.filename or 'a file'} cannot be written: {error.strerror}; make room on the disk",
-            file=sys.stderr,
-        )
+        what = error.filename or "a file, or standard output,"
+        print(f"harken: {what} cannot be written: {error.strerror}; make room on the disk", file=sys.stderr)
         sys.exit(2)
 
 
@@ -114,11 +114,15 @@ def train(
     network: Annotated[str | None, typer.Option(help="A network of `harken models`, instead of the recipe's.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A recipe value, as name=value.")] = None,
     noise: Noise = None,
-    speech: Annotated[list[Path] | None, typer.Option(help="Folder of running speech without the words.")] = None,
-    other: Annotated[
-        list[Path] | None, typer.Option(help="Corpus whose every word is `_unknown_` (recipe own).")
+    speech: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Folder of running speech without the words.")
     ] = None,
-    train_only: Annotated[list[Path] | None, typer.Option(help="Corpus that trains and never judges.")] = None,
+    other: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Corpus whose every word is `_unknown_` (recipe own).")
+    ] = None,
+    train_only: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Corpus that trains and never judges.")
+    ] = None,
     devices: Annotated[int, typer.Option(help="GPUs to train on; under torchrun, its own numbers hold.")] = 1,
 ) -> None:
     """Train a recogniser; it ends as RUN/model.onnx."""
@@ -160,8 +164,10 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Path of a model file, folder of a run, or name of a bundled model.")],
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Corpus folders, or a test archive's.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Path of a model file, folder of a run, or name of a bundled model.")
+    ],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Corpus folders, or a test archive's.")],
     split: Annotated[str | None, typer.Option(help="validation, test or all; a test archive is judged whole.")] = None,
     json_file: JsonFile = None,
     report: Annotated[
@@ -169,11 +175,12 @@ def evaluate(
     ] = None,
     noise: Noise = None,
     other: Annotated[
-        list[Path] | None, typer.Option(help="Corpus whose every word is `_unknown_`, for a model of the recipe own.")
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Corpus whose every word is `_unknown_`, for a model of the recipe own."),
     ] = None,
     speech: Annotated[
         list[Path] | None,
-        typer.Option(help="With --full: folder of speech without the words; false alarms in it count."),
+        typer.Option(metavar="DIR", help="With --full: folder of speech without the words; false alarms in it count."),
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Measure noise, shift, gain, false alarms, time and memory too: minutes.")
@@ -223,7 +230,7 @@ app.command("serve")(serve)
 @app.command()
 def predict(
     clips: Annotated[
-        list[str], typer.Argument(metavar="CLIP...", help="Files or folders; - reads their paths from standard input.")
+        list[str], typer.Argument(metavar="CLIP", help="Files or folders; - reads their paths from standard input.")
     ],
     model: Model = "base",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a clip.")] = False,

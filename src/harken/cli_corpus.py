@@ -74,7 +74,7 @@ def corpus_talk(
 
 @corpus_app.command("show")
 def corpus_show(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Corpus folders.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Corpus folders.")],
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("corpus.html"),
 ) -> None:
     """Draw a corpus as one HTML page: its clips, durations, speakers, an example of each word, and what is wrong."""

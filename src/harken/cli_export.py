@@ -24,20 +24,25 @@ _SUFFIXES = {
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Path of a model file, folder of a run, or name of a bundled model.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Path of a model file, folder of a run, or name of a bundled model.")
+    ],
     form: Annotated[str, typer.Option("--to", help="onnx-stream, onnx-int8, litert, litert-int8, c, c-int8 or web.")],
     out: Annotated[
         Path, typer.Option(help="NAME.onnx, NAME.tflite, or NAME.c with NAME.h beside it; for web, a folder.")
     ],
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Corpus to check the form on; without one, synthetic voices speak some clips."),
+        typer.Option(
+            metavar="DIR", help="Corpus to check the form on; without one, synthetic voices speak some clips."
+        ),
     ] = None,
     noise: Annotated[
-        list[Path] | None, typer.Option(help="Folder of noise recordings, of which silence is checked.")
+        list[Path] | None, typer.Option(metavar="DIR", help="Folder of noise recordings, of which silence is checked.")
     ] = None,
     other: Annotated[
-        list[Path] | None, typer.Option(help="Corpus whose every word is `_unknown_`, for a model of the recipe own.")
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Corpus whose every word is `_unknown_`, for a model of the recipe own."),
     ] = None,
     features: Annotated[
         bool, typer.Option("--features", help="For litert: no front-end inside; the form takes log-mel features.")

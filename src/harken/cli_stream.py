@@ -59,9 +59,12 @@ def listen(
 
 
 def evaluate_stream(
-    model: Annotated[str, typer.Argument(help="Path of a model file, folder of a run, or name of a bundled model.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Path of a model file, folder of a run, or name of a bundled model.")
+    ],
     keywords: Annotated[
-        list[Path], typer.Option(help="Corpus whose clips of the model's words are placed in the stream.")
+        list[Path],
+        typer.Option(metavar="DIR", help="Corpus whose clips of the model's words are placed in the stream."),
     ],
     background: Annotated[
         list[str],
@@ -82,7 +85,9 @@ def evaluate_stream(
     report: Annotated[
         Path | None, typer.Option(help="The page to write; else stream.html beside the model or here.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures to this file.")
+    ] = None,
 ) -> None:
     """Judge a model as a listener on continuous audio: words missed, false alarms an hour, latency; or tune it."""
     needs("train", "matplotlib", "filelock", "onnx", "torch")
