@@ -115,6 +115,8 @@ class RowWriter:
             except HarkenError as error:
                 unreadable.append((block.first + place, str(error)))
                 continue
+            except OSError:  # the disk's fault, not the clip's
+                raise
             except Exception as error:  # a fault of a decoder costs its clip, not the pack
                 unreadable.append((block.first + place, f"{path} cannot be decoded ({error}): convert it to WAV"))
                 continue
