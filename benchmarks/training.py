@@ -22,12 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from harken.models.spotter import Spotter
 from harken.tasks.protocol import Material, Task, make_task
 from harken.tasks.recipe import Recipe, find_recipe, with_settings
 from harken.training.augment import SpecAugment
 from harken.training.batches import NOISE_ROW, Epochs
 from harken.training.listening import TrainingEar
-from harken.training.module import Spotter, TrainingModule
+from harken.training.module import TrainingModule
 from harken.training.run import training_precision
 
 _STEPS = 12

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from conftest import OTHER_WORDS, TEN_WORDS, spoken
+from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe
-from harken.training.module import Spotter
 
 RATE = 16_000
 

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 
 from harken.errors import HarkenError
+from harken.models.spotter import Spotter
 from harken.training import run
-from harken.training.module import Spotter
 from tiny_training import PLAIN, history, not_finished, recipe, tiny_networks, weights, write_material
 
 _WORKER = """

@@ -16,8 +16,9 @@ from harken.export.litert import LitertFile, write, write_litert
 from harken.export.litert.convert import _prepared
 from harken.export.onnx import write_model_file
 from harken.modelfile import ModelFile
+from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe, find_recipe
-from harken.training.module import Spotter, TrainingModule
+from harken.training.module import TrainingModule
 from taught import RATE, clips, taught, words
 
 LABELS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "_unknown_", "_silence_")

@@ -3,8 +3,9 @@ import torch
 from torch import Tensor
 
 from conftest import tone
+from harken.models.spotter import Spotter
 from harken.tasks.recipe import RECIPES, Recipe, with_settings
-from harken.training.module import Spotter, TrainingModule, learning_rate_factor, moving_average
+from harken.training.module import TrainingModule, learning_rate_factor, moving_average
 
 RATE = 4_000
 

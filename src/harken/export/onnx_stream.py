@@ -29,8 +29,8 @@ from harken.files import replacing
 from harken.frontend import LogMel
 from harken.modelfile import ModelFile
 from harken.models.bc_resnet import BCResNet, BroadcastBlock, TimeConv
+from harken.models.spotter import Spotter
 from harken.streamfile import StreamFile
-from harken.training.module import Spotter
 from harken.training.reopen import reopen
 
 STEP_MS = 100.0

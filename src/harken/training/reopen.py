@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from harken.errors import HarkenError
 from harken.modelfile import ModelFile
+from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe
-from harken.training.module import Spotter
 
 _PREFIX = "spotter.network."
 _TOLERANCE = 1e-4  # in probability

@@ -30,6 +30,7 @@ from harken.errors import HarkenError
 from harken.files import replacing
 from harken.labels import SILENCE, UNKNOWN
 from harken.modelfile import ModelFile, bundled_models
+from harken.models.spotter import Spotter
 from harken.models.widen import widen
 from harken.tasks.protocol import Material, Task, make_task, side_waveforms
 from harken.tasks.recipe import Recipe
@@ -38,7 +39,7 @@ from harken.training.finish import finish
 from harken.training.history import History
 from harken.training.listening import TrainingEar
 from harken.training.memory import keep_freed_memory
-from harken.training.module import Spotter, TrainingModule
+from harken.training.module import TrainingModule
 from harken.training.reopen import reopen
 
 _VALIDATION_BATCH = 256
