@@ -174,3 +174,8 @@ def test_raw_waveform_is_one_band_a_frame_a_sample() -> None:
 def test_front_end_by_kind() -> None:
     assert isinstance(front_end("raw", 8_000, bands=40), RawWaveform)
     assert front_end("log_mel", 8_000, bands=20).bands == 20
+
+
+def test_a_front_end_of_no_known_kind_is_refused() -> None:
+    with pytest.raises(HarkenError, match="no front-end 'mfcc': take log_mel or raw"):
+        front_end("mfcc", 16_000)

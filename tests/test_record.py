@@ -50,7 +50,7 @@ class Speaker:
                 said = self.mistakes.pop(0) if self.mistakes else utterance(seed=answer)
                 yield from np.split(said[:, None], 20)
 
-        return Source("microphone", RATE, True, chunks())
+        return Source("microphone", RATE, chunks())
 
 
 def record(

@@ -135,5 +135,10 @@ def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def front_end(kind: str, sample_rate: int, **options: Any) -> FrontEnd:
-    """Build a front-end by kind: "log_mel" with LogMel's options, or "raw"."""
+    """Build a front-end by kind: "log_mel" with LogMel's options, or "raw", which has none and leaves them.
+
+    Raises HarkenError for any other.
+    """
+    if kind not in ("log_mel", "raw"):
+        raise HarkenError(f"there is no front-end {kind!r}: take log_mel or raw")
     return LogMel(sample_rate, **options) if kind == "log_mel" else RawWaveform()

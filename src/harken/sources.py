@@ -37,13 +37,11 @@ _CODED = {b"fLaC": "FLAC", b"OggS": "OGG", b"ID3\x02": "MP3", b"ID3\x03": "MP3",
 class Source:
     """A stream under way.
 
-    name : how messages call it. sample_rate : Hz. live : it comes in real time. chunks : [samples, channels], floats or
-    int16.
+    name : how messages call it. sample_rate : Hz. chunks : [samples, channels], floats or int16.
     """
 
     name: str
     sample_rate: int
-    live: bool
     chunks: Iterator[NDArray[Any]]
 
 
@@ -51,7 +49,7 @@ class Source:
 def open_file(path: Path) -> Iterator[Source]:
     """Open an audio file as a stream. Raises HarkenError as load_clip does; what is missing at its end, there."""
     with open_blocks(path, _FILE_CHUNK_S) as (rate, blocks):
-        yield Source(str(path), rate, False, blocks)
+        yield Source(str(path), rate, blocks)
 
 
 @contextmanager
@@ -94,7 +92,7 @@ def open_pcm(
             remaining = None if remaining is None else remaining - len(more)
             held = held[whole:] + more
 
-    yield Source(name, sample_rate, True, chunks())
+    yield Source(name, sample_rate, chunks())
 
 
 def _wav_format(pipe: io.BufferedIOBase, name: str) -> tuple[int, int, int | None]:
@@ -176,7 +174,7 @@ def open_microphone(device: str | None = None) -> Iterator[Source]:
             raise HarkenError(
                 f"{found['name']} does not start ({_line(error)}): end what else records from it"
             ) from error
-        yield Source(str(found["name"]), rate, True, chunks())
+        yield Source(str(found["name"]), rate, chunks())
 
 
 def input_devices() -> list[str]:
