@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from harken.models.spotter import Spotter
+from harken.spotter import Spotter
 from harken.tasks.protocol import Material, Task, make_task
 from harken.tasks.recipe import Recipe, find_recipe, with_settings
 from harken.training.augment import SpecAugment

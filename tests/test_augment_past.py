@@ -6,7 +6,7 @@ from torch import Tensor
 
 from harken.errors import HarkenError
 from harken.models.bc_resnet import BCResNet
-from harken.models.spotter import Spotter
+from harken.spotter import Spotter
 from harken.tasks.recipe import RECIPES, with_settings
 from harken.training.augment import Past
 from harken.training.module import TrainingModule

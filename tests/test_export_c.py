@@ -29,7 +29,7 @@ from harken.export.onnx_stream import write_stream_file
 from harken.listener import Listener, ListenerSettings
 from harken.modelfile import ModelFile, find_model
 from harken.models.bc_resnet import BCResNet
-from harken.models.spotter import Spotter
+from harken.spotter import Spotter
 from harken.streamfile import StreamFile
 from harken.tasks.recipe import Recipe, find_recipe
 from taught import RATE, clips, speech_like, taught, words

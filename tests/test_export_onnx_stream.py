@@ -21,8 +21,8 @@ from harken.export.onnx_stream import (
 )
 from harken.listener import Listener
 from harken.modelfile import ModelFile
-from harken.models.spotter import Spotter
 from harken.recognizer import Recognizer
+from harken.spotter import Spotter
 from harken.streamfile import StreamFile, open_for_streams
 from harken.tasks.recipe import find_recipe, with_settings
 from taught import RATE, speech_like, taught, words

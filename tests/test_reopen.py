@@ -10,7 +10,7 @@ import torch
 from conftest import MakeModel
 from harken.errors import HarkenError
 from harken.export.onnx import change_metadata, write_model_file
-from harken.models.spotter import Spotter
+from harken.spotter import Spotter
 from harken.tasks.recipe import Recipe, find_recipe, with_settings
 from harken.training.reopen import reopen
 from taught import RATE, taught, words

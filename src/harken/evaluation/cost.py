@@ -128,8 +128,8 @@ def _parameters(card: Card) -> int | None:
         return int(card.fields["parameters"])
     if "recipe" not in card.fields:
         return None
-    from harken.models.spotter import Spotter
     from harken.models.summary import count_parameters
+    from harken.spotter import Spotter
     from harken.tasks.recipe import Recipe
 
     return count_parameters(Spotter(Recipe.from_json(card.fields["recipe"]), len(card.labels)).network)

@@ -29,7 +29,7 @@ from harken.files import replacing
 from harken.frontend import LogMel
 from harken.modelfile import ModelFile
 from harken.models.bc_resnet import BCResNet, BroadcastBlock, TimeConv
-from harken.models.spotter import Spotter
+from harken.spotter import Spotter
 from harken.streamfile import StreamFile
 from harken.training.reopen import reopen
 

@@ -18,8 +18,8 @@ from harken.evaluation.rejection import calibrate_thresholds, measure_rejection
 from harken.export.onnx import change_metadata, write_model_file
 from harken.labels import UNKNOWN
 from harken.modelfile import ModelFile
-from harken.models.spotter import Spotter
 from harken.models.summary import count_parameters, multiply_adds
+from harken.spotter import Spotter
 from harken.tasks.protocol import Material, Task, side_waveforms
 from harken.tasks.recipe import Recipe
 

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from harken.errors import HarkenError
-from harken.models.spotter import Spotter
+from harken.spotter import Spotter
 from harken.tasks.recipe import Recipe
 from harken.training.augment import Filter, SpecAugment, Suppress
 from harken.training.listening import TrainingEar

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harken.errors import HarkenError
 from harken.modelfile import ModelFile
-from harken.models.spotter import Spotter
+from harken.spotter import Spotter
 from harken.tasks.recipe import Recipe
 
 _PREFIX = "spotter.network."

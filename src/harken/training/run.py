@@ -30,8 +30,8 @@ from harken.errors import HarkenError
 from harken.files import replacing
 from harken.labels import SILENCE, UNKNOWN
 from harken.modelfile import ModelFile, bundled_models
-from harken.models.spotter import Spotter
 from harken.models.widen import widen
+from harken.spotter import Spotter
 from harken.tasks.protocol import Material, Task, make_task, side_waveforms
 from harken.tasks.recipe import Recipe
 from harken.training.batches import BatchStream, Epochs, validation_rows

@@ -18,7 +18,7 @@ from harken.export.litert.run import LitertFile
 from harken.export.targets import refuse_folders, replacing_all
 from harken.frontend import LogMel
 from harken.modelfile import Card, ModelFile
-from harken.models.spotter import Spotter
+from harken.spotter import Spotter
 from harken.training.reopen import reopen
 from harken.training.run import load_spotter
 
