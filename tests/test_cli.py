@@ -6,36 +6,17 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from conftest import TEN_WORDS, MakeModel
+from conftest import TEN_WORDS, MakeModel, Run
 from harken import __version__
-from harken.cli import main
 from harken.tables import print_judgement
 
-Run = Callable[..., tuple[int, str, str]]
 LABELS = ["yes", "no", "_unknown_", "_silence_"]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a caller of the command line that gives exit code, standard output and standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harken", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "160")
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        out, err = capsys.readouterr()
-        return code if isinstance(code, int) else int(code is not None), out, err
-
-    return call
 
 
 def loud_in_quarter(path: Path, quarter: int) -> Path:

@@ -2,40 +2,29 @@
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harken.cli import main
+from conftest import Run
 from harken.export import clips as form_clips
 from harken.export.onnx_int8 import write_onnx_int8
 from harken.modelfile import find_model
 from taught import RATE, clips, words
 
-Run = Callable[..., tuple[int, str, str]]
 with_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("gcc", "cc", "clang"))), reason="there is no C compiler here: install gcc"
 )
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def run(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Return a caller of `harken export` in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(form_clips, "_SPOKEN", 36)
-
-    def call(*given: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harken", "export", *map(str, given)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        out, err = capsys.readouterr()
-        return code if isinstance(code, int) else int(code is not None), out, err
-
-    return call
+    return partial(run, "export")
 
 
 @pytest.fixture(scope="module")

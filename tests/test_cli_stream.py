@@ -1,32 +1,16 @@
 """The command that judges a model on continuous audio, on a stream whose answers are known."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from conftest import MakeModel
-from harken.cli import main
+from conftest import MakeModel, Run
 from harken.modelfile import ModelFile
 
-Run = Callable[..., tuple[int, str, str]]
 RATE = 8_000
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harken", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
 
 
 def bursts(path: Path, seconds: float, at_s: tuple[float, ...] = (), level: float = 0.0) -> Path:

@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from harken.errors import HarkenError
-from harken.files import replacing
+from harken.files import replacing, replacing_all, require_writable
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path):
@@ -67,3 +67,27 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     target = tmp_path / "file" / "note"
     with pytest.raises(HarkenError, match=f"^cannot write {target}: .*; choose a folder"), replacing(target):
         pytest.fail("the body ran")
+
+
+def test_what_can_be_written_is_tried_without_a_trace(tmp_path):
+    kept = tmp_path / "kept.txt"
+    kept.write_text("as it was")
+    require_writable(kept, tmp_path / "new" / "deep" / "file.txt")
+    assert kept.read_text() == "as it was"
+    assert list(tmp_path.iterdir()) == [kept]
+    with pytest.raises(HarkenError, match=r"kept\.txt|below\.txt"):
+        require_writable(tmp_path / "new" / "a.txt", kept / "below.txt")
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_of_several_files_all_are_replaced_or_none(tmp_path):
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing_all(one, two) as (first, _):
+        first.write_text("new" * (1 // 0))
+    assert one.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [one]
+    with replacing_all(one, two) as (first, second):
+        first.write_text("new")
+        second.write_text("new too")
+    assert (one.read_text(), two.read_text()) == ("new", "new too")

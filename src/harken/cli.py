@@ -199,9 +199,7 @@ def evaluate(
         raise HarkenError(f"--split {split}: give validation, test or all")
     if speech and not full:
         raise HarkenError("--speech is measured with --full: add it")
-    for path in (json_file, report):
-        if path is not None:
-            require_writable(path)
+    require_writable(*filter(None, (json_file, report)))
     opened = ModelFile(model, threads=os.cpu_count() or 1)
     judgement = judge(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     report = report or page_folder(opened.path) / "report.html"

@@ -110,9 +110,7 @@ def evaluate_stream(
     recognizer = open_for_streams(model)
     path = find_model(model)
     page = report or page_folder(path) / "stream.html"
-    for file in (out, page, json_file):
-        if file is not None:
-            require_writable(file)
+    require_writable(*filter(None, (out, page, json_file)))
     audio = StreamAudio(
         clips=tuple(keyword_clips(recognizer.card, keywords, split)),  # type: ignore[arg-type]
         backgrounds=read_backgrounds(background),

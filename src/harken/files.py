@@ -2,16 +2,26 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from harken.errors import HarkenError
 
 
-def require_writable(path: str | Path) -> None:
-    """Raise HarkenError, as `replacing` would, where `path` cannot be written: before the work whose outcome goes there."""
-    with suppress(_TriedError), replacing(path):
-        raise _TriedError
+def require_writable(*paths: str | Path) -> None:
+    """Raise HarkenError, as `replacing` would, where a path cannot be written: before the work whose outcome goes there.
+
+    Nothing is left of the trial, nor of the folders that it had to make.
+    """
+    for path in map(Path, paths):
+        made = [folder for folder in path.parents if not folder.exists()]
+        try:
+            with suppress(_TriedError), replacing(path):
+                raise _TriedError
+        finally:
+            for folder in made:
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 class _TriedError(Exception):
@@ -39,3 +49,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_all(*paths: Path) -> Iterator[list[Path]]:
+    """Do as `replacing` does for several files: all are renamed on success, none on any error."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(replacing(path)) for path in paths]

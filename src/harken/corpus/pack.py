@@ -110,19 +110,18 @@ def _of_missing(folder: Path) -> bool:
 
 def _noted(note: Path) -> PackedClips | None:
     folder = note.parent / note.read_text() if note.is_file() else note
-    return _open(folder) if _is_whole(folder) else None
+    return _opened(folder)
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether a folder is a pack. One that somebody has cleared a part of is removed, to be built again."""
+def _opened(folder: Path) -> PackedClips | None:
+    """Open a folder that is a pack. One that somebody has cleared a part of is removed, to be built again."""
     if not folder.is_dir():
-        return False
+        return None
     try:
-        _open(folder)
+        return _open(folder)
     except (OSError, ValueError, KeyError):
         shutil.rmtree(folder, ignore_errors=True)
-        return False
-    return True
+        return None
 
 
 def _packed_elsewhere(form: str, clips: Sequence[Clip], sample_rate: int, samples: int, cache: Path) -> Path | None:
@@ -135,7 +134,7 @@ def _packed_elsewhere(form: str, clips: Sequence[Clip], sample_rate: int, sample
     if not alike:
         return None
     folder = cache / _hash_of_content(form, [content_digest(clip.path) for clip in clips])
-    return folder if _is_whole(folder) else None
+    return folder if _opened(folder) is not None else None
 
 
 def _form_of(index: Path) -> object:

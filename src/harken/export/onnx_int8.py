@@ -26,7 +26,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from harken.errors import HarkenError
 from harken.export.comparison import FormReport, compared, median_ms, open_source, too_many_differ
-from harken.export.targets import refuse_folders, replacing_all
+from harken.files import replacing_all, require_writable
 from harken.modelfile import ModelFile
 
 _QUANTISED = ["Conv", "MatMul", "Gemm"]
@@ -54,7 +54,7 @@ def write_onnx_int8(
     if not len(clips) or not len(calibration):
         raise HarkenError("no clips to calibrate and check the 8-bit form on: name a larger corpus with --data DIR")
     check = path.with_name(f"{path.name}.json")
-    refuse_folders(path, check)
+    require_writable(path, check)
     with replacing_all(path, check) as (temporary, beside):
         _quantise(source.path, temporary, calibration)
         form = ModelFile(temporary)

@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from harken.errors import HarkenError
 from harken.export.comparison import median_ms, open_source
 from harken.export.onnx import exported
-from harken.export.targets import refuse_folders, replacing_all
-from harken.files import replacing
+from harken.files import replacing, replacing_all, require_writable
 from harken.frontend import LogMel
 from harken.modelfile import ModelFile
 from harken.models.bc_resnet import BCResNet, BroadcastBlock, TimeConv
@@ -222,7 +221,7 @@ def write_stream_of_model(
     """
     source = open_source(model)
     check = path.with_name(f"{path.name}.json")
-    refuse_folders(path, check)
+    require_writable(path, check)
     card = source.card
     metadata = {
         **{name: value for name, value in card.fields.items() if name != "listener"},

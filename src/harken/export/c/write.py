@@ -21,7 +21,7 @@ from harken.export.c.int8 import calibrate, int8_tables
 from harken.export.c.source import Description, c_header, c_source
 from harken.export.c.tables import float_tables
 from harken.export.comparison import open_source, too_many_differ
-from harken.export.targets import refuse_folders, replacing_all
+from harken.files import replacing_all, require_writable
 from harken.frontend import LogMel
 from harken.listener import ListenerSettings
 from harken.modelfile import STREAMING, Card, find_model, open_model
@@ -98,7 +98,7 @@ def write_c(
     if name in _HEADERS:
         raise HarkenError(f"{name}.h would hide the C library's own header: choose another name")
     targets = {suffix: out_dir / f"{name}{suffix}" for suffix in (".h", ".c", ".c.json")}
-    refuse_folders(*targets.values())
+    require_writable(*targets.values())
     source_model = open_source(model)
     card = source_model.card
     wanted = source_model.probabilities(clips)

@@ -15,7 +15,7 @@ from harken.export.comparison import FormReport, compared, open_source, too_many
 from harken.export.litert.convert import convert
 from harken.export.litert.int8 import quantised
 from harken.export.litert.run import LitertFile
-from harken.export.targets import refuse_folders, replacing_all
+from harken.files import replacing_all, require_writable
 from harken.frontend import LogMel
 from harken.modelfile import Card, ModelFile
 from harken.spotter import Spotter
@@ -54,7 +54,7 @@ def write_litert(
     if not len(clips) or (calibration is not None and not len(calibration)):
         raise HarkenError("no clips to check the LiteRT form on: name a larger corpus with --data DIR")
     check = path.with_name(f"{path.name}.json")
-    refuse_folders(path, check)
+    require_writable(path, check)
     known = clips if calibration is None else np.concatenate([calibration, clips])
     spotter = _spotter(source, known)
     if features and not isinstance(spotter.front_end, LogMel):
