@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from harken.errors import HarkenError
+from harken.room import simulate_room
 from harken.training.augment import Room
 from harken.training.augment.draws import rms
-from harken.training.augment.room import simulate_room
 
 RATE = 8_000
 

@@ -13,13 +13,13 @@ All arrays are float32 [samples] at SAMPLE_RATE Hz.
 import numpy as np
 from numpy.typing import NDArray
 
+from harken.room import simulate_room
+
 SAMPLE_RATE = 16_000
 NOISES = ("white", "pink", "brown", "hum", "babble")
 
 Waveform = NDArray[np.float32]
 
-_SPEED_OF_SOUND = 343.0  # m/s
-_IMAGES = 10  # mirror images a side of each wall
 _FRAME = 160
 _SPECTRAL_SLOPE = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency to this power
 
@@ -52,24 +52,12 @@ def room_response(rng: np.random.Generator, *, milliseconds: int = 120) -> Wavef
     direction = rng.standard_normal(3)
     direction *= rng.uniform(0.3, 1.5) / np.linalg.norm(direction)
     microphone = np.clip(voice + direction, 0.2, size - 0.2)
-    squared = np.zeros((1, 1, 1))
-    bounces = np.zeros((1, 1, 1), dtype=np.int64)
-    for axis in range(3):
-        n = np.arange(-_IMAGES, _IMAGES + 1)
-        places = np.concatenate([2 * n * size[axis] + voice[axis], 2 * n * size[axis] - voice[axis]])
-        walls = np.concatenate([np.abs(2 * n), np.abs(2 * n - 1)])
-        shape = [-1 if i == axis else 1 for i in range(3)]
-        squared = squared + np.square(places - microphone[axis]).reshape(shape)
-        bounces = bounces + walls.reshape(shape)
-    distance = np.sqrt(squared).ravel()
-    direct = distance.min()
-    delay = np.rint((distance - direct) / _SPEED_OF_SOUND * SAMPLE_RATE).astype(np.int64)
-    length = SAMPLE_RATE * milliseconds // 1000
-    heard = delay < length
-    strength = reflection ** bounces.ravel() * direct / distance
-    response = np.bincount(delay[heard], strength[heard], minlength=length)
+    points = [(float(p[0]), float(p[1]), float(p[2])) for p in (size, voice, microphone)]
+    response = simulate_room(
+        *points, reflection=float(reflection), sample_rate=SAMPLE_RATE, seconds=milliseconds / 1000
+    )
     # The last images are not all there: let the end fade instead of stopping.
-    fade = np.minimum(1.0, np.linspace(2.0, 0.0, length))
+    fade = np.minimum(1.0, np.linspace(2.0, 0.0, response.size))
     return np.asarray(response * fade, np.float32)
 
 
