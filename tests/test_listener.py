@@ -143,6 +143,21 @@ def test_a_word_that_stays_over_its_threshold_is_one_event():
     assert [event.word for event in hear(again, refractory_ms=500)] == ["low", "low"]
 
 
+def test_thresholds_move_while_it_listens():
+    listener = Listener(ToneRecognizer(), source_rate=RATE)
+    listener.retune({"low": 1.0})
+    heard = listener.push(stream()[: 2 * RATE])
+    listener.retune({"low": 0.1})
+    heard += listener.push(stream()) + listener.finish()
+    assert [event.word for event in heard] == ["low", "high"]
+    assert listener.settings.thresholds["low"] == 0.1
+    with pytest.raises(HarkenError, match="there is a threshold for middle: the model's words are high, low"):
+        listener.retune({"middle": 0.5})
+    with pytest.raises(HarkenError, match="from 0 to 1"):
+        listener.retune({"low": 1.5})
+    assert listener.settings.thresholds["low"] == 0.1
+
+
 def test_thresholds_of_the_file_and_of_the_call():
     soft = np.concatenate([quiet(1), tone("low", amplitude=0.2), quiet(1), tone("high", amplitude=0.2), quiet(1)])
     strict = ToneRecognizer({"low": 0.99, "high": 0.5})

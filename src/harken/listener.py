@@ -6,7 +6,7 @@ ListenerSettings   what decides: hop, smoothing, thresholds, refractory time, en
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -163,8 +163,7 @@ class Listener:
             self._network = _Windows(recognizer.model, self.window)
         self._silence = self._network.silence
         self.refractory_hops = math.ceil(self.settings.refractory_ms / self.settings.hop_ms)
-        # No posterior reaches 2: only words are heard.
-        self._thresholds = np.array([self.settings.thresholds.get(label, 2.0) for label in self.labels])
+        self._thresholds = self._by_label()
         self._gate = 10 ** (self.settings.gate_db / 20)
         self._resampler = Resampler(source_rate, self.sample_rate)
         self._buffer = np.zeros(_ROOM * self.window, np.float32)
@@ -189,6 +188,16 @@ class Listener:
         self.hops = 0
         self.skipped = 0
         self.posteriors = self._silence
+
+    def retune(self, thresholds: Mapping[str, float]) -> None:
+        """Move some words' thresholds from the next hop on. Raises HarkenError when a word or a value is unfit."""
+        _check_words(thresholds, self.settings.thresholds)
+        self.settings = replace(self.settings, thresholds={**self.settings.thresholds, **thresholds})
+        self._thresholds = self._by_label()
+
+    def _by_label(self) -> NDArray[np.float64]:
+        # No posterior reaches 2: only words are heard.
+        return np.array([self.settings.thresholds.get(label, 2.0) for label in self.labels])
 
     hops: int
     """How many times it has looked at the last window, the gate's included."""
@@ -338,8 +347,11 @@ def _settings(
     if isinstance(thresholds, Mapping | None):
         thresholds = {**own.thresholds, **(thresholds or {})}
     settings = replace(own, **changes, thresholds=thresholds)
-    strangers = set(settings.thresholds) - set(card.words)
-    if strangers:
-        words = ", ".join(sorted(card.words))
-        raise HarkenError(f"there is a threshold for {', '.join(sorted(strangers))}: the model's words are {words}")
+    _check_words(settings.thresholds, card.words)
     return settings
+
+
+def _check_words(thresholds: Mapping[str, float], words: Iterable[str]) -> None:
+    if strangers := set(thresholds) - set(words):
+        known = ", ".join(sorted(words))
+        raise HarkenError(f"there is a threshold for {', '.join(sorted(strangers))}: the model's words are {known}")

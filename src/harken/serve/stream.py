@@ -6,8 +6,7 @@ hear_stream   one connection from its handshake to its end
 import asyncio
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -78,7 +77,7 @@ async def _hear(
     if numbers.get("hop_ms", math.inf) < _SHORTEST_HOP_MS:
         raise _Closed(UNFIT, f"hop_ms={numbers['hop_ms']:g} is too short: {_SHORTEST_HOP_MS:g} or more")
     try:
-        listener = await workers.run(partial(_TunedListener, recognizer, source_rate=rate, **numbers))  # type: ignore[arg-type]
+        listener = await workers.run(partial(Listener, recognizer, source_rate=rate, **numbers))  # type: ignore[arg-type]
     except HarkenError as error:
         raise _Closed(UNFIT, str(error)) from error
     await socket.send_json({"type": "ready", "labels": listener.labels, "settings": listener.settings.to_json()})
@@ -116,7 +115,7 @@ async def _hear(
             return
 
 
-async def _command(text: str, listener: "_TunedListener", socket: WebSocket) -> bool:
+async def _command(text: str, listener: Listener, socket: WebSocket) -> bool:
     """Obey a text message; return whether it ends the stream."""
     try:
         command = json.loads(text)
@@ -154,17 +153,3 @@ async def _close(socket: WebSocket, metrics: Metrics, code: int, reason: str) ->
     metrics.closed[code] += 1
     if WebSocketState.DISCONNECTED not in (socket.client_state, socket.application_state):
         await socket.close(code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
-
-
-class _TunedListener(Listener):
-    """A listener whose thresholds can be moved while it listens."""
-
-    def retune(self, thresholds: Mapping[str, float]) -> None:
-        """Move some words' thresholds from the next hop on. Raises HarkenError when a word or a value is unfit."""
-        strangers = set(thresholds) - set(self.settings.thresholds)
-        if strangers:
-            raise HarkenError(f"there is no word {', '.join(sorted(strangers))}: the words are in GET /v1/model")
-        self.settings = replace(self.settings, thresholds={**self.settings.thresholds, **thresholds})
-        for index, label in enumerate(self.labels):
-            if label in thresholds:
-                self._thresholds[index] = thresholds[label]
