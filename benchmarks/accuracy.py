@@ -97,7 +97,7 @@ def train(options: argparse.Namespace, name: str, network: str, settings: list[s
     if (run / "recipe.json").is_file():
         found = read_run(run)[0]
         wanted = with_settings(find_recipe("v12"), [f"network={network}", f"epochs={options.epochs}", *settings])
-        if replace(found, teacher="", start_from="") != replace(wanted, teacher="", start_from=""):  # kept as paths
+        if replace(found, teacher=(), start_from="") != replace(wanted, teacher=(), start_from=""):  # kept as paths
             sys.exit(f"{run} holds a run of another recipe: name another --work, or remove it")
     if not (run / "model.onnx").is_file():
         print(f"training {name}", flush=True)

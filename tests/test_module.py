@@ -95,3 +95,13 @@ def test_dropout_masks_of_one_step_tell_nothing_of_the_next(monkeypatch: pytest.
     for distance in (1, 2, 4, 64):
         both = (kept[:-distance] - 0.7) * (kept[distance:] - 0.7) / 0.21
         assert both.mean().item() == pytest.approx(0, abs=0.009)
+
+
+def test_two_teachers_teach_the_mean_of_their_logits() -> None:
+    wanted = make_recipe("teacher_share=1")
+    first, second = Spotter(wanted, 3).eval(), Spotter(wanted, 3).eval()
+    waveform = torch.randn(5, wanted.samples, generator=torch.Generator().manual_seed(4))
+    between = (first(waveform) + second(waveform)) / 2
+    module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=[first, second])
+    assert module._distilled(torch.zeros(()), between, waveform).item() == pytest.approx(0, abs=1e-6)
+    assert module._distilled(torch.zeros(()), first(waveform), waveform).item() > 1e-4

@@ -24,7 +24,8 @@ V12 = RECIPES["v12"]
         ("words=", "words", ()),
         ("network=ds_cnn_s", "network", "ds_cnn_s"),
         ("precision=bfloat16", "precision", "bfloat16"),
-        ("teacher=runs/a=b", "teacher", "runs/a=b"),
+        ("teacher=runs/a=b", "teacher", ("runs/a=b",)),
+        ("teacher=runs/a,large", "teacher", ("runs/a", "large")),
     ],
 )
 def test_a_setting_changes_its_value_alone(setting: str, name: str, value: object) -> None:
@@ -105,6 +106,12 @@ def test_recipes_come_back_from_json(name: str) -> None:
     recipe = find_recipe(name)
     assert recipe.name == name
     assert type(recipe).from_json(json.loads(json.dumps(asdict(recipe)))) == recipe
+
+
+def test_an_earlier_recipe_names_its_teacher_without_a_list() -> None:
+    values = asdict(V12)
+    assert type(V12).from_json(values | {"teacher": "large"}).teacher == ("large",)
+    assert type(V12).from_json(values | {"teacher": ""}) == V12
 
 
 def test_a_recipe_of_a_later_version_is_refused_by_what_is_unknown_of_it() -> None:

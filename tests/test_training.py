@@ -289,7 +289,7 @@ def test_a_student_learns_from_its_teacher_alone(
     monkeypatch.chdir(unbroken[1].parent)
     taught = recipe("teacher=unbroken", "teacher_share=1", "label_smoothing=0")
     train(taught, material, tmp_path / "run")
-    assert read_run(tmp_path / "run")[0] == replace(taught, teacher=str(unbroken[1]))  # resumes from anywhere
+    assert read_run(tmp_path / "run")[0] == replace(taught, teacher=(str(unbroken[1]),))  # resumes from anywhere
     assert not [name for name in weights(tmp_path / "run") if "teacher" in name]
     rows = read_history(tmp_path / "run" / "history.csv")
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]

@@ -94,8 +94,8 @@ class Recipe:
     label_smoothing: float = 0.05
     average_decay: float = 0.998  # a step, of the moving average of weights; 0: none
     start_from: str = ""  # run or model file of the same classes, to start with its weights, widened if need be
-    teacher: str = ""  # run or model file of the same classes, to distil from
-    teacher_share: float = 0.7  # of the loss that comes from the teacher
+    teacher: tuple[str, ...] = ()  # runs or model files of the same classes, to distil from the mean of their logits
+    teacher_share: float = 0.7  # of the loss that comes from the teachers
     teacher_temperature: float = 2.0
     patience: int = 0  # epochs without a better validation loss before stopping; 0: never stop early
     min_delta: float = 1e-4  # what counts as better
@@ -135,6 +135,8 @@ class Recipe:
         read: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
+        if isinstance(teacher := read.get("teacher"), str):  # an earlier harken knew one teacher at most
+            read["teacher"] = (teacher,) if teacher else ()
         return cls(**read)
 
 

@@ -40,12 +40,17 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
     temperature = fit_temperature(logits, torch.from_numpy(truth)) if UNKNOWN in task.labels else 1.0
     accuracy = float((logits.argmax(1).numpy() == truth).mean())
     bands, frames = spotter.front_end.bands, spotter.front_end.frames(recipe.samples)
+    # A path of ours says nothing elsewhere.
+    named = replace(
+        recipe,
+        teacher=tuple(Path(teacher).name for teacher in recipe.teacher),
+        start_from=Path(recipe.start_from).name,
+    )
     metadata: dict[str, Any] = {
         "labels": list(task.labels),
         "sample_rate": recipe.sample_rate,
         "window": recipe.samples,
-        # A path of ours says nothing elsewhere.
-        "recipe": asdict(replace(recipe, teacher=Path(recipe.teacher).name, start_from=Path(recipe.start_from).name)),
+        "recipe": asdict(named),
         "corpus": [folder.name for folder in (*material.data, *material.train_only)],
         "clips": {side: len(task.rows(side)) for side in ("train", "validation", "test")},
         "validation_accuracy": round(accuracy, 5),

@@ -1,7 +1,7 @@
 """Network, loss and optimiser as a LightningModule."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning
@@ -22,7 +22,7 @@ class TrainingModule(lightning.LightningModule):
     """Trains a Spotter by a recipe; `average` is the moving average of its network, which validates and ships."""
 
     def __init__(
-        self, recipe: Recipe, spotter: Spotter, *, steps_per_epoch: int, teacher: Spotter | None = None
+        self, recipe: Recipe, spotter: Spotter, *, steps_per_epoch: int, teachers: Iterable[Spotter] = ()
     ) -> None:
         super().__init__()
         if recipe.past_probability and not getattr(spotter.network, "causal", False):
@@ -48,8 +48,8 @@ class TrainingModule(lightning.LightningModule):
         # Of an epoch, summed up here: self.log takes longer at every step than some of the network's layers.
         self._sums = torch.zeros(2)  # of losses and of hits
         self._examples = 0
-        # In a list, since a checkpoint of the student need not hold the teacher.
-        self._teacher = [] if teacher is None else [teacher.eval().requires_grad_(False)]
+        # In a plain list, since a checkpoint of the student need not hold them.
+        self._teachers = [teacher.eval().requires_grad_(False) for teacher in teachers]
 
     def shipped(self) -> Spotter:
         """Return the spotter with the weights that validate and ship, in evaluation mode."""
@@ -67,7 +67,7 @@ class TrainingModule(lightning.LightningModule):
             features = self.spec_augment(self.suppress(self.filter(features)))
         logits = self.spotter.network(features).float()
         loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
-        if self._teacher:
+        if self._teachers:
             loss = self._distilled(loss, logits, waveform)
         hits = (logits.argmax(1) == targets.argmax(1)).sum()
         self._sums += torch.stack([loss.detach() * len(targets), hits])
@@ -75,11 +75,11 @@ class TrainingModule(lightning.LightningModule):
         return loss
 
     def _distilled(self, loss: Tensor, logits: Tensor, waveform: Tensor) -> Tensor:
-        """Mix in the divergence from the teacher's softened answer (Hinton et al., 2015, arXiv:1503.02531)."""
+        """Mix in the divergence from the teachers' softened answer (Hinton et al., 2015, arXiv:1503.02531)."""
         temperature = self.recipe.teacher_temperature
         with torch.no_grad():
-            teacher = self._teacher[0].to(self.device)
-            wanted = F.log_softmax(teacher.network(teacher.features(waveform)).float() / temperature, dim=1)
+            known = [t.network(t.features(waveform)).float() for t in (t.to(self.device) for t in self._teachers)]
+            wanted = F.log_softmax(torch.stack(known).mean(0) / temperature, dim=1)
         softened = F.log_softmax(logits / temperature, dim=1)
         divergence = F.kl_div(softened, wanted, reduction="batchmean", log_target=True) * temperature**2
         return (1 - self.recipe.teacher_share) * loss + self.recipe.teacher_share * divergence

@@ -71,7 +71,7 @@ def train(recipe: Recipe, material: Material, out: Path, *, cache: Path | None =
     processes must see `out` on a disk that they share.
     Raises HarkenError when `out` holds a run already, or the folders do not suffice.
     """
-    recipe = replace(recipe, teacher=_absolute(recipe.teacher), start_from=_absolute(recipe.start_from))
+    recipe = replace(recipe, teacher=tuple(map(_absolute, recipe.teacher)), start_from=_absolute(recipe.start_from))
     _refuse_used(out)
     return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices)
 
@@ -185,8 +185,8 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     last = out / "last.ckpt"
     if recipe.start_from and not last.is_file():  # a run that is taken up has weights of its own
         _start_from(spotter, recipe, task)
-    teacher = _load_earlier(recipe.teacher, recipe, task) if recipe.teacher else None
-    module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teacher=teacher)
+    teachers = [_load_earlier(teacher, recipe, task) for teacher in recipe.teacher]
+    module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teachers=teachers)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
     )
