@@ -97,11 +97,27 @@ def test_dropout_masks_of_one_step_tell_nothing_of_the_next(monkeypatch: pytest.
         assert both.mean().item() == pytest.approx(0, abs=0.009)
 
 
+class Convinced(torch.nn.Module):
+    """Answers whatever it hears with the same logits."""
+
+    def __init__(self, *logits: float) -> None:
+        super().__init__()
+        self.logits = torch.tensor(logits)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.logits.expand(len(features), -1)
+
+
 def test_two_teachers_teach_the_mean_of_their_logits() -> None:
     wanted = make_recipe("teacher_share=1")
-    first, second = Spotter(wanted, 3).eval(), Spotter(wanted, 3).eval()
-    waveform = torch.randn(5, wanted.samples, generator=torch.Generator().manual_seed(4))
-    between = (first(waveform) + second(waveform)) / 2
-    module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=[first, second])
-    assert module._distilled(torch.zeros(()), between, waveform).item() == pytest.approx(0, abs=1e-6)
-    assert module._distilled(torch.zeros(()), first(waveform), waveform).item() > 1e-4
+    teachers = [Spotter(wanted, 3), Spotter(wanted, 3)]
+    teachers[0].network, teachers[1].network = Convinced(4, 0, 0), Convinced(0, 2, 0)
+    module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=teachers)
+    waveform = torch.zeros(5, wanted.samples)
+
+    def loss(*logits: float) -> float:
+        return module._distilled(torch.zeros(()), torch.tensor(logits).expand(5, -1), waveform).item()
+
+    assert loss(2, 1, 0) == pytest.approx(0, abs=1e-6)
+    assert loss(4, 0, 0) > 0.1
+    assert loss(0, 2, 0) > 0.1
