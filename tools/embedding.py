@@ -1,7 +1,7 @@
 """harken with one more network, to distil from: Google's speech embedding under a head of ours.
 
 python tools/embedding.py FOLDER train --network embedding ... --out TEACHER
-python tools/embedding.py FOLDER train --network harken_base --set teacher=TEACHER ... --out RUN
+python tools/embedding.py FOLDER train --network harken_base --set teacher=large,TEACHER ... --out RUN
 
 After FOLDER come harken's own words. FOLDER holds `melspectrogram.onnx` and `embedding_model.onnx` as openWakeWord prepared
 them; `pip install wakebox` brings both, in wakebox/models. The embedding (J. Lin et al., 2020, arXiv:2002.01322,
@@ -89,15 +89,16 @@ def embedding(path: Path) -> nn.Sequential:
 
 
 class Embedding(nn.Module):
-    """The embedding, which trains on, and two convolutions over time: a second's waveform [N, 1, 16000] -> [N, classes].
+    """The embedding as it is, and two convolutions over time that train: a second [N, 1, 16000] -> [N, classes].
 
-    The second is set between frames as quiet as its quietest tenth.
+    The second is set between frames as quiet as its quietest tenth. The embedding's own weights stay: let loose on
+    Speech Commands they soon know its training clips by heart, and no more than a network of ours does.
     """
 
     def __init__(self, classes: int, bands: int, frames: int, *, folder: Path) -> None:
         super().__init__()
         self.bands = Bands(folder / "melspectrogram.onnx")
-        self.body = embedding(folder / "embedding_model.onnx")
+        self.body = embedding(folder / "embedding_model.onnx").requires_grad_(False)
         self.head = nn.Sequential(nn.BatchNorm1d(_CHANNELS), *_convolution(_CHANNELS), *_convolution(_WIDTH))
         self.out = nn.Linear(2 * _WIDTH, classes)
 
