@@ -33,7 +33,7 @@ def share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def card(name: str, model: ModelFile, figures: dict[str, Any], command: str, limits: Sequence[str], note: str) -> str:
+def card(name: str, model: ModelFile, figures: dict[str, Any], limits: Sequence[str], note: str) -> str:
     """Return the card in Markdown."""
     fields = model.card.fields
     low, high = figures["accuracy_interval"]
@@ -79,7 +79,7 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], command: str, lim
         "## How it was made",
         "",
         "```",
-        *command.split("|"),
+        *fields["command"].split("\n"),
         "harken evaluate RUN speech_commands speech_commands_more --full --noise background_noise \\",
         "    --speech speech_without_commands --json FIGURES.json",
         "```",
@@ -91,7 +91,7 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], command: str, lim
         "",
         "The weights are Apache-2.0, as harken is. They were made from:",
         "",
-        *(f"- {line}" for line in _ATTRIBUTION),
+        *(f"- {line}" for line in fields["attribution"]),
         "",
     ]
     return "\n".join(lines)
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("figures", type=Path)
     parser.add_argument("--command", required=True, help="that made the run; | stands where a line ends")
+    parser.add_argument("--attribution", action="append", default=[], help="what else it was made from")
     parser.add_argument("--limit", action="append", default=[], help="what else it is bad at")
     parser.add_argument("--note", default="", help="what else there is to say of how it was made")
     options = parser.parse_args()
@@ -113,7 +114,7 @@ def main() -> None:
     added = {
         "name": options.name,
         "licence": _LICENCE,
-        "attribution": list(_ATTRIBUTION),
+        "attribution": [*_ATTRIBUTION, *options.attribution],
         "command": options.command.replace("|", "\n"),
     }
     change_metadata(options.run / "model.onnx", target, added)
@@ -124,8 +125,7 @@ def main() -> None:
         change_metadata(streaming, streaming, added | {"name": f"{options.name}{STREAMING}"})
     with replacing(target.with_suffix(".md")) as temporary:
         temporary.write_text(
-            card(options.name, ModelFile(target), figures, options.command, options.limit, options.note),
-            encoding="utf-8",
+            card(options.name, ModelFile(target), figures, options.limit, options.note), encoding="utf-8"
         )
     print(target)
 
