@@ -98,7 +98,8 @@ class Embedding(nn.Module):
     def __init__(self, classes: int, bands: int, frames: int, *, folder: Path) -> None:
         super().__init__()
         self.bands = Bands(folder / "melspectrogram.onnx")
-        self.body = embedding(folder / "embedding_model.onnx").requires_grad_(False)
+        body = embedding(folder / "embedding_model.onnx").requires_grad_(False)
+        self.body = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast
         self.head = nn.Sequential(nn.BatchNorm1d(_CHANNELS), *_convolution(_CHANNELS), *_convolution(_WIDTH))
         self.out = nn.Linear(2 * _WIDTH, classes)
 
@@ -110,7 +111,7 @@ class Embedding(nn.Module):
             if self.training:
                 features = _mask(features, quiet)
             features = torch.cat([quiet.expand(-1, _BEFORE, -1), features, quiet.expand(-1, _AFTER, -1)], dim=1)
-        x = self.head(self.body(features.unsqueeze(1)).squeeze(3))
+        x = self.head(self.body(features.unsqueeze(1).contiguous(memory_format=torch.channels_last)).squeeze(3))
         logits: Tensor = self.out(torch.cat([x.amax(2), x.mean(2)], dim=1))
         return logits
 
