@@ -16,21 +16,18 @@ from harken.corpus import figures
 from harken.corpus.page import write_page
 from harken.corpus.problems import inspect
 from harken.corpus.table import read_corpus
+from harken.drawing import blend, contrast, figure_svg, new_figure
 from harken.errors import HarkenError
 from harken.page import (
     COLOURS,
     Html,
     Section,
     Sorted,
-    blend,
     breakable,
-    contrast,
     details,
     document,
     escape,
-    figure_svg,
     listing,
-    new_figure,
     pairs,
     player,
     table,

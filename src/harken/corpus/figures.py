@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from harken.corpus.problems import Inspection
 from harken.corpus.table import Corpus
-from harken.page import COLOURS, FONT_PT, new_figure, style_axes
+from harken.drawing import FONT_PT, new_figure, style_axes
+from harken.page import COLOURS
 
 FrequencyAxis = Literal["linear", "log"]
 

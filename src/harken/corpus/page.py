@@ -14,6 +14,7 @@ from harken.audio import clip_rate, load_clip
 from harken.corpus import figures
 from harken.corpus.problems import KINDS, Inspection, Kind, Problem, inspect
 from harken.corpus.table import Clip, Corpus
+from harken.drawing import figure_svg
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.page import (
@@ -25,7 +26,6 @@ from harken.page import (
     details,
     document,
     entry,
-    figure_svg,
     grid,
     path_name,
     player,

@@ -21,12 +21,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
+from harken.drawing import FONT_PT, blend, contrast, new_figure, style_axes
 from harken.evaluation.det import at_thresholds, det_curve
 from harken.evaluation.judge import Judgement
 from harken.evaluation.metrics import wilson_interval
 from harken.evaluation.robustness import Point, Robustness
 from harken.labels import SILENCE, UNKNOWN
-from harken.page import COLOURS, FONT_PT, blend, contrast, new_figure, style_axes
+from harken.page import COLOURS
 
 _WIDTH = 430.0  # CSS pixels, of a figure in half a page
 _MATRIX_WIDTH = 480.0

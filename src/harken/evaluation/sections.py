@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from harken.corpus.steady import KINDS
+from harken.drawing import figure_svg
 from harken.evaluation import figures
 from harken.evaluation.cost import Cost
 from harken.evaluation.det import at_thresholds
@@ -20,21 +21,7 @@ from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.rejection import Rejection
 from harken.evaluation.robustness import Robustness
 from harken.evaluation.steady import SteadyAnswers
-from harken.page import (
-    Html,
-    Section,
-    Sorted,
-    card,
-    details,
-    escape,
-    figure_svg,
-    grid,
-    listing,
-    pairs,
-    player,
-    stack,
-    table,
-)
+from harken.page import Html, Section, Sorted, card, details, escape, grid, listing, pairs, player, stack, table
 
 _MISTAKES = 12  # to play
 _WORST = 3  # confusions named of each word

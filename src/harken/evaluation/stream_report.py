@@ -8,22 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from harken.drawing import figure_svg, new_figure, style_axes
 from harken.evaluation.stream import Share, StreamJudgement, quietest_first
 from harken.files import replacing
-from harken.page import (
-    COLOURS,
-    Html,
-    Section,
-    Sorted,
-    card,
-    document,
-    figure_svg,
-    grid,
-    new_figure,
-    player,
-    style_axes,
-    table,
-)
+from harken.page import COLOURS, Html, Section, Sorted, card, document, grid, player, table
 
 _ACCENT = COLOURS["accent"][0]
 _MOST_PLAYED = 60
