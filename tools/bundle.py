@@ -104,7 +104,6 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("figures", type=Path)
     parser.add_argument("--command", required=True, help="that made the run; | stands where a line ends")
-    parser.add_argument("--attribution", action="append", default=[], help="what else it was made from")
     parser.add_argument("--limit", action="append", default=[], help="what else it is bad at")
     parser.add_argument("--note", default="", help="what else there is to say of how it was made")
     options = parser.parse_args()
@@ -114,7 +113,7 @@ def main() -> None:
     added = {
         "name": options.name,
         "licence": _LICENCE,
-        "attribution": [*_ATTRIBUTION, *options.attribution],
+        "attribution": list(_ATTRIBUTION),
         "command": options.command.replace("|", "\n"),
     }
     change_metadata(options.run / "model.onnx", target, added)
