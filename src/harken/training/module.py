@@ -78,7 +78,8 @@ class TrainingModule(lightning.LightningModule):
         """Mix in the divergence from the teachers' softened answer (Hinton et al., 2015, arXiv:1503.02531)."""
         temperature = self.recipe.teacher_temperature
         with torch.no_grad():
-            known = [t.network(t.features(waveform)).float() for t in (t.to(self.device) for t in self._teachers)]
+            teachers = [teacher.to(self.device) for teacher in self._teachers]
+            known = [teacher.network(teacher.features(waveform)).float() for teacher in teachers]
             wanted = F.log_softmax(torch.stack(known).mean(0) / temperature, dim=1)
         softened = F.log_softmax(logits / temperature, dim=1)
         divergence = F.kl_div(softened, wanted, reduction="batchmean", log_target=True) * temperature**2
