@@ -10,6 +10,11 @@ from harken.extras import needs
 
 corpus_app = typer.Typer(help="Fetch a corpus, look at one, or have one spoken.", no_args_is_help=True)
 
+Engines = Annotated[
+    str,
+    typer.Option(help="Whose voices speak, as hibari,kokoro; else espeak, hibari, piper, and kokoro if it is there."),
+]
+
 
 @corpus_app.command("get")
 def corpus_get(
@@ -35,18 +40,27 @@ def corpus_speak(
     held_out: Annotated[float, typer.Option(help="Share of voices and takes that go to DIR/test.")] = 0.2,
     min_snr: Annotated[float, typer.Option(help="Lowest ratio of word to background noise, dB.")] = 5.0,
     max_snr: Annotated[float, typer.Option(help="Highest ratio, dB.")] = 45.0,
+    engines: Engines = "",
 ) -> None:
     """Speak words in many synthetic voices, as a corpus: what is scarce can be trained with --train-only DIR/train."""
     needs("synth", "hibari", "espeakng_loader", "piper")
     from harken.synth.corpus import synthesize_corpus
 
-    asked = [word.strip() for word in words.split(",") if word.strip()]
+    asked = _names(words)
     if words_file is not None:
         try:
             asked += words_file.read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as error:
             raise HarkenError(f"--words-file {words_file} cannot be read: give a text file of words") from error
-    made = synthesize_corpus(asked, out, takes=takes, seed=seed, held_out_fraction=held_out, snr_db=(min_snr, max_snr))
+    made = synthesize_corpus(
+        asked,
+        out,
+        takes=takes,
+        seed=seed,
+        held_out_fraction=held_out,
+        snr_db=(min_snr, max_snr),
+        engines=_names(engines),
+    )
     print(made.train)
     if made.test is not None:
         print(made.test)
@@ -58,6 +72,7 @@ def corpus_talk(
     hours: Annotated[float, typer.Option(help="How much to speak.")] = 1.0,
     avoid: Annotated[str, typer.Option(help="Words that never occur, nor their sound.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other sentences.")] = 0,
+    engines: Engines = "",
 ) -> None:
     """Speak hours of sentences without the ten commands (or the words of --avoid): every detection in them is a false alarm.
 
@@ -67,8 +82,7 @@ def corpus_talk(
     from harken.labels import COMMANDS
     from harken.synth.speech import synthesize_speech
 
-    words = [word.strip() for word in avoid.split(",") if word.strip()]
-    synthesize_speech(out, hours=hours, seed=seed, avoid=words or COMMANDS)
+    synthesize_speech(out, hours=hours, seed=seed, avoid=_names(avoid) or COMMANDS, engines=_names(engines))
     print(out)
 
 
@@ -87,3 +101,7 @@ def corpus_show(
     write_page(corpus, out)
     say_repeats(len(corpus.repeats))
     print(out)
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]

@@ -1,6 +1,6 @@
 """Speech without a microphone: words and sentences spoken by the offline voices of the extra `synth`.
 
-voices               the voices that are installed (espeak-ng, Hibari, Piper)
+voices               the voices that are there (espeak-ng, Hibari, Piper, Kokoro)
 synthesize_corpus    words -> a corpus folder in the Speech Commands layout, some voices held out whole
 synthesize_speech    hours of sentences in which the given words do not occur
 

@@ -29,7 +29,7 @@ from harken.synth.effects import (
     trim,
 )
 from harken.synth.sentences import NOUNS
-from harken.synth.voices import Voice, draw_voices, voice_named, voices
+from harken.synth.voices import Voice, draw_voices, voice_named, voices_of
 from harken.synth.work import claim_folder, run_in_parallel
 
 _LONGEST_WORD = int(0.9 * SAMPLE_RATE)
@@ -81,6 +81,7 @@ def synthesize_corpus(
     held_out_fraction: float = 0.2,
     room_fraction: float = 0.5,
     snr_db: tuple[float, float] = (5.0, 45.0),
+    engines: Sequence[str] = (),
     workers: int | None = None,
 ) -> SynthesizedCorpus:
     """Speak each word `takes` times, into DIR/train/WORD and DIR/test/WORD.
@@ -98,16 +99,18 @@ def synthesize_corpus(
     held_out_fraction : share of voices (whole families of them) and of takes that go to DIR/test, 0 to 0.9.
     room_fraction : share of clips that sound in a simulated small room, 0 to 1.
     snr_db : lowest and highest ratio of the word to the background noise.
+    engines : whose voices speak, as `harken.synth.voices` names them; all that are installed by default.
     workers : processes; all cores by default.
 
     Raises
     ------
-    HarkenError : a value is out of range, a word cannot be spoken within a second, or DIR holds anything that was not
-        made by the same call.
+    HarkenError : a value is out of range, an engine is not there, a word cannot be spoken within a second, or DIR holds
+        anything that was not made by the same call.
     """
     words = list(words)
     _check(words, takes, seed, held_out_fraction, room_fraction, snr_db)
     folder = Path(directory)
+    candidates = voices_of(engines)
     settings = {
         "words": words,
         "takes": takes,
@@ -115,20 +118,20 @@ def synthesize_corpus(
         "held_out_fraction": held_out_fraction,
         "room_fraction": room_fraction,
         "snr_db": list(snr_db),
-        "voices": zlib.crc32(" ".join(voice.name for voice in voices()).encode()),
+        "voices": zlib.crc32(" ".join(voice.name for voice in candidates).encode()),
     }
-    train_voices, test_voices = hold_out(voices(), held_out_fraction, seed)
+    train_voices, test_voices = hold_out(candidates, held_out_fraction, seed)
     test_takes = round(takes * held_out_fraction) if test_voices else 0
     claim_folder(folder, settings)
     jobs: list[_Job] = []
     sides = (("train", train_voices, takes - test_takes), ("test", test_voices, test_takes))
-    for number, (side, candidates, count) in enumerate(sides):
+    for number, (side, speaking, count) in enumerate(sides):
         if count == 0:
             continue
         rng = np.random.default_rng([seed, number])
         # All words are spoken by the same voices, so that no voice gives a word away.
-        speakers = draw_voices(candidates, count, rng)
-        talkers = draw_voices(candidates, _BABBLE_WORDS, rng)
+        speakers = draw_voices(speaking, count, rng)
+        talkers = draw_voices(speaking, _BABBLE_WORDS, rng)
         nouns = rng.permutation([noun for noun in NOUNS if noun not in words])
         babble = tuple((talker.name, str(noun)) for talker, noun in zip(talkers, nouns, strict=False))
         missing = [take for take in _plan(side, number, words, speakers, seed) if not (folder / take.path).is_file()]

@@ -18,7 +18,7 @@ from harken.files import replacing
 from harken.labels import COMMANDS
 from harken.synth.effects import NOISES, SAMPLE_RATE, Waveform, add_noise, noise, reverberate, room_response, tilt, trim
 from harken.synth.sentences import sentence
-from harken.synth.voices import INSTALL, draw_voices, engine_of, voice_named, voices
+from harken.synth.voices import INSTALL, draw_voices, engine_of, voice_named, voices, voices_of
 from harken.synth.work import claim_folder, run_in_parallel
 
 _MINUTE = 60 * SAMPLE_RATE
@@ -48,6 +48,7 @@ def synthesize_speech(
     hours: float,
     seed: int = 0,
     avoid: Sequence[str] = COMMANDS,
+    engines: Sequence[str] = (),
     workers: int | None = None,
 ) -> list[Path]:
     """Write at least `hours` of speech into `directory` and return its files, `<family of voices>-<number>.flac`.
@@ -55,12 +56,13 @@ def synthesize_speech(
     16 kHz mono; one voice a file; pitch, pace, loudness, room, microphone and steady noise are drawn a file. No
     sentence holds one of the words of `avoid` or their sound, within a word or across two, by espeak-ng's
     pronunciation in the voice's accent. The same arguments and the same installed voices give the same samples. A
-    run that was stopped is taken up where it stopped.
+    run that was stopped is taken up where it stopped. `engines` says whose voices speak, as `harken.synth.voices` names
+    them; all that are installed by default.
 
     Raises
     ------
-    HarkenError : `hours` is not above 0, `seed` is below 0, espeak-ng (which knows how words sound) is not installed, or
-        `directory` holds anything that was not made by the same call.
+    HarkenError : `hours` is not above 0, `seed` is below 0, an engine is not there, espeak-ng (which knows how words
+        sound) is not installed, or `directory` holds anything that was not made by the same call.
     """
     if not 0 < hours < math.inf:
         raise HarkenError(f"hours is {hours}: ask for more than 0")
@@ -68,15 +70,16 @@ def synthesize_speech(
         raise HarkenError(f"seed is {seed}: give 0 or more")
     if not any(engine_of(voice) == "espeak" for voice in voices()):
         raise HarkenError(f"espeak-ng is needed to know how words sound: {INSTALL}")
+    candidates = voices_of(engines)
     folder = Path(directory)
     settings = {
         "hours": hours,
         "seed": seed,
         "avoid": list(avoid),
-        "voices": zlib.crc32(" ".join(voice.name for voice in voices()).encode()),
+        "voices": zlib.crc32(" ".join(voice.name for voice in candidates).encode()),
     }
     claim_folder(folder, settings)
-    speakers = draw_voices(voices(), math.ceil(hours * 60), np.random.default_rng(seed))
+    speakers = draw_voices(candidates, math.ceil(hours * 60), np.random.default_rng(seed))
     plan = [
         # Up to its first "-" a name says who speaks, for those who keep speakers apart: voices of one family sound alike.
         _Minute(

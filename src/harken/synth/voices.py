@@ -2,10 +2,12 @@
 
 Voice           what every voice offers
 voices          all installed voices, in a fixed order
+voices_of       those of some engines
 voice_named     one of them by its name
 draw_voices     a drawn list of voices with the engines in fixed shares
 """
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -25,8 +27,11 @@ _PACKAGES = {
 }
 
 # How often an engine speaks when all are there. espeak-ng has hundreds of voices but all of them buzz; the natural
-# voices count for more than their number, as far as their time allows (a word: 4 ms, 11 ms, 130 ms on one core).
-_SHARES = {"espeak": 0.72, "hibari": 0.2, "piper": 0.08}
+# voices count for more than their number, as far as their time allows (a word: 4 ms, 11 ms, 130 ms on one core; Kokoro
+# 310 ms, but whoever fetched its model wants to hear it).
+_SHARES = {"espeak": 0.72, "hibari": 0.2, "piper": 0.08, "kokoro": 1.0}
+
+_KOKORO_HINT = " (kokoro speaks once HARKEN_KOKORO names the folder of its model)"
 
 
 class Voice(Protocol):
@@ -77,9 +82,26 @@ def voices() -> tuple[Voice, ...]:
         from harken.synth.piper import PiperVoice
 
         found.append(PiperVoice())
+    if _installed("hibari") and os.environ.get("HARKEN_KOKORO"):
+        from harken.synth.kokoro import kokoro_voices
+
+        found += kokoro_voices()
     if not found:
         raise HarkenError(f"no synthetic voice is installed: {INSTALL}")
     return tuple(found)
+
+
+def voices_of(engines: Sequence[str]) -> tuple[Voice, ...]:
+    """Return the voices of those engines, all of them where none is named.
+
+    Raises HarkenError when an engine is not there.
+    """
+    found = voices()
+    there = sorted({engine_of(voice) for voice in found})
+    for engine in engines:
+        if engine not in there:
+            raise HarkenError(f"there are no voices of {engine!r}: choose among {', '.join(there)}{_KOKORO_HINT}")
+    return tuple(voice for voice in found if not engines or engine_of(voice) in engines)
 
 
 def voice_named(name: str) -> Voice:
@@ -109,7 +131,7 @@ def draw_voices(candidates: Sequence[Voice], count: int, rng: np.random.Generato
 
 
 def engine_of(voice: Voice) -> str:
-    """Return the engine of a voice: espeak, hibari or piper."""
+    """Return the engine of a voice: espeak, hibari, piper or kokoro."""
     return voice.name.split("-", 1)[0]
 
 

@@ -1,0 +1,165 @@
+"""The voices of Kokoro-82M (Apache-2.0; a StyleTTS 2 network, arXiv:2306.07691), and speakers blended from them.
+
+kokoro_folder    the folder with the model, where the user named one
+kokoro_voices    its voices
+
+No package holds the model: HARKEN_KOKORO names a folder with an ONNX export of it and its voices, in either of the
+published layouts: `*.onnx` beside `voices*.bin` (NumPy archive), or beside `voices/NAME.bin` (float32). Text becomes
+phonemes by `hibari-tts`, which learnt the same alphabet.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from hibari.g2p import ASSETS, G2P
+from numpy.typing import NDArray
+
+from harken.errors import HarkenError
+
+VARIABLE = "HARKEN_KOKORO"
+
+_SAMPLE_RATE = 24_000
+_STYLE = 256
+_TIMBRE = 128  # of the style's values the first half says whose voice it is, the rest how it speaks
+# A voice never blends with one of another family, so that whoever holds out families holds out all that sounds like them.
+_FAMILIES = 9
+_MOST_BLENDED = 0.6
+
+
+@dataclass(frozen=True)
+class KokoroVoice:
+    """One of Kokoro's voices. Each seed is a speaker of its own: the voice, blended with up to 0.6 of another one.
+
+    Timbre and way of speaking are blended apart. 54 voices of nine languages are 54 people that the network learnt
+    from; what lies between them sounds like people too.
+
+    key : the published name, as in `af_heart`. partners : those of its family, itself among them.
+    """
+
+    name: str
+    family: str
+    accent: str
+    key: str
+    partners: tuple[str, ...]
+
+    def speak(
+        self, text: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
+    ) -> tuple[NDArray[np.float32], int]:
+        """See `harken.synth.voices.Voice.speak`. The pitch is moved as `HibariVoice` moves it."""
+        tokens = _tokens(text, british=self.accent == "en-gb")
+        if not tokens:
+            raise HarkenError(f"Kokoro says nothing for {text!r}: give it letters that it can read")
+        if len(tokens) > len(_styles()[self.key]):
+            raise HarkenError(f"{text[:40]!r}... is too long for Kokoro: say it in several sentences")
+        session = _session()
+        first = session.get_inputs()[0].name  # two exports, two names
+        samples = session.run(
+            None,
+            {
+                first: np.array([[0, *tokens, 0]], np.int64),
+                "style": self._style(len(tokens), np.random.default_rng(seed)),
+                "speed": np.array([min(2.0, max(0.5, rate / pitch))], np.float32),
+            },
+        )[0]
+        return np.clip(np.asarray(samples, np.float32).reshape(-1), -1.0, 1.0), round(_SAMPLE_RATE * pitch)
+
+    def _style(self, tokens: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return the style of one speaker for a text of that many tokens, [1, 256]."""
+        table = _styles()
+        style = np.array(table[self.key][tokens - 1])
+        for part in (slice(0, _TIMBRE), slice(_TIMBRE, _STYLE)):
+            other = table[str(rng.choice(self.partners))][tokens - 1]
+            share = rng.uniform(0.0, _MOST_BLENDED)
+            style[part] = (1 - share) * style[part] + share * other[part]
+        return style[None]
+
+
+def kokoro_folder() -> Path | None:
+    """Return the folder that HARKEN_KOKORO names, or None where it names none."""
+    return Path(named) if (named := os.environ.get(VARIABLE)) else None
+
+
+def kokoro_voices() -> list[KokoroVoice]:
+    """Return the voices of the folder in order of name.
+
+    Raises HarkenError when the folder does not hold the model and its voices.
+    """
+    _model()
+    keys = sorted(_styles())
+    groups = [keys[start::_FAMILIES] for start in range(_FAMILIES)]
+    return [
+        KokoroVoice(
+            name=f"kokoro-{key}",
+            family=f"kokoro-{number % _FAMILIES}",
+            accent="en-gb" if key.startswith("b") else "en-us",
+            key=key,
+            partners=tuple(groups[number % _FAMILIES]),
+        )
+        for number, key in enumerate(keys)
+    ]
+
+
+def _model() -> Path:
+    folder = kokoro_folder()
+    models = sorted(folder.glob("*.onnx")) if folder else []
+    if len(models) != 1:
+        raise HarkenError(
+            f"{VARIABLE} is {folder}, where {len(models)} files end in .onnx: name a folder with the one model"
+        )
+    return models[0]
+
+
+@lru_cache(maxsize=1)
+def _session() -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(_model()), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own errors share no base but this
+        raise HarkenError(f"{_model()} is not an ONNX model that can be run: fetch it again") from error
+
+
+@lru_cache(maxsize=1)
+def _styles() -> dict[str, NDArray[np.float32]]:
+    """Return each voice's styles, [most tokens, 256]: the network wants another one for every length of text."""
+    folder = _model().parent
+    files = [*sorted((folder / "voices").glob("*.bin")), *sorted(folder.glob("voices*.bin"))]
+    if not files:
+        raise HarkenError(
+            f"{folder} holds no voices of Kokoro: put voices-v1.0.bin, or a folder voices/, beside the model"
+        )
+    found: dict[str, NDArray[np.float32]] = {}
+    for path in files:
+        try:
+            if path.parent.name == "voices":
+                found[path.stem] = np.fromfile(path, "<f4").reshape(-1, _STYLE)
+            else:
+                with np.load(path) as archive:
+                    found |= {name: archive[name].reshape(-1, _STYLE).astype(np.float32) for name in archive.files}
+        except (OSError, ValueError) as error:
+            raise HarkenError(f"{path} holds no voices of Kokoro: fetch it again") from error
+    return found
+
+
+def _tokens(text: str, *, british: bool) -> list[int]:
+    vocabulary = _vocabulary()
+    return [vocabulary[symbol] for symbol in _reader(british)(text) if symbol in vocabulary]
+
+
+@lru_cache(maxsize=2)
+def _reader(british: bool) -> G2P:
+    return G2P(british=british)
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> dict[str, int]:
+    return {
+        symbol: int(number) for symbol, number in json.loads((Path(ASSETS) / "vocab.json").read_text("utf-8")).items()
+    }
