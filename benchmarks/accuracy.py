@@ -23,7 +23,7 @@ from harken.modelfile import ModelFile
 from harken.models.registry import NETWORKS
 from harken.models.summary import count_by_name
 from harken.tasks.recipe import find_recipe, with_settings
-from harken.training.run import read_run
+from harken.training.folder import read_run
 
 HERE = Path(__file__).resolve().parent
 MOST_PARAMETERS = 60_000

@@ -52,7 +52,7 @@ def make_task(folder: Path, **others: Any) -> Task:
 
 
 def recipe(*settings: str, name: str = "own") -> Recipe:
-    return with_settings(RECIPES[name], ["words=a,b,c", *PLAIN, *settings])
+    return with_settings(RECIPES[name], ["words=a,b,c", "epoch_clips=0", *PLAIN, *settings])
 
 
 def test_an_epoch_holds_the_shares_asked_for(tmp_path: Path) -> None:
@@ -67,6 +67,21 @@ def test_an_epoch_holds_the_shares_asked_for(tmp_path: Path) -> None:
     clips = rows >= 0
     assert (task.classes[rows[clips]] == labels[clips]).all()
     assert set(rows[clips]) <= set(task.rows("train"))
+
+
+def test_a_small_corpus_is_drawn_several_times(tmp_path: Path) -> None:
+    task = make_task(tmp_path)
+    rows, labels = Epochs(
+        task, recipe("balance=0", "epoch_clips=80", "unknown_share=0.5", "speech_share=0", "silence_share=0.125")
+    ).draw(0)
+    # 32 clips of words stand for 80; the shares go along.
+    assert Counter(labels.tolist()) == {0: 48, 1: 22, 2: 10, 3: 40, 4: 10}
+    times = Counter(rows[labels < 3].tolist())
+    assert set(times) == set(np.flatnonzero((task.sides == "train") & (task.classes < 3)))
+    assert set(times.values()) == {2, 3}
+    assert (
+        len(Epochs(task, recipe("balance=0", "epoch_clips=20", "unknown_share=0", "silence_share=0")).draw(0)[0]) == 32
+    )
 
 
 @pytest.mark.parametrize(("balance", "counts"), [(0.0, (19, 9, 4)), (1.0, (11, 11, 11)), (0.5, (15, 10, 7))])

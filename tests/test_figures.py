@@ -136,6 +136,13 @@ def test_word_scores_puts_the_worst_first(judged: Judged, classes: int) -> None:
         assert max(line[:, along].max() for line in lines.get_segments()) < end  # whole intervals are seen
 
 
+def test_word_scores_of_a_model_that_never_answers_with_what_was_said(judged: Judged) -> None:
+    confusion = np.array([[0, 0, 5], [0, 0, 5], [0, 0, 0]])
+    (axes,) = drawn(figures.word_scores(judged(confusion, ("yes", "no", "_unknown_")))).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["yes", "no"]
+    assert [bar.get_width() for bar in axes.patches] == [100, 100]
+
+
 def test_reliability_shows_stated_against_found(judged: Judged) -> None:
     upper, lower = drawn(figures.reliability(judged(np.array([[3, 1], [0, 4]]), ("yes", "no")))).axes
     (line,) = [line for line in upper.get_lines() if line.get_marker() == "o"]

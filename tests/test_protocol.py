@@ -232,6 +232,18 @@ def test_own_splits_by_speaker_over_both_corpora(tmp_path: Path, noise: Path) ->
     assert len(task.silence) == max(1, round(0.1 * len(spoken)))
 
 
+def test_own_is_not_judged_by_other_words_alone(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
+    strangers = [f"stranger{number}" for number in range(60)]
+    other = write_corpus(tmp_path / "other", own_names(["cup", "spoon", "fork"], strangers))
+    task = make_task(recipe("own"), Material(data=(data,), other=(other,), noise=(noise,)))
+    counts = words_on(task, "validation")
+    assert counts["cup"] + counts["spoon"] + counts["fork"] == counts["lamp"] + counts["door"] > 0
+    assert words_on(task, "train")["cup"] > 90
+    again = make_task(recipe("own"), Material(data=(data,), other=(other,), noise=(noise,)))
+    assert (task.sides == again.sides).all()
+
+
 def test_own_splits_takes_where_one_speaker_is_alone(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path, own_names(["lamp", "door"], ["me"], takes=20))
     task = make_task(recipe("own"), Material(data=(data,), noise=(noise,)))

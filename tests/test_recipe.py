@@ -6,7 +6,8 @@ import pytest
 
 from harken.errors import HarkenError
 from harken.labels import COMMANDS
-from harken.tasks.recipe import RECIPES, find_recipe, with_settings
+from harken.modelfile import ModelFile
+from harken.tasks.recipe import RECIPES, Recipe, find_recipe, with_settings
 
 V12 = RECIPES["v12"]
 
@@ -122,6 +123,14 @@ def test_a_recipe_of_a_later_version_is_refused_by_what_is_unknown_of_it() -> No
 def test_unknown_recipe_is_refused_with_the_nearest() -> None:
     with pytest.raises(HarkenError, match="no recipe 'tutoral': did you mean tutorial"):
         find_recipe("tutoral")
+
+
+def test_own_words_begin_with_a_model_in_the_box_that_fits_them() -> None:
+    own = RECIPES["own"]
+    card = ModelFile(own.start_from).card
+    base = Recipe.from_json(card.fields["recipe"])
+    names = ("network", "sample_rate", "window_s", "bands", "frame_ms", "hop_ms")
+    assert [getattr(own, name) for name in names] == [getattr(base, name) for name in names]
 
 
 def test_the_tutorials_own_numbers() -> None:

@@ -13,13 +13,17 @@ from torch import Tensor
 from conftest import tone
 from harken.errors import HarkenError
 from harken.labels import SILENCE
+from harken.modelfile import ModelFile
 from harken.recognizer import Recognizer
-from harken.tasks.protocol import Material
+from harken.spotter import Spotter
+from harken.tasks.protocol import Material, make_task, side_waveforms
 from harken.tasks.recipe import Recipe
 from harken.training import run
+from harken.training.earlier import begin_with
+from harken.training.folder import expect_run, load_spotter, read_run
 from harken.training.history import COLUMNS, read_history
 from harken.training.listening import TrainingEar
-from harken.training.run import Batches, Trained, expect_run, load_spotter, read_run, resume, train
+from harken.training.run import Batches, Trained, resume, train
 from tiny_training import (
     EPOCHS,
     RATE,
@@ -274,12 +278,54 @@ def test_a_run_starts_from_the_weights_of_another(
         train(recipe(f"start_from={unbroken[1]}", "network=ds_cnn_s"), material, tmp_path / "other")
 
 
+def test_the_answers_of_an_earlier_run_stay_with_their_words(
+    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "finish", not_finished)
+    backwards = ",".join(reversed(WORDS))
+    few = ["silence_share=0", "epochs=1", "learning_rate=1e-9", f"words={backwards}", f"start_from={unbroken[1]}"]
+    train(recipe(*few), material, tmp_path / "run")
+    (first,) = read_history(tmp_path / "run" / "history.csv")
+    assert first["validation_accuracy"] > 0.9
+
+
+def test_a_word_that_the_earlier_run_did_not_know_begins_afresh(
+    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path
+) -> None:
+    known = list(WORDS)[1:]
+    for word in known:
+        (tmp_path / word).symlink_to(material.data[0] / word)
+    (tmp_path / "abroad").symlink_to(material.data[0] / next(iter(WORDS)))
+    wanted = recipe(f"start_from={unbroken[1]}")
+    task = make_task(wanted, replace(material, data=(tmp_path,), noise=material.data))
+    fresh = Spotter(wanted, len(task.labels))
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    begin_with(wanted.start_from, fresh, wanted, task)
+    source = load_spotter(unbroken[1], len(WORDS) + 1)
+    heard = torch.from_numpy(side_waveforms(task, wanted, "validation")[0])
+    ours, theirs = fresh.eval()(heard), source(heard)
+    labels = ModelFile(unbroken[0].model).card.labels
+    for column, label in enumerate(task.labels):
+        same = label in labels and torch.allclose(ours[:, column], theirs[:, labels.index(label)], atol=1e-5)
+        assert same == (label != "abroad")
+    answers = fresh.network.layers[-1].weight[task.labels.index("abroad")]
+    assert not torch.equal(answers, before["network.layers.4.weight"][task.labels.index("abroad")])
+    assert 0 < answers.std() < 1
+
+
 def test_a_teacher_of_other_classes_is_refused(
     unbroken: tuple[Trained, Path], material: Material, tmp_path: Path
 ) -> None:
-    for other in ("silence_share=0", "window_s=0.1"):
-        with pytest.raises(HarkenError, match=r" has other classes, another rate or another window"):
+    for other, said in (("silence_share=0", "other classes"), ("window_s=0.1", "another rate or another window")):
+        with pytest.raises(HarkenError, match=rf" has {said}: train one with these$"):
             train(recipe(f"teacher={unbroken[1]}", other), material, tmp_path / "run")
+
+
+def test_a_start_of_another_window_names_the_mend(
+    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path
+) -> None:
+    with pytest.raises(HarkenError, match=r"has another rate or another window.*begin afresh: --set start_from=\)$"):
+        train(recipe(f"start_from={unbroken[1]}", "window_s=0.1"), material, tmp_path / "run")
 
 
 def test_a_student_learns_from_its_teacher_alone(

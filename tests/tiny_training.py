@@ -66,7 +66,7 @@ def write_material(root: Path) -> Material:
 def recipe(*settings: str) -> Recipe:
     fast = [
         *("network=tiny_noisy", f"sample_rate={RATE}", "window_s=0.2", "bands=20", "shift_ms=10", "speed=0.03"),
-        "precision=float32",
+        *("precision=float32", "start_from=", "epoch_clips=0"),
         *(f"epochs={EPOCHS}", "batch_size=16", "learning_rate=0.02", "warmup_epochs=0.5", "average_decay=0.9"),
         *("room_probability=0", "pitch_semitones=0.3", "mixup=0.1", "silence_share=0.3", "max_bands=2", "max_frames=3"),
     ]

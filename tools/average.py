@@ -15,7 +15,7 @@ import torch
 from harken.errors import HarkenError
 from harken.tasks.protocol import make_task
 from harken.training.finish import finish
-from harken.training.run import load_spotter, read_run
+from harken.training.folder import load_spotter, read_run
 
 
 def _last(run: Path) -> Path:

@@ -16,7 +16,8 @@ from harken.recognizer import Recognizer
 from harken.tables import print_judgement
 from harken.tasks.protocol import Material
 from harken.tasks.recipe import find_recipe
-from harken.training.run import expect_run, resume, train
+from harken.training.folder import expect_run
+from harken.training.run import resume, train
 
 _TAKES = 500  # of each word, a fifth of them in voices that training never hears
 _SEED = 1  # puts the one natural voice of Piper among those

@@ -141,7 +141,7 @@ def word_scores(judgement: Judgement) -> Figure:
         places = [place for place, _ in seen]
         wrong = [(int(totals[index] - hits[index]), int(totals[index])) for _, index in seen]
         sizes = [100 * count / total for count, total in wrong]
-        low, high = 100 * np.transpose([wilson_interval(*pair) for pair in wrong])
+        low, high = 100 * np.reshape([wilson_interval(*pair) for pair in wrong], (-1, 2)).T
         bars, lines = (axes.barh, axes.hlines) if lying else (axes.bar, axes.vlines)
         bars(places, sizes, 0.34, color=colour, alpha=0.6, label=name)  # seen through, that the lines stand out
         lines(places, low, high, color=_INK, linewidth=0.8)

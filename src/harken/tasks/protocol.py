@@ -208,11 +208,19 @@ def _own(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None)
     unknown = recipe.unknown_share > 0 and bool(material.other or material.speech)
     if unknown and material.other:
         other = [clip for clip in read_corpus(material.other, cache=cache).clips if clip.word not in words]
-        drawn = split.by_speaker(other, validation=_OWN_VALIDATION, test=0, seed=recipe.seed)
+        drawn: list[str] = list(split.by_speaker(other, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
         side_of = {clip.speaker: side for clip, side in zip(clips, sides, strict=True) if clip.speaker}
+        drawn = [side_of.get(clip.speaker, side) for clip, side in zip(other, drawn, strict=True)]
         clips += other
-        sides += [side_of.get(clip.speaker, side) for clip, side in zip(other, drawn, strict=True)]
+        sides += _as_many(drawn, sides.count("validation"), recipe.seed)
     return _with_train_only(material, cache, _labels(recipe, words, unknown=unknown), clips, sides)
+
+
+def _as_many(sides: Sequence[str], judged: int, seed: int) -> list[str]:
+    """Leave at most `judged` clips on the validation side: of many more, accuracy would be that of `_unknown_` alone."""
+    judging = [row for row, side in enumerate(sides) if side == "validation"]
+    left_out = set(np.random.default_rng(seed).permutation(judging)[judged:].tolist())
+    return ["" if row in left_out else side for row, side in enumerate(sides)]
 
 
 def _words(corpus: Corpus) -> tuple[str, ...]:

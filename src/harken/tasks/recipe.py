@@ -50,6 +50,9 @@ class Recipe:
 
     # What an epoch draws
     batch_size: int = 128  # over all devices together
+    epoch_clips: int = (
+        0  # of the words, at least so many are drawn: a small corpus several times, each time altered anew
+    )
     balance: float = 0.5  # 0: words as often as the corpus has them; 1: all words equally often
     unknown_share: float = 0.25  # clips of `_unknown_`, as a fraction of the command clips
     speech_share: float = 0.2  # of those, windows cut from running speech
@@ -93,7 +96,7 @@ class Recipe:
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.05
     average_decay: float = 0.998  # a step, of the moving average of weights; 0: none
-    start_from: str = ""  # run or model file of the same classes, to start with its weights, widened if need be
+    start_from: str = ""  # run or model file to start with its weights, widened if need be; new classes begin fresh
     teacher: tuple[str, ...] = ()  # runs or model files of the same classes, to distil from the mean of their logits
     teacher_share: float = 0.7  # of the loss that comes from the teachers
     teacher_temperature: float = 2.0
@@ -159,7 +162,11 @@ RECIPES: Mapping[str, Recipe] = {
             ),
         ),
         Recipe(name="v35", protocol="v35", network="bc_resnet_3", words=(), unknown_share=0, silence_share=0),
-        Recipe(name="own", protocol="own", network="bc_resnet_3", words=(), balance=1),
+        # A few recordings of one's own do not teach what speech is: the model in the box has learnt that already.
+        Recipe(
+            name="own", protocol="own", network="harken_base", words=(), balance=1, epoch_clips=1_000,
+            start_from="base", learning_rate=3e-3,
+        ),
     )
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ class Epochs:
         of_word = [train[task.classes[train] == word] for word in words]
         counts = np.array([len(rows) for rows in of_word], dtype=float)
         wanted = counts ** (1 - recipe.balance)
-        wanted *= counts.sum() / wanted.sum()
+        wanted *= max(counts.sum(), recipe.epoch_clips) / wanted.sum()
         parts = [_repeat(rng, rows, round(count)) for rows, count in zip(of_word, wanted, strict=True)]
         commands = sum(len(part) for part in parts)
         if UNKNOWN in labels:

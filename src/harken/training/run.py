@@ -5,24 +5,21 @@ RUN/material.json   the folders, absolute           RUN/last.ckpt     where to r
 RUN/model.onnx      the result                      RUN/best.ckpt     the best epoch
 """
 
-import json
 import logging
 import os
 import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
-from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import DataLoader
 
@@ -30,20 +27,19 @@ from harken.errors import HarkenError
 from harken.files import replacing
 from harken.labels import SILENCE, UNKNOWN
 from harken.modelfile import ModelFile, bundled_models
-from harken.models.widen import widen
 from harken.spotter import Spotter
-from harken.tasks.protocol import Material, Task, make_task, side_waveforms
+from harken.tasks.protocol import Material, Task, make_task
 from harken.tasks.recipe import Recipe
 from harken.training.batches import BatchStream, Epochs, validation_rows
+from harken.training.earlier import begin_with, load_earlier
 from harken.training.finish import finish
+from harken.training.folder import load_spotter, read_run, write_run
 from harken.training.history import History
 from harken.training.listening import TrainingEar
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
-from harken.training.reopen import reopen
 
 _VALIDATION_BATCH = 256
-_REOPENED_WITH = 300  # clips
 
 
 @dataclass(frozen=True)
@@ -93,35 +89,6 @@ def resume(out: Path, *, cache: Path | None = None, devices: int = 1) -> Trained
     """
     recipe, material = read_run(out)
     return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices)
-
-
-def expect_run(out: Path, recipe: Recipe, material: Material) -> None:
-    """Raise HarkenError when `out` holds no run, or one of another recipe or other folders."""
-    found, folders = read_run(out)
-    if (found, _material_to_json(folders)) != (recipe, _material_to_json(material)):
-        raise HarkenError(f"{out} holds a run of another recipe or of other folders: name another folder")
-
-
-def read_run(out: Path) -> tuple[Recipe, Material]:
-    """Return the recipe and folders of a run. Raises HarkenError when `out` holds none."""
-    try:
-        recipe = Recipe.from_json(json.loads((out / "recipe.json").read_text(encoding="utf-8")))
-        folders = json.loads((out / "material.json").read_text(encoding="utf-8"))
-        return recipe, Material(**{key: tuple(map(Path, value)) for key, value in folders.items()})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise HarkenError(f"{out} holds no run that can be read: name the folder given to --out") from error
-
-
-def load_spotter(out: Path, classes: int) -> Spotter:
-    """Return the best weights of a run as a Spotter on the CPU, in evaluation mode."""
-    recipe, _ = read_run(out)
-    checkpoint = out / "best.ckpt"
-    if not checkpoint.is_file():
-        raise HarkenError(f"{out} holds no finished epoch: train it first")
-    module = TrainingModule(recipe, Spotter(recipe, classes), steps_per_epoch=1)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
-    module.load_state_dict(state)
-    return module.shipped()
 
 
 class Batches(lightning.LightningDataModule):
@@ -184,8 +151,8 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = out / "last.ckpt"
     if recipe.start_from and not last.is_file():  # a run that is taken up has weights of its own
-        _start_from(spotter, recipe, task)
-    teachers = [_load_earlier(teacher, recipe, task) for teacher in recipe.teacher]
+        begin_with(recipe.start_from, spotter, recipe, task)
+    teachers = [load_earlier(teacher, recipe, task) for teacher in recipe.teacher]
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teachers=teachers)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
@@ -216,8 +183,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
             default_root_dir=out,
         )
         if trainer.is_global_zero:  # not before all that a recipe can be refused for is behind it
-            _write(out / "material.json", _material_to_json(material))
-            _write(out / "recipe.json", json.dumps(asdict(recipe), indent=1))
+            write_run(out, recipe, material)
         trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=False)
     model = out / "model.onnx"
     accuracy = 0.0 if best.best_model_score is None else float(best.best_model_score)
@@ -276,36 +242,6 @@ def _absolute(earlier: str) -> str:
     return str(Path(earlier).absolute()) if is_path else earlier
 
 
-def _start_from(spotter: Spotter, recipe: Recipe, task: Task) -> None:
-    """Put what an earlier run has learnt into a fresh spotter, which may be wider."""
-    try:
-        widen(_load_earlier(recipe.start_from, recipe, task).network, spotter.network, seed=recipe.seed)
-    except HarkenError as error:
-        raise HarkenError(f"{recipe.network} cannot start from {recipe.start_from}: {error}") from error
-
-
-def _load_earlier(source: str, recipe: Recipe, task: Task) -> Spotter:
-    """Return the best weights of an earlier run, or a model file's. Raises HarkenError when it answers another question."""
-    if not Path(source).exists() and source not in bundled_models():
-        raise HarkenError(f"{source} holds no run, nor is it a model file: name the folder given to --out, or a model")
-    model = ModelFile(source)
-    if (model.card.labels, model.card.sample_rate, model.card.window) != (
-        task.labels,
-        recipe.sample_rate,
-        recipe.samples,
-    ):
-        raise HarkenError(f"{source} has other classes, another rate or another window: train one with these")
-    if source not in bundled_models() and Path(source).is_dir():
-        return load_spotter(Path(source), len(task.labels))
-    return reopen(model.path, torch.from_numpy(_some_clips(recipe, task)))
-
-
-def _some_clips(recipe: Recipe, task: Task) -> NDArray[np.float32]:
-    """Return a few hundred clips of the validation side, evenly from all its classes."""
-    waveforms, _ = side_waveforms(task, recipe, "validation")
-    return waveforms[:: max(1, len(waveforms) // _REOPENED_WITH)]
-
-
 def training_precision(recipe: Recipe) -> Any:
     """Return what Lightning's trainer takes as the precision of a recipe on this machine."""
     bfloat16 = _computes_bfloat16() if recipe.precision == "auto" else recipe.precision == "bfloat16"
@@ -346,13 +282,3 @@ def _quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-def _material_to_json(material: Material) -> str:
-    folders = {key: [str(path.absolute()) for path in value] for key, value in vars(material).items()}
-    return json.dumps(folders, indent=1)
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -19,8 +19,8 @@ from harken.files import replacing_all, require_writable
 from harken.frontend import LogMel
 from harken.modelfile import Card, ModelFile
 from harken.spotter import Spotter
+from harken.training.folder import load_spotter
 from harken.training.reopen import reopen
-from harken.training.run import load_spotter
 
 _TOLERANCE = 1e-3  # in probability, of the float32 form
 _DIFFERING = 0.03  # of answers, of the 8-bit form
