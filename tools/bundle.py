@@ -24,7 +24,8 @@ _ATTRIBUTION = (
     "Speech Commands v0.01 and v0.02, Pete Warden, arXiv:1804.03209, CC BY 4.0 (25,740 clips, none of the test side)",
     "LibriSpeech dev-clean, V. Panayotov et al., openslr.org/12, CC BY 4.0 (13.5 minutes train, 15.6 set thresholds)",
     "ESC-10, K. J. Piczak, CC BY 3.0 (noise; a fifth of it was held out)",
-    "words and sentences by hibari-tts (Apache-2.0), espeak-ng (GPL) and piper's voice joe-us; no code of theirs is inside",
+    "words and sentences by hibari-tts and Kokoro-82M (both Apache-2.0), espeak-ng (GPL) and piper's voice joe-us; no code of "
+    "theirs is inside",
 )
 
 
