@@ -27,8 +27,8 @@ _PACKAGES = {
 }
 
 # How often an engine speaks when all are there. espeak-ng has hundreds of voices but all of them buzz; the natural
-# voices count for more than their number, as far as their time allows (a word: 4 ms, 11 ms, 130 ms on one core; Kokoro
-# 310 ms, but whoever fetched its model wants to hear it).
+# voices count for more than their number, as far as their time allows (a word: 4 ms, 6 ms, 90 ms on one core; Kokoro
+# 290 ms, but whoever fetched its model wants to hear it).
 _SHARES = {"espeak": 0.72, "hibari": 0.2, "piper": 0.08, "kokoro": 1.0}
 
 _KOKORO_HINT = " (kokoro speaks once HARKEN_KOKORO names the folder of its model)"
