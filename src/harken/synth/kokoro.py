@@ -1,10 +1,9 @@
 """The voices of Kokoro-82M (Apache-2.0; a StyleTTS 2 network, arXiv:2306.07691), and speakers blended from them.
 
-kokoro_folder    the folder with the model, where the user named one
-kokoro_voices    its voices
+kokoro_voices    the voices of the folder that HARKEN_KOKORO names
 
-No package holds the model: HARKEN_KOKORO names a folder with an ONNX export of it and its voices, in either of the
-published layouts: `*.onnx` beside `voices*.bin` (NumPy archive), or beside `voices/NAME.bin` (float32). Text becomes
+No package of the extra holds the model: HARKEN_KOKORO names a folder with an ONNX export of it and its voices, in either
+of the published layouts: `*.onnx` beside `voices*.bin` (NumPy archive), or beside `voices/NAME.bin` (float32). Text becomes
 phonemes by `hibari-tts`, which learnt the same alphabet.
 """
 
@@ -20,8 +19,7 @@ from hibari.g2p import ASSETS, G2P
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-
-VARIABLE = "HARKEN_KOKORO"
+from harken.synth.voices import KOKORO_FOLDER
 
 _SAMPLE_RATE = 24_000
 _STYLE = 256
@@ -79,11 +77,6 @@ class KokoroVoice:
         return style[None]
 
 
-def kokoro_folder() -> Path | None:
-    """Return the folder that HARKEN_KOKORO names, or None where it names none."""
-    return Path(named) if (named := os.environ.get(VARIABLE)) else None
-
-
 def kokoro_voices() -> list[KokoroVoice]:
     """Return the voices of the folder in order of name.
 
@@ -105,11 +98,11 @@ def kokoro_voices() -> list[KokoroVoice]:
 
 
 def _model() -> Path:
-    folder = kokoro_folder()
-    models = sorted(folder.glob("*.onnx")) if folder else []
+    folder = Path(os.environ[KOKORO_FOLDER])
+    models = sorted(folder.glob("*.onnx"))
     if len(models) != 1:
         raise HarkenError(
-            f"{VARIABLE} is {folder}, where {len(models)} files end in .onnx: name a folder with the one model"
+            f"{KOKORO_FOLDER} is {folder}, where {len(models)} files end in .onnx: name a folder with the one model"
         )
     return models[0]
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from harken.errors import HarkenError
 
 INSTALL = "pip install 'harken[synth]'"
+KOKORO_FOLDER = "HARKEN_KOKORO"  # in the environment: where the model of Kokoro and its voices lie
 
 _PACKAGES = {
     "espeak": ("espeakng_loader",),
@@ -31,7 +32,7 @@ _PACKAGES = {
 # 290 ms, but whoever fetched its model wants to hear it).
 _SHARES = {"espeak": 0.72, "hibari": 0.2, "piper": 0.08, "kokoro": 1.0}
 
-_KOKORO_HINT = " (kokoro speaks once HARKEN_KOKORO names the folder of its model)"
+_KOKORO_HINT = f" (kokoro speaks once {KOKORO_FOLDER} names the folder of its model)"
 
 
 class Voice(Protocol):
@@ -82,7 +83,7 @@ def voices() -> tuple[Voice, ...]:
         from harken.synth.piper import PiperVoice
 
         found.append(PiperVoice())
-    if _installed("hibari") and os.environ.get("HARKEN_KOKORO"):
+    if _installed("hibari") and os.environ.get(KOKORO_FOLDER):
         from harken.synth.kokoro import kokoro_voices
 
         found += kokoro_voices()
