@@ -378,6 +378,13 @@ def test_side_waveforms_are_the_clips_then_the_silence(v12: Task) -> None:
     assert len(side_waveforms(v12, recipe("v12"), "test")[0]) == len(v12.rows("test"))
 
 
+def test_some_of_a_side_are_evenly_of_all_of_it(v12: Task) -> None:
+    whole, labels = side_waveforms(v12, recipe("v12"), "train")
+    some, of_some = side_waveforms(v12, recipe("v12"), "train", most=len(whole) // 3)
+    np.testing.assert_array_equal(some, whole[::3])
+    np.testing.assert_array_equal(of_some, labels[::3])
+
+
 # The real corpora. Nothing is decoded: names, speakers and lengths decide the sides.
 
 

@@ -87,5 +87,6 @@ def _some_clips(recipe: Recipe, task: Task) -> NDArray[np.float32]:
     """Return a few hundred clips of the validation side, evenly from all its classes; where it is small, of both sides."""
     waveforms, _ = side_waveforms(task, recipe, "validation")
     if len(waveforms) < _REOPENED_WITH:
-        waveforms = np.concatenate([waveforms, side_waveforms(task, recipe, "train")[0]])
+        # Thinned before it is read: beside a few words of one's own, thousands of others may train.
+        waveforms = np.concatenate([waveforms, side_waveforms(task, recipe, "train", most=_REOPENED_WITH)[0]])
     return waveforms[:: max(1, len(waveforms) // _REOPENED_WITH)]
