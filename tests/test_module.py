@@ -26,7 +26,8 @@ def test_learning_rate_warms_up_then_falls_as_a_half_cosine() -> None:
 
 def test_moving_average_is_quick_at_first_and_leaves_counters_whole() -> None:
     old, counter = torch.zeros(1), torch.tensor(3)
-    moving_average(0.9)([old, counter], [torch.ones(1), torch.tensor(8)], torch.tensor(0))
+    moving_average(0.9)([old], [torch.ones(1)], torch.tensor(0))
+    moving_average(0.9)([counter], [torch.tensor(8)], torch.tensor(0))
     assert old.item() == pytest.approx(0.9)  # keeps 1 / 10
     assert counter == 8
     old = torch.zeros(1)

@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
@@ -15,6 +15,7 @@ from harken.errors import HarkenError
 from harken.spotter import Spotter
 from harken.tasks.recipe import Recipe
 from harken.training.augment import Filter, SpecAugment, Suppress
+from harken.training.graphs import Replay
 from harken.training.listening import TrainingEar
 
 
@@ -33,6 +34,7 @@ class TrainingModule(lightning.LightningModule):
         self.spotter = spotter
         self.steps_per_epoch = steps_per_epoch
         self.ear: TrainingEar | None = None  # set once the device is known
+        self._replay = Replay()
         self.filter = Filter(recipe.max_filter_db, recipe.cut_probability)
         self.suppress = Suppress(recipe.suppression_probability)
         self.spec_augment = SpecAugment(
@@ -65,7 +67,7 @@ class TrainingModule(lightning.LightningModule):
         features = self.spotter.features(self.ear.past(waveform))
         if self.spotter.front_end.bands > 1:  # a raw waveform has no bands
             features = self.spec_augment(self.suppress(self.filter(features)))
-        logits = self.spotter.network(features).float()
+        logits = self._logits(self.spotter.network, features)
         loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
         if self._teachers:
             loss = self._distilled(loss, logits, waveform)
@@ -74,12 +76,17 @@ class TrainingModule(lightning.LightningModule):
         self._examples += len(targets)
         return loss
 
+    def _logits(self, network: nn.Module, features: Tensor) -> Tensor:
+        """Return a network's logits, replayed where one process trains: several average gradients as they arise."""
+        logits = network(features) if torch.distributed.is_initialized() else self._replay(network, features)
+        return logits.float()
+
     def _distilled(self, loss: Tensor, logits: Tensor, waveform: Tensor) -> Tensor:
         """Mix in the divergence from the teachers' softened answer (Hinton et al., 2015, arXiv:1503.02531)."""
         temperature = self.recipe.teacher_temperature
         with torch.no_grad():
             teachers = [teacher.to(self.device) for teacher in self._teachers]
-            known = [teacher.network(teacher.features(waveform)).float() for teacher in teachers]
+            known = [self._logits(teacher.network, teacher.features(waveform)) for teacher in teachers]
             wanted = F.log_softmax(torch.stack(known).mean(0) / temperature, dim=1)
         softened = F.log_softmax(logits / temperature, dim=1)
         divergence = F.kl_div(softened, wanted, reduction="batchmean", log_target=True) * temperature**2
@@ -141,11 +148,10 @@ def moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int],
     @torch.no_grad()
     def update(averaged: _Tensors, current: _Tensors, steps: Tensor | int) -> None:
         kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        for old, new in zip(averaged, current, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, 1 - kept)
-            else:
-                old.copy_(new)
+        if averaged[0].is_floating_point():  # torch calls it with tensors of one type
+            torch._foreach_lerp_(averaged, current, 1 - kept)
+        else:
+            torch._foreach_copy_(averaged, current)
 
     return update
 
