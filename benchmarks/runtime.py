@@ -30,6 +30,7 @@ from harken.export.clips import corpus_clips
 from harken.export.onnx_int8 import write_onnx_int8
 from harken.labels import SILENCE, UNKNOWN
 from harken.modelfile import STREAMING, ModelFile, bundled_models, find_model
+from harken.models.registry import find_network
 from tutorial import BUILD, HERE, keras_python, machine
 
 PEERS_VENV = BUILD / "runtime-venv"
@@ -157,7 +158,8 @@ def forms(model: str, folder: Path, calibration: np.ndarray, litert: Path | None
     if find_model(model).with_suffix(f"{STREAMING}.onnx").is_file():
         made.append(Contender(f"{model}, streaming form", "stream", f"{model}{STREAMING}"))
     labels = list(ModelFile(model).card.labels)
-    for name, calibrated in (("C", None), ("C int8", calibration)):
+    causal = find_network(ModelFile(model).card.fields["recipe"]["network"]).options.get("causal", False)
+    for name, calibrated in (("C", None), ("C int8", calibration)) if causal else ():  # others do not leave as C
         stem = f"{model}_{name.replace(' ', '_').lower()}"
         write_c(model, folder, stem, checked, calibration=calibrated)
         compile_c(folder / f"{stem}.c", folder, classes=len(labels), window=ModelFile(model).card.window)

@@ -69,6 +69,15 @@ def test_a_network_learns_by_replay_under_autocast() -> None:
 
 
 @needs_gpu
+def test_a_network_in_another_mode_is_run() -> None:
+    network = build_network("harken_tiny", classes=12, bands=40, frames=98).cuda().train()
+    features, replay = torch.randn(4, 40, 98, device="cuda"), Replay()
+    replay(network, features)
+    network.eval()
+    assert torch.equal(replay(network, features), network(features))
+
+
+@needs_gpu
 def test_replayed_dropout_is_drawn_anew_and_follows_the_seed() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(40 * 98, 12), nn.Dropout(0.5)).cuda().train()
     features, replay = torch.randn(4, 40, 98, device="cuda"), Replay()

@@ -22,7 +22,7 @@ class Replay:
             if network not in self._recorded:
                 self._recorded[network] = (features.shape, _record(network, features))
             shape, recorded = self._recorded[network]
-            if features.shape == shape:
+            if features.shape == shape and network.training == recorded.training:
                 network = recorded
         logits: Tensor = network(features)
         return logits

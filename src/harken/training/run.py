@@ -269,13 +269,19 @@ def _ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's advertisements and its advice on worker processes, which do not apply, off the terminal."""
+    """Keep Lightning's advertisements, and advice that does not apply, off the terminal.
+
+    Batches need no worker processes; and what replayed passes accumulate gradients on was recorded on another stream.
+    """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        for advice in ("does not have many workers", "Checkpoint directory", "isinstance.treespec", "has `__len__`"):
+        for advice in (
+            *("does not have many workers", "Checkpoint directory", "isinstance.treespec", "has `__len__`"),
+            "AccumulateGrad node's stream does not match",
+        ):
             warnings.filterwarnings("ignore", message=f".*{advice}.*")
         try:
             yield
