@@ -266,8 +266,8 @@ def main() -> None:
         "its small heads, one a word, come on top. Keras is asked ten times. Right: the word, or none of the ten where another",
         "word or noise was heard; a grammar must choose one of its words. Memory: what the process held at the end, over what it",
         "held before its first import; the C library is called by a bare Python that loads nothing else. Of so few clips the",
-        "share that is right has an interval of some points. A model without rows for C looks ahead: its streaming form, if it has",
-        "one, is another network.",
+        "share that is right has an interval of some points. A model without rows for C looks ahead: its streaming",
+        "form, if it has one, is another network.",
         *(
             []
             if litert
