@@ -85,7 +85,8 @@ def read_network(path: Path) -> CausalNetwork:
         return _read(_Graph(onnx.load(str(path)).graph))
     except (KeyError, ValueError, IndexError) as error:
         raise HarkenError(
-            f"{path} holds no causal BC-ResNet, the only network that leaves as C: train network=harken_tiny or harken_base"
+            f"{path} holds no causal BC-ResNet, the only network that leaves as C: take tiny or base, or train "
+            "network=harken_tiny, harken_base or harken_large"
         ) from error
 
 
