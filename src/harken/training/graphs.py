@@ -29,12 +29,17 @@ class Replay:
 
 
 def _record(network: nn.Module, features: Tensor) -> nn.Module:
+    # Recording runs the network several times. Neither what it remembers nor the draws of this step must show it: a resumed
+    # run, which records in another step, would drift from an unbroken one.
     before = {name: value.clone() for name, value in network.state_dict().items()}
     torch.clear_autocast_cache()
-    # A weight that was cast outside of the graph would be missed by it.
-    with torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
+    with (
+        torch.random.fork_rng(devices=[features.device]),
+        # A weight that was cast outside of the graph would be missed by it.
+        torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False),
+    ):
         recorded: Any = torch.cuda.make_graphed_callables(_Whole(network), (features.detach(),))
-    network.load_state_dict(before)  # recording has run it on these features several times
+    network.load_state_dict(before)
     module: nn.Module = recorded
     return module
 
