@@ -158,8 +158,8 @@ def forms(model: str, folder: Path, calibration: np.ndarray, litert: Path | None
     if find_model(model).with_suffix(f"{STREAMING}.onnx").is_file():
         made.append(Contender(f"{model}, streaming form", "stream", f"{model}{STREAMING}"))
     labels = list(ModelFile(model).card.labels)
-    causal = find_network(ModelFile(model).card.fields["recipe"]["network"]).options.get("causal", False)
-    for name, calibrated in (("C", None), ("C int8", calibration)) if causal else ():  # others do not leave as C
+    network = find_network(ModelFile(model).card.fields["recipe"]["network"])
+    for name, calibrated in (("C", None), ("C int8", calibration)) if network.causal else ():
         stem = f"{model}_{name.replace(' ', '_').lower()}"
         write_c(model, folder, stem, checked, calibration=calibrated)
         compile_c(folder / f"{stem}.c", folder, classes=len(labels), window=ModelFile(model).card.window)

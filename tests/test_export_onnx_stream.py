@@ -21,6 +21,7 @@ from harken.export.onnx_stream import (
 )
 from harken.listener import Listener
 from harken.modelfile import ModelFile
+from harken.models.registry import NETWORKS
 from harken.recognizer import Recognizer
 from harken.spotter import Spotter
 from harken.streamfile import StreamFile, open_for_streams
@@ -120,6 +121,16 @@ def test_what_does_not_stream_is_refused(written: tuple[Spotter, Path], make_mod
         ModelFile(written[1])
     with pytest.raises(HarkenError, match=r"is not the step of .*give 100"):
         Listener(StreamFile(written[1]), source_rate=RATE, hop_ms=50)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_networks_that_are_called_causal_stream_and_no_others(name: str) -> None:
+    whole = Spotter(with_settings(find_recipe("v12"), [f"network={name}"]), CLASSES)
+    if NETWORKS[name].causal:
+        StreamingSpotter(whole, RATE, RATE // 10)
+        return
+    with pytest.raises(HarkenError, match="only networks without look-ahead stream"):
+        StreamingSpotter(whole, RATE, RATE // 10)
 
 
 def test_a_model_file_alone_is_enough(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from harken.export.onnx import change_metadata
 from harken.export.onnx_stream import write_stream_of_model
 from harken.files import replacing
 from harken.modelfile import STREAMING, ModelFile
+from harken.models.registry import find_network
 from harken.training.folder import read_run
 
 _WEIGHTS = Path(__file__).parent.parent / "src" / "harken" / "weights"
@@ -119,7 +120,7 @@ def main() -> None:
     }
     change_metadata(options.run / "model.onnx", target, added)
     streaming = target.with_suffix(f"{STREAMING}.onnx")
-    if read_run(options.run)[0].network.startswith("harken_"):  # without look-ahead
+    if find_network(read_run(options.run)[0].network).causal:
         write_stream_of_model(target, streaming)
         streaming.with_name(f"{streaming.name}.json").unlink()  # of the check: the cards say what was measured
         change_metadata(streaming, streaming, added | {"name": f"{options.name}{STREAMING}"})

@@ -29,7 +29,6 @@ class BCResNet(nn.Module):
         super().__init__()
         if bands % (8 * SUB_BANDS):
             raise HarkenError(f"BC-ResNet takes a multiple of {8 * SUB_BANDS} mel bands, not {bands}: set bands=40")
-        self.causal = causal
         self.pooled = -(-frames // time_stride)
         channels = int(16 * tau)
         self.norm = nn.BatchNorm1d(bands, affine=False)

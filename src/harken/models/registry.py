@@ -33,6 +33,11 @@ class Network:
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def causal(self) -> bool:
+        """Whether it has no look-ahead, so that it streams and leaves as C."""
+        return bool(self.options.get("causal", False))
+
     def build(self, classes: int, bands: int, frames: int, **options: Any) -> "nn.Module":
         """Return the network with fresh weights, for features [N, bands, frames]; `options` go over the size's own."""
         module, _, name = self.home.partition(":")

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from harken.errors import HarkenError
+from harken.models.registry import find_network
 from harken.spotter import Spotter
 from harken.tasks.recipe import Recipe
 from harken.training.augment import Filter, SpecAugment, Suppress
@@ -26,7 +27,7 @@ class TrainingModule(lightning.LightningModule):
         self, recipe: Recipe, spotter: Spotter, *, steps_per_epoch: int, teachers: Iterable[Spotter] = ()
     ) -> None:
         super().__init__()
-        if recipe.past_probability and not getattr(spotter.network, "causal", False):
+        if recipe.past_probability and not find_network(recipe.network).causal:
             raise HarkenError(
                 f"past_probability is for networks without look-ahead, which stream; {recipe.network} is none"
             )
