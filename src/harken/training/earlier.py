@@ -1,6 +1,6 @@
 """What an earlier run or a model file has learnt, to begin with or to learn from.
 
-load_earlier    its weights, of the same classes
+find_teacher    itself, of the same classes
 begin_with      its weights put into a fresh spotter, which may be wider and tell other words apart
 """
 
@@ -19,19 +19,22 @@ from harken.tasks.protocol import Task, side_waveforms
 from harken.tasks.recipe import Recipe
 from harken.training.folder import load_spotter
 from harken.training.reopen import reopen
+from harken.training.teachers import FileTeacher, NetworkTeacher, Teacher
 
 _REOPENED_WITH = 300  # clips
 
 
-def load_earlier(source: str, recipe: Recipe, task: Task) -> Spotter:
-    """Return the best weights of an earlier run, or a model file's.
+def find_teacher(source: str, recipe: Recipe, task: Task) -> Teacher:
+    """Return what a student asks of a run's folder, a model file's path, or a name in the box.
 
-    Raises HarkenError when `source` is neither, or answers another question than the recipe asks.
+    Raises HarkenError when `source` is none of these, or answers another question than the recipe asks.
     """
-    model = _open(source, recipe)
+    model = _open(source, recipe, threads=torch.get_num_threads())
     if model.card.labels != task.labels:
         raise HarkenError(f"{source} has other classes: train one with these")
-    return _load(source, model, recipe, task)
+    if torch.cuda.is_available():
+        return NetworkTeacher(_load(source, model, recipe, task))
+    return FileTeacher(model)
 
 
 def begin_with(source: str, spotter: Spotter, recipe: Recipe, task: Task) -> None:
@@ -52,10 +55,10 @@ def begin_with(source: str, spotter: Spotter, recipe: Recipe, task: Task) -> Non
         ) from error
 
 
-def _open(source: str, recipe: Recipe) -> ModelFile:
+def _open(source: str, recipe: Recipe, *, threads: int = 1) -> ModelFile:
     if not Path(source).exists() and source not in bundled_models():
         raise HarkenError(f"{source} holds no run, nor is it a model file: name the folder given to --out, or a model")
-    model = ModelFile(source)
+    model = ModelFile(source, threads=threads)
     if (model.card.sample_rate, model.card.window) != (recipe.sample_rate, recipe.samples):
         raise HarkenError(f"{source} has another rate or another window: train one with these")
     return model

@@ -11,14 +11,14 @@ class Replay:
 
     Weights, moving averages and gradients stay those of the network, and dropout is drawn anew. What comes out is
     overwritten by the next call. Features of another shape than the first, as of an epoch's last batch, and networks in
-    another mode are not replayed but run.
+    another mode are not replayed but run; so is all where several processes train, which average gradients as they arise.
     """
 
     def __init__(self) -> None:
         self._recorded: dict[nn.Module, tuple[torch.Size, nn.Module]] = {}
 
     def __call__(self, network: nn.Module, features: Tensor) -> Tensor:
-        if features.device.type == "cuda":
+        if features.device.type == "cuda" and not torch.distributed.is_initialized():
             if network not in self._recorded:
                 self._recorded[network] = (features.shape, _record(network, features))
             shape, recorded = self._recorded[network]

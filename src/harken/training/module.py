@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
@@ -18,13 +18,14 @@ from harken.tasks.recipe import Recipe
 from harken.training.augment import Filter, SpecAugment, Suppress
 from harken.training.graphs import Replay
 from harken.training.listening import TrainingEar
+from harken.training.teachers import Teacher
 
 
 class TrainingModule(lightning.LightningModule):
     """Trains a Spotter by a recipe; `average` is the moving average of its network, which validates and ships."""
 
     def __init__(
-        self, recipe: Recipe, spotter: Spotter, *, steps_per_epoch: int, teachers: Iterable[Spotter] = ()
+        self, recipe: Recipe, spotter: Spotter, *, steps_per_epoch: int, teachers: Iterable[Teacher] = ()
     ) -> None:
         super().__init__()
         if recipe.past_probability and not find_network(recipe.network).causal:
@@ -51,8 +52,7 @@ class TrainingModule(lightning.LightningModule):
         # Of an epoch, summed up here: self.log takes longer at every step than some of the network's layers.
         self._sums = torch.zeros(2)  # of losses and of hits
         self._examples = 0
-        # In a plain list, since a checkpoint of the student need not hold them.
-        self._teachers = [teacher.eval().requires_grad_(False) for teacher in teachers]
+        self._teachers = list(teachers)  # no modules: a checkpoint of the student need not hold them
 
     def shipped(self) -> Spotter:
         """Return the spotter with the weights that validate and ship, in evaluation mode."""
@@ -68,7 +68,7 @@ class TrainingModule(lightning.LightningModule):
         features = self.spotter.features(self.ear.past(waveform))
         if self.spotter.front_end.bands > 1:  # a raw waveform has no bands
             features = self.spec_augment(self.suppress(self.filter(features)))
-        logits = self._logits(self.spotter.network, features)
+        logits = self._replay(self.spotter.network, features).float()
         loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
         if self._teachers:
             loss = self._distilled(loss, logits, waveform)
@@ -77,18 +77,11 @@ class TrainingModule(lightning.LightningModule):
         self._examples += len(targets)
         return loss
 
-    def _logits(self, network: nn.Module, features: Tensor) -> Tensor:
-        """Return a network's logits, replayed where one process trains: several average gradients as they arise."""
-        logits = network(features) if torch.distributed.is_initialized() else self._replay(network, features)
-        return logits.float()
-
     def _distilled(self, loss: Tensor, logits: Tensor, waveform: Tensor) -> Tensor:
         """Mix in the divergence from the teachers' softened answer (Hinton et al., 2015, arXiv:1503.02531)."""
         temperature = self.recipe.teacher_temperature
-        with torch.no_grad():
-            teachers = [teacher.to(self.device) for teacher in self._teachers]
-            known = [self._logits(teacher.network, teacher.features(waveform)) for teacher in teachers]
-            wanted = F.log_softmax(torch.stack(known).mean(0) / temperature, dim=1)
+        known = torch.stack([teacher.logits(waveform) for teacher in self._teachers])
+        wanted = F.log_softmax(known.mean(0) / temperature, dim=1)
         softened = F.log_softmax(logits / temperature, dim=1)
         divergence = F.kl_div(softened, wanted, reduction="batchmean", log_target=True) * temperature**2
         return (1 - self.recipe.teacher_share) * loss + self.recipe.teacher_share * divergence

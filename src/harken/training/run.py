@@ -31,7 +31,7 @@ from harken.spotter import Spotter
 from harken.tasks.protocol import Material, Task, make_task
 from harken.tasks.recipe import Recipe
 from harken.training.batches import BatchStream, Epochs, validation_rows
-from harken.training.earlier import begin_with, load_earlier
+from harken.training.earlier import begin_with, find_teacher
 from harken.training.finish import finish
 from harken.training.folder import load_spotter, read_run, write_run
 from harken.training.history import History
@@ -152,7 +152,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     last = out / "last.ckpt"
     if recipe.start_from and not last.is_file():  # a run that is taken up has weights of its own
         begin_with(recipe.start_from, spotter, recipe, task)
-    teachers = [load_earlier(teacher, recipe, task) for teacher in recipe.teacher]
+    teachers = [find_teacher(teacher, recipe, task) for teacher in recipe.teacher]
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teachers=teachers)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
