@@ -1,9 +1,10 @@
-"""Average the weights of two runs, of which the second went on from the first, and finish the result as training does.
+"""Average the weights of runs that went on from one another, and finish the result as training does.
 
-python tools/average.py FIRST SECOND OUT
+python tools/average.py RUN RUN... OUT [--best]
 
 Between a run and what it was trained on to, the middle keeps what the first was better at (M. Wortsman et al., 2022,
-arXiv:2109.01903). The last epochs are taken; OUT becomes a run's folder with a model file, judged as SECOND is.
+arXiv:2109.01903); the mean of several forks errs less than each (arXiv:2203.05482). The last epochs are taken, with --best the
+best ones; OUT becomes a run's folder with a model file, judged as the last RUN is.
 """
 
 import argparse
@@ -18,31 +19,34 @@ from harken.training.finish import finish
 from harken.training.folder import load_spotter, read_run
 
 
-def _last(run: Path) -> Path:
-    """Return the checkpoint of a run's last epoch; of an average of runs, its only one."""
+def _checkpoint(run: Path, *, best: bool) -> Path:
+    """Return the checkpoint of a run's last epoch, or of its best; of an average of runs, its only one."""
     last = run / "last.ckpt"
-    return last if last.is_file() else run / "best.ckpt"
+    return run / "best.ckpt" if best or not last.is_file() else last
 
 
 def main() -> None:
     """Write OUT, and print the accuracy of its model on the validation side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("first", "second", "out"):
-        parser.add_argument(name, type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--best", action="store_true")
     options = parser.parse_args()
-    recipe, material = read_run(options.second)
-    if read_run(options.first)[0].network != recipe.network:
-        raise HarkenError(f"{options.first} and {options.second} are of different networks: they have no middle")
+    recipe, material = read_run(options.runs[-1])
+    for run in options.runs:
+        if read_run(run)[0].network != recipe.network:
+            raise HarkenError(f"{run} and {options.runs[-1]} are of different networks: they have no middle")
     options.out.mkdir(parents=True)
     for name in ("recipe.json", "material.json"):
-        shutil.copy(options.second / name, options.out / name)
-    first, second = (
-        torch.load(_last(run), map_location="cpu", weights_only=False) for run in (options.first, options.second)
-    )
-    for name, weight in second["state_dict"].items():
+        shutil.copy(options.runs[-1] / name, options.out / name)
+    found = [
+        torch.load(_checkpoint(run, best=options.best), map_location="cpu", weights_only=False) for run in options.runs
+    ]
+    mean = found[-1]
+    for name, weight in mean["state_dict"].items():
         if weight.is_floating_point():
-            weight.lerp_(first["state_dict"][name], 0.5)
-    torch.save(second, options.out / "best.ckpt")
+            weight.copy_(torch.stack([each["state_dict"][name] for each in found]).mean(0))
+    torch.save(mean, options.out / "best.ckpt")
     task = make_task(recipe, material)
     spotter = load_spotter(options.out, len(task.labels))
     print(f"{100 * finish(spotter, recipe, material, task, options.out / 'model.onnx'):.2f} %")
