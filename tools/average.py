@@ -1,10 +1,10 @@
 """Average the weights of runs that went on from one another, and finish the result as training does.
 
-python tools/average.py RUN RUN... OUT [--best]
+python tools/average.py RUN RUN... OUT
 
 Between a run and what it was trained on to, the middle keeps what the first was better at (M. Wortsman et al., 2022,
-arXiv:2109.01903); the mean of several forks errs less than each (arXiv:2203.05482). The last epochs are taken, with --best the
-best ones; OUT becomes a run's folder with a model file, judged as the last RUN is.
+arXiv:2109.01903); the mean of several forks errs less than each (arXiv:2203.05482). A RUN is the folder of a run, for its last
+epoch, or one of its checkpoints, as in RUN/best.ckpt. OUT becomes a run's folder with a model file, judged as the last RUN is.
 """
 
 import argparse
@@ -19,10 +19,9 @@ from harken.training.finish import finish
 from harken.training.folder import load_spotter, read_run
 
 
-def _checkpoint(run: Path, *, best: bool) -> Path:
-    """Return the checkpoint of a run's last epoch, or of its best; of an average of runs, its only one."""
-    last = run / "last.ckpt"
-    return run / "best.ckpt" if best or not last.is_file() else last
+def _checkpoint(run: Path) -> Path:
+    """Return the checkpoint of a run's last epoch; of an average of runs, its only one."""
+    return next((path for path in (run / "last.ckpt", run / "best.ckpt") if path.is_file()), run)
 
 
 def main() -> None:
@@ -30,18 +29,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--best", action="store_true")
     options = parser.parse_args()
-    recipe, material = read_run(options.runs[-1])
-    for run in options.runs:
-        if read_run(run)[0].network != recipe.network:
-            raise HarkenError(f"{run} and {options.runs[-1]} are of different networks: they have no middle")
+    checkpoints = [_checkpoint(run) for run in options.runs]
+    found = [torch.load(path, map_location="cpu", weights_only=False) for path in checkpoints]
+    recipe, material = read_run(checkpoints[-1].parent)
+    for path in checkpoints:
+        if read_run(path.parent)[0].network != recipe.network:
+            raise HarkenError(f"{path} and {checkpoints[-1]} are of different networks: they have no middle")
     options.out.mkdir(parents=True)
     for name in ("recipe.json", "material.json"):
-        shutil.copy(options.runs[-1] / name, options.out / name)
-    found = [
-        torch.load(_checkpoint(run, best=options.best), map_location="cpu", weights_only=False) for run in options.runs
-    ]
+        shutil.copy(checkpoints[-1].parent / name, options.out / name)
     mean = found[-1]
     for name, weight in mean["state_dict"].items():
         if weight.is_floating_point():
