@@ -29,12 +29,12 @@ def find_teacher(source: str, recipe: Recipe, task: Task) -> Teacher:
 
     Raises HarkenError when `source` is none of these, or answers another question than the recipe asks.
     """
-    model = _open(source, recipe, threads=torch.get_num_threads())
+    model = _open(source, recipe)
     if model.card.labels != task.labels:
         raise HarkenError(f"{source} has other classes: train one with these")
     if torch.cuda.is_available():
         return NetworkTeacher(_load(source, model, recipe, task))
-    return FileTeacher(model)
+    return FileTeacher(model, threads=torch.get_num_threads())
 
 
 def begin_with(source: str, spotter: Spotter, recipe: Recipe, task: Task) -> None:
@@ -55,10 +55,10 @@ def begin_with(source: str, spotter: Spotter, recipe: Recipe, task: Task) -> Non
         ) from error
 
 
-def _open(source: str, recipe: Recipe, *, threads: int = 1) -> ModelFile:
+def _open(source: str, recipe: Recipe) -> ModelFile:
     if not Path(source).exists() and source not in bundled_models():
         raise HarkenError(f"{source} holds no run, nor is it a model file: name the folder given to --out, or a model")
-    model = ModelFile(source, threads=threads)
+    model = ModelFile(source)
     if (model.card.sample_rate, model.card.window) != (recipe.sample_rate, recipe.samples):
         raise HarkenError(f"{source} has another rate or another window: train one with these")
     return model

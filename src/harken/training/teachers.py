@@ -5,6 +5,7 @@ NetworkTeacher   a network on the student's device
 FileTeacher      a model file in ONNX Runtime: on a CPU, the quicker of the two
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -41,16 +42,20 @@ class NetworkTeacher:
 
 
 class FileTeacher:
-    """A model file in ONNX Runtime on the CPU, where it is some four times as quick as its network in PyTorch."""
+    """A model file in ONNX Runtime on the CPU, where a large network answers sooner than in PyTorch.
 
-    def __init__(self, model: ModelFile) -> None:
+    threads : each hears some of the clips. Threads within ONNX Runtime would wait for PyTorch's, and those for them.
+    """
+
+    def __init__(self, model: ModelFile, *, threads: int = 1) -> None:
         self._model = model
         self._temperature = float(model.card.fields.get("temperature", 1.0))
+        self._pool = ThreadPoolExecutor(threads)
 
     def logits(self, waveform: Tensor) -> Tensor:
         """See `Teacher.logits`."""
         heard = waveform.float().cpu().numpy()
         parts = [heard[start : start + _TOGETHER] for start in range(0, len(heard), _TOGETHER)]
-        probabilities = np.concatenate([self._model.probabilities(part) for part in parts])
+        probabilities = np.concatenate(list(self._pool.map(self._model.probabilities, parts)))
         least = np.finfo(np.float32).tiny
         return (torch.from_numpy(probabilities).clamp(min=float(least)).log() * self._temperature).to(waveform.device)
