@@ -41,7 +41,7 @@ def test_each_folder_of_speech_must_keep_to_the_strictest_rate_it_can(
     trains_only = speech(tmp_path / "heard", "1001-1-1", 4)
     path = make_model()
     finish._store_thresholds(path, EXAMPLES, RECIPE, Material(data=(), speech=(*folders, trains_only)))
-    assert tried == [(2.0, 0.5), (2.0, 0.7), (2.0, 1.0), (3.0, 0.5)]
+    assert tried == [(2.0, 0.4), (2.0, 0.5), (2.0, 0.7), (2.0, 1.0), (3.0, 0.4)]
     card = ModelFile(path).card
     assert card.thresholds == {"yes": 0.7, "no": 0.9}
     assert card.fields["rejection_where_thresholds_were_set"]["minutes"] == pytest.approx(5 / 60)
