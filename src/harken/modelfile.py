@@ -45,6 +45,11 @@ class Card:
         """The labels that are words: all but `_unknown_` and `_silence_`."""
         return tuple(label for label in self.labels if label not in (UNKNOWN, SILENCE))
 
+    @property
+    def temperature(self) -> float:
+        """What the logits were divided by before they became probabilities; 1 where validation chose none."""
+        return float(self.fields.get("temperature", 1.0))
+
 
 class ModelFile:
     """A model file at work on windows of exact length.

@@ -233,7 +233,7 @@ def write_stream_of_model(
     # The network's answers do not depend on what it is reopened with.
     noise = 0.1 * np.random.default_rng(0).standard_normal((_REOPENED_WITH, card.window))
     spotter = reopen(source.path, torch.from_numpy(noise.astype(np.float32)))
-    temperature = float(card.fields.get("temperature", 1.0))
+    temperature = card.temperature
     apart = source_difference(spotter, source, temperature)
     if not apart <= _TOLERANCE:
         raise HarkenError(f"{path} was not written: its network differs from {source.path} by {apart:.2g}")

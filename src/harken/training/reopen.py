@@ -109,6 +109,6 @@ def _unfold(
 
 @torch.no_grad()
 def _difference(spotter: Spotter, model: ModelFile, waveforms: Tensor) -> float:
-    temperature = float(model.card.fields.get("temperature", 1.0))
+    temperature = model.card.temperature
     ours = torch.softmax(spotter(waveforms) / temperature, dim=1).numpy()
     return float(np.abs(ours - model.probabilities(waveforms.numpy())).max())

@@ -49,7 +49,7 @@ class FileTeacher:
 
     def __init__(self, model: ModelFile, *, threads: int = 1) -> None:
         self._model = model
-        self._temperature = float(model.card.fields.get("temperature", 1.0))
+        self._temperature = model.card.temperature
         self._pool = ThreadPoolExecutor(threads)
 
     def logits(self, waveform: Tensor) -> Tensor:

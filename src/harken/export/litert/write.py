@@ -59,7 +59,7 @@ def write_litert(
     spotter = _spotter(source, known)
     if features and not isinstance(spotter.front_end, LogMel):
         raise HarkenError(f"{source.path} hears the waveform itself: export it without --features")
-    temperature = float(source.card.fields.get("temperature", 1.0))
+    temperature = source.card.temperature
     content = convert(spotter, source.card.window, features=features, temperature=temperature)
     heard = _features(spotter, clips) if features else clips
     if calibration is not None:
