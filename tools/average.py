@@ -31,7 +31,6 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
     checkpoints = [_checkpoint(run) for run in options.runs]
-    found = [torch.load(path, map_location="cpu", weights_only=False) for path in checkpoints]
     recipe, material = read_run(checkpoints[-1].parent)
     for path in checkpoints:
         if read_run(path.parent)[0].network != recipe.network:
@@ -39,6 +38,7 @@ def main() -> None:
     options.out.mkdir(parents=True)
     for name in ("recipe.json", "material.json"):
         shutil.copy(checkpoints[-1].parent / name, options.out / name)
+    found = [torch.load(path, map_location="cpu", weights_only=False) for path in checkpoints]
     mean = found[-1]
     for name, weight in mean["state_dict"].items():
         if weight.is_floating_point():
