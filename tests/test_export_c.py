@@ -299,28 +299,37 @@ def test_a_stream_is_decided_on_as_the_listener_does(tmp_path: Path) -> None:
     assert "tuned on the streaming form tuned.onnx, which hears as this code does" in header
     assert json.loads(report.card.read_text())["listener"] == settings.to_json()
     page = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
-    (tmp_path / "heard.c").write_text(page.split("```c\n")[1].split("```")[0])
-    library = tmp_path / "heard.so"
-    sources = [str(tmp_path / name) for name in ("heard.c", "tiny.c")]
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC"]
-    subprocess.run([*_compiler(), *flags, "-o", str(library), *sources, "-lm"], check=True)
+    (tmp_path / "main.c").write_text(page.split("```c\n")[1].split("```")[0])
+    program, library = tmp_path / "main", tmp_path / "tiny.so"
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O2"]
+    sources = [str(tmp_path / name) for name in ("main.c", "tiny.c")]
+    subprocess.run([*_compiler(), *flags, "-o", str(program), *sources, "-lm"], check=True)
+    subprocess.run([*_compiler(), *flags, "-shared", "-fPIC", "-o", str(library), sources[1], "-lm"], check=True)
     functions = ctypes.CDLL(str(library))
     thresholds = (ctypes.c_float * 4).in_dll(functions, "tiny_stream_thresholds")
     assert list(thresholds) == pytest.approx([0.51, 0.62, 0.53, 2.0])
     assert (ctypes.c_float * 4).in_dll(functions, "tiny_thresholds")[0] == 0.25
     quiet = np.zeros(RATE, np.float32)
     said = [part for take in (70, 71, 72) for word in words(RATE, take)[:3] for part in (word, quiet)]
-    sound = (32767 * np.concatenate([quiet, quiet, *said])).astype(np.int16)
+    among = np.concatenate([word for take in (73, 74) for word in words(RATE, take)[:3]])
+    sound = (32767 * np.concatenate([quiet, quiet, *said, among, quiet])).astype(np.int16)
     listener = Listener(StreamFile(tmp_path / "tuned.onnx"), source_rate=RATE)
-    wanted = [(event.word, round(event.end_s, 3)) for event in listener.push(sound)]
+    wanted = listener.push(sound)
     assert len(wanted) >= 5
-    found = []
-    for end in range(1600, sound.size + 1, 1600):
-        chunk = np.ascontiguousarray(sound[end - 1600 : end])
-        label = functions.heard(chunk.ctypes.data_as(ctypes.c_void_p))
-        if label >= 0:
-            found.append((labels[label], round(end / RATE, 3)))
-    assert found == wanted
+    # Some words in the midst of others count only where isolation costs nothing.
+    assert len(Listener(StreamFile(tmp_path / "tuned.onnx"), source_rate=RATE, isolation=0).push(sound)) > len(wanted)
+    found, confidence = [], ctypes.c_float()
+    for _ in range(2):
+        functions.tiny_reset()
+        found.clear()
+        for end in range(1600, sound.size + 1, 1600):
+            chunk = np.ascontiguousarray(sound[end - 1600 : end])
+            label = functions.tiny_listen(chunk.ctypes.data_as(ctypes.c_void_p), ctypes.byref(confidence))
+            if label >= 0:
+                found.append((labels[label], round(end / RATE, 3), pytest.approx(confidence.value, abs=1e-3)))
+        assert [(event.word, round(event.end_s, 3), event.confidence) for event in wanted] == found
+    printed = subprocess.run([program], input=sound.tobytes(), capture_output=True, check=True).stdout.decode()
+    assert [line.split()[0] for line in printed.splitlines()] == [event.word for event in wanted]
 
 
 def test_where_the_header_has_its_settings_from(tiny: Exported, tmp_path: Path) -> None:
@@ -331,7 +340,8 @@ def test_where_the_header_has_its_settings_from(tiny: Exported, tmp_path: Path) 
     shutil.copy(find_model("base.stream"), tmp_path / "tiny.stream.onnx")  # beside the model, but of other weights
     assert write_c(tmp_path / "tiny.onnx", tmp_path, "own", clips(RATE)).header.read_text() == own.header.read_text()
     box = write_c("tiny", tmp_path, "box", clips(RATE))
-    assert json.loads(box.card.read_text())["listener"] == StreamFile("tiny.stream").card.fields["listener"]
+    of_form = ListenerSettings.of_card(StreamFile("tiny.stream").card)
+    assert json.loads(box.card.read_text())["listener"] == of_form.to_json()
     with pytest.raises(HarkenError, match=r"hears other words than .*: name a form of the same model by --listener"):
         write_c("tiny", tmp_path, "other", clips(RATE), listener=_of_other_words(tmp_path))
 

@@ -132,15 +132,15 @@ def test_refractory_time_holds_back_every_word():
     assert [event.word for event in hear(signal, refractory_ms=0)][-1] == "high"
     assert [event.word for event in hear(signal, refractory_ms=500)] == ["low", "high"]
     assert [event.word for event in hear(signal, refractory_ms=2_000)] == ["low"]
-    first, second = hear(np.concatenate([tone("low", 1.0), tone("high", 3.0)]), refractory_ms=1_700)
+    first, second = hear(np.concatenate([tone("low", 1.0), tone("high", 3.0)]), refractory_ms=1_700, isolation=0)
     assert (first.word, second.word) == ("low", "high")
     assert second.end_s - first.end_s == pytest.approx(1.7)
 
 
 def test_a_word_that_stays_over_its_threshold_is_one_event():
-    assert [event.word for event in hear(tone("low", 6.0), refractory_ms=500)] == ["low"]
+    assert [event.word for event in hear(tone("low", 6.0), refractory_ms=500, isolation=0)] == ["low"]
     again = np.concatenate([tone("low", 2.0), quiet(2), tone("low", 2.0)])
-    assert [event.word for event in hear(again, refractory_ms=500)] == ["low", "low"]
+    assert [event.word for event in hear(again, refractory_ms=500, isolation=0)] == ["low", "low"]
 
 
 def test_thresholds_move_while_it_listens():
@@ -219,10 +219,17 @@ def test_settings_survive_json():
     assert ListenerSettings.of_card(ToneRecognizer(listener=stored).card) == settings
 
 
+def test_thresholds_tuned_before_there_was_isolation_do_without_it():
+    tuned = ToneRecognizer(listener={"hop_ms": 50.0, "thresholds": {"low": 0.5}})
+    assert ListenerSettings.of_card(tuned.card).isolation == 0
+    assert ListenerSettings.of_card(ToneRecognizer(listener={"hop_ms": 50.0}).card).isolation == 4
+    assert Listener(tuned, source_rate=RATE, isolation=3).settings.isolation == 3
+
+
 def test_a_model_file_listens_by_its_own_settings(make_model):
-    path = make_model(listener={"hop_ms": 50.0, "thresholds": {"no": 0.9}})
+    path = make_model(listener={"hop_ms": 50.0, "thresholds": {"no": 0.9}, "isolation": 2.0})
     listener = Listener(Recognizer(path), source_rate=16_000)
-    assert listener.settings == ListenerSettings(thresholds={"yes": 0.5, "no": 0.9}, hop_ms=50.0)
+    assert listener.settings == ListenerSettings(thresholds={"yes": 0.5, "no": 0.9}, hop_ms=50.0, isolation=2.0)
     signal = np.concatenate([quiet(0.5, 16_000), tone("low", 0.25, 16_000, amplitude=1.0), quiet(0.5, 16_000)])
     whole = listener.push(signal) + listener.finish()
     assert [event.word for event in whole] == ["yes"]  # the first quarter of the window, which sound comes to last
@@ -249,6 +256,9 @@ def test_a_model_file_listens_by_its_own_settings(make_model):
         ({"source_rate": "16000"}, "source_rate='16000': give the rate"),
         ({"hop_ms": "a"}, "hop_ms='a' is no number"),
         ({"gate_db": "-60"}, "gate_db='-60' is no number"),
+        ({"isolation": -1}, "isolation=-1.0 must be a number of 0 or more"),
+        ({"isolation": math.inf}, "isolation=inf"),
+        ({"isolation": "4"}, "isolation='4' is no number"),
         ({"thresholds": {"low": None}}, "threshold of low is None"),
         ({"thresholds": {"low": "0.5"}}, "threshold of low is '0.5'"),
         ({"thresholds": 0.5}, r"thresholds=0\.5: give them by the word"),

@@ -24,6 +24,7 @@ from harken.cli import main
 from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 from harken.export import web
+from harken.isolation import Isolation, lowered
 from harken.listener import Listener, ListenerSettings
 from harken.recognizer import Recognizer
 from harken.take import judge_take
@@ -380,6 +381,33 @@ def test_the_browser_listens_as_python_does(chromium: str, said: Path, exported:
     for one, other in zip(found, expected, strict=True):
         assert one["end_s"] == pytest.approx(other.end_s)
         assert one["confidence"] == pytest.approx(other.confidence, abs=1e-4)
+
+
+def test_the_browser_doubts_as_python_does(chromium: str, said: Path, exported: Path) -> None:
+    rng = np.random.default_rng(0)
+    sound = np.concatenate(
+        [voiced("yes"), *(0.02 * rng.standard_normal(RATE) for _ in range(3)), voiced("no"), voiced("up")]
+    )
+    sound = np.float32(sound)[: 60 * 1600]
+    isolation, wanted = Isolation(RATE, RATE), []
+    for hop in np.split(sound, sound.size // 1600):
+        isolation.push(hop)
+        wanted.append([isolation.doubt, lowered(0.9, 4 * isolation.doubt)])
+    assert len({round(doubt, 3) for doubt, _ in wanted}) > 15
+    with hosting(exported) as url, browsing(chromium, url, said) as page:
+        found = page.evaluate(
+            """async ([samples, rate]) => {
+                const { Isolation, lowered } = await import("./page/isolation.js");
+                const isolation = new Isolation(rate, rate), found = [];
+                for (let i = 0; i < samples.length; i += 1600) {
+                    isolation.push(Float32Array.from(samples.slice(i, i + 1600)));
+                    found.push([isolation.doubt(), lowered(0.9, 4 * isolation.doubt())]);
+                }
+                return found;
+            }""",
+            [sound.tolist(), RATE],
+        )
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_the_browsers_resampler_is_as_good_as_soxr(chromium: str, said: Path, exported: Path) -> None:

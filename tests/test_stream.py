@@ -174,7 +174,8 @@ def test_words_are_found_and_false_alarms_placed(clips, rooms, tmp_path):
 
 
 def test_the_figures_are_plain_values(clips, rooms):
-    judged = judge_stream(hear_stream(ToneRecognizer(), StreamAudio(clips, {"room": rooms}, RATE)))
+    audio = StreamAudio(clips, {"room": rooms}, RATE)
+    judged = judge_stream(hear_stream(ToneRecognizer(), audio, isolation=0))
     figures = json.loads(json.dumps(judged.to_json(), allow_nan=False))
     assert figures["hours"] == pytest.approx(36 / 3600)
     assert figures["false_alarms_per_hour"] == 0
@@ -193,7 +194,7 @@ def test_replayed_thresholds_give_the_events_of_a_listener(clips, rooms, refract
     audio = StreamAudio(clips, {"room": rooms}, RATE, snrs_db=(0.0,))
     for threshold in (0.05, 0.5, 0.9):
         settings = ListenerSettings(thresholds={"low": threshold, "high": 0.3}, refractory_ms=refractory_ms)
-        hearing = hear_stream(ToneRecognizer(), audio, settings)
+        hearing = hear_stream(ToneRecognizer(), audio, **vars(settings))
         hops = hearing.hops_of_events(settings.thresholds)
         replayed = [(LABELS[hearing.top[hop]], pytest.approx((hop + 1) * 0.1), hearing.scores[hop]) for hop in hops]
         assert [(event.word, event.end_s, event.confidence) for event in hearing.events] == replayed

@@ -11,6 +11,14 @@ import typer
 from harken.errors import HarkenError
 from harken.extras import needs
 
+_HopMs = Annotated[float | None, typer.Option(help="From one look at the last window to the next.")]
+_SmoothingMs = Annotated[float | None, typer.Option(help="Posteriors are averaged over this time.")]
+_RefractoryMs = Annotated[float | None, typer.Option(help="For so long after a word there is no other.")]
+_GateDb = Annotated[float | None, typer.Option(help="What stays below this level is silence; -inf: nothing.")]
+_Isolation = Annotated[
+    float | None, typer.Option(help="What other sound right before or after a word costs it, in logits; 0: nothing.")
+]
+
 _ALARMS_THAT_TELL = 3  # in the time heard: with none in so long, the rate is below one in it (the rule of three)
 
 
@@ -23,15 +31,12 @@ def listen(
     ] = "base",
     run: Annotated[list[str] | None, typer.Option(help="Start a program on a word: WORD=COMMAND.")] = None,
     shell: Annotated[bool, typer.Option("--shell", help="Give the commands of --run to the shell.")] = False,
-    threshold: Annotated[
-        list[str] | None, typer.Option(help="Least smoothed posterior of a word, 0 to 1: WORD=VALUE.")
-    ] = None,
-    hop_ms: Annotated[float | None, typer.Option(help="From one look at the last window to the next.")] = None,
-    smoothing_ms: Annotated[float | None, typer.Option(help="Posteriors are averaged over this time.")] = None,
-    refractory_ms: Annotated[float | None, typer.Option(help="For so long after a word there is no other.")] = None,
-    gate_db: Annotated[
-        float | None, typer.Option(help="What stays below this level is silence; -inf: nothing.")
-    ] = None,
+    threshold: Annotated[list[str] | None, typer.Option(help="Least confidence of a word, 0 to 1: WORD=VALUE.")] = None,
+    hop_ms: _HopMs = None,
+    smoothing_ms: _SmoothingMs = None,
+    refractory_ms: _RefractoryMs = None,
+    gate_db: _GateDb = None,
+    isolation: _Isolation = None,
     rate: Annotated[int | None, typer.Option(help="Sample rate of raw PCM, in Hz.")] = None,
     channels: Annotated[int | None, typer.Option(help="Channels of raw PCM.")] = None,
     device: Annotated[str | None, typer.Option(help="The microphone, by number or name.")] = None,
@@ -53,6 +58,7 @@ def listen(
         "smoothing_ms": smoothing_ms,
         "refractory_ms": refractory_ms,
         "gate_db": gate_db,
+        "isolation": isolation,
     }
     actions = read_actions(run or [], recognizer.card.words, shell=shell)
     hear_out(recognizer, source, sample_rate=rate, channels=channels, device=device, actions=actions, settings=settings)
@@ -82,6 +88,11 @@ def evaluate_stream(
         float | None, typer.Option(help="Choose thresholds for this many false alarms an hour; write them into --out.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="With --tune: the copy of the model file to write.")] = None,
+    hop_ms: _HopMs = None,
+    smoothing_ms: _SmoothingMs = None,
+    refractory_ms: _RefractoryMs = None,
+    gate_db: _GateDb = None,
+    isolation: _Isolation = None,
     report: Annotated[
         Path | None, typer.Option(help="The page to write; else stream.html beside the model or here.")
     ] = None,
@@ -119,7 +130,15 @@ def evaluate_stream(
         **({"snrs_db": tuple(snr)} if snr else {}),
     )
     _check_readable(file for files in audio.backgrounds.values() for file in files)
-    hearing = hear_stream(recognizer, audio)
+    hearing = hear_stream(
+        recognizer,
+        audio,
+        hop_ms=hop_ms,
+        smoothing_ms=smoothing_ms,
+        refractory_ms=refractory_ms,
+        gate_db=gate_db,
+        isolation=isolation,
+    )
     settings, title = hearing.settings, path.stem
     if tune is not None and out is not None:
         settings = tune_listener(hearing, false_alarms_per_hour=tune)

@@ -206,10 +206,11 @@ class _Display:
         loud = "red" if level > -1 else "green"
         bars.add_row("level", _bar(shown, loud), f"{level:.0f} dB" if level > -math.inf else "silence")
         posteriors = listener.posteriors
+        top = posteriors.argmax()
         for index in posteriors.argsort()[::-1][:_SHOWN_CLASSES]:
             label = listener.labels[index]
             is_word = label in listener.settings.thresholds
-            heard = is_word and posteriors[index] >= listener.settings.thresholds[label]
+            heard = is_word and index == top and listener.confidence >= listener.settings.thresholds[label]
             bars.add_row(label.strip("_"), _bar(posteriors[index], "green" if heard else "blue" if is_word else "grey50"),
                          f"{posteriors[index]:.2f}")  # fmt: skip
         title = Text.assemble(self._source.name, (f"  {self._source.sample_rate} Hz  {listener.seconds:.1f} s", "dim"))

@@ -2,7 +2,7 @@
 
 Listener           chunks of any size and rate in, events out
 Event              a word that was heard, and where
-ListenerSettings   what decides: hop, smoothing, thresholds, refractory time, energy gate
+ListenerSettings   what decides: hop, smoothing, thresholds, refractory time, energy gate, isolation
 """
 
 import math
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harken.audio import LOUDEST, is_number, peak_of
 from harken.errors import HarkenError
+from harken.isolation import Isolation, lowered
 from harken.modelfile import Card, ModelFile
 from harken.recognizer import Recognizer
 from harken.resampler import Resampler
@@ -32,7 +33,7 @@ class Event:
     """A word that was heard.
 
     start_s, end_s : the window of audio in which it was heard, in seconds of the stream; the event was decided on when
-    the stream had come to `end_s`. confidence : the smoothed posterior of the word there.
+    the stream had come to `end_s`. confidence : the smoothed posterior of the word there, less what `isolation` costs it.
     """
 
     word: str
@@ -45,10 +46,12 @@ class Event:
 class ListenerSettings:
     """What decides that a word was heard; the model file keeps it as the JSON of its metadata key `listener`.
 
-    thresholds : for each word the least smoothed posterior at which it counts as heard, 0 to 1.
+    thresholds : for each word the least confidence at which it counts as heard, 0 to 1.
     hop_ms : from one look at the last window to the next. smoothing_ms : posteriors are averaged over the hops of
     this time. refractory_ms : for so long after an event there is no other. gate_db : a window whose every sample
     stays below this level, in dB of full scale, is silence, and the network does not look at it; -inf: it looks always.
+    isolation : the logits that a word's confidence loses for other sound before it, and again for sound right after it
+    (harken.isolation); 0: a word within a sentence counts as much as one that stands alone.
     """
 
     thresholds: Mapping[str, float]
@@ -56,12 +59,13 @@ class ListenerSettings:
     smoothing_ms: float = 500.0
     refractory_ms: float = 1000.0
     gate_db: float = -60.0
+    isolation: float = 4.0
 
     def __post_init__(self) -> None:
-        for name in ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db"):
+        for name in ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db", "isolation"):
             if not is_number(value := getattr(self, name)):
                 raise HarkenError(f"{name}={value!r} is no number: give one")
-        for name in ("hop_ms", "smoothing_ms", "refractory_ms"):
+        for name in ("hop_ms", "smoothing_ms", "refractory_ms", "isolation"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0) or (name == "hop_ms" and value == 0):
                 raise HarkenError(f"{name}={value} must be a number {'over 0' if name == 'hop_ms' else 'of 0 or more'}")
@@ -79,13 +83,16 @@ class ListenerSettings:
     def of_card(cls, card: Card) -> "ListenerSettings":
         """Return a model file's own: those of its key `listener`, else the defaults with its `thresholds`.
 
-        A word that has no threshold in either gets 0.8. Raises HarkenError when `listener` does not hold settings.
+        A word that has no threshold in either gets 0.8. Thresholds that were tuned before there was `isolation` do without
+        it. Raises HarkenError when `listener` does not hold settings.
         """
         stored = card.fields.get("listener", {})
         try:
             values = dict(stored)
             if values.get("gate_db", 0.0) is None:  # JSON has no infinity
                 values["gate_db"] = -math.inf
+            if "thresholds" in values:
+                values.setdefault("isolation", 0.0)
             thresholds = {word: card.thresholds.get(word, DEFAULT_THRESHOLD) for word in card.words}
             return cls(**{**values, "thresholds": thresholds | values.get("thresholds", {})})
         except (HarkenError, TypeError, ValueError) as error:
@@ -108,8 +115,10 @@ class Listener:
     Every `hop_ms` of audio the network looks at the last window, zeros standing for what was before the stream. The
     posteriors of the last `smoothing_ms` are averaged (Chen, Parada and Heigold, ICASSP 2014, section 2.3; so also Sainath
     and Parada, Interspeech 2015). A word is heard when it is then the most probable class, at its threshold or over it, and
-    no event was less than `refractory_ms` ago; while it stays so it is one event. Hops are counted in samples at the model's
-    rate, and each is one run of the network on one window: the same audio gives the same events, in whatever chunks it comes.
+    no event was less than `refractory_ms` ago; while it stays so it is one event. Its posterior is first lowered, by up to
+    twice `isolation` logits, where the word does not stand alone (harken.isolation). Hops are counted in samples at the
+    model's rate, and each is one run of the network on one window: the same audio gives the same events, in whatever chunks
+    it comes.
 
     In silence the network is not run: where no sample of the window reaches `gate_db`, the posteriors are taken to be
     those that the network gave for digital silence when the listener was made.
@@ -119,7 +128,7 @@ class Listener:
     recognizer : whose model file listens; or a streaming form, which takes the place of the window: each hop is one step
         of it, and costs a fraction of a window. Its posteriors are those of all that was heard, averaged over a window.
     source_rate : of the stream in Hz, 4,000 to 192,000; never guessed.
-    hop_ms, smoothing_ms, refractory_ms, gate_db : see ListenerSettings; else the model file's own.
+    hop_ms, smoothing_ms, refractory_ms, gate_db, isolation : see ListenerSettings; else the model file's own.
     thresholds : of some words or all; the others keep the model file's own.
 
     Raises HarkenError when a value is impossible, the hop is longer than the window, or a word is not the model's.
@@ -135,6 +144,7 @@ class Listener:
         refractory_ms: float | None = None,
         thresholds: Mapping[str, float] | None = None,
         gate_db: float | None = None,
+        isolation: float | None = None,
     ) -> None:
         card = getattr(recognizer, "card", None)
         if not isinstance(card, Card):
@@ -143,7 +153,15 @@ class Listener:
             )
         if not is_number(source_rate):
             raise HarkenError(f"source_rate={source_rate!r}: give the rate of the stream, a number of Hz")
-        self.settings = _settings(card, hop_ms, smoothing_ms, refractory_ms, thresholds, gate_db)
+        self.settings = _settings(
+            card,
+            thresholds,
+            hop_ms=hop_ms,
+            smoothing_ms=smoothing_ms,
+            refractory_ms=refractory_ms,
+            gate_db=gate_db,
+            isolation=isolation,
+        )
         self.labels = card.labels
         self.sample_rate = card.sample_rate
         self.hop = round(self.settings.hop_ms * card.sample_rate / 1000)
@@ -166,6 +184,7 @@ class Listener:
         self._thresholds = self._by_label()
         self._gate = 10 ** (self.settings.gate_db / 20)
         self._resampler = Resampler(source_rate, self.sample_rate)
+        self._isolation = Isolation(self.sample_rate, self.window)
         self._buffer = np.zeros(_ROOM * self.window, np.float32)
         smoothed = max(1, round(self.settings.smoothing_ms / self.settings.hop_ms))
         self._history = np.empty((smoothed, len(self.labels)), np.float32)
@@ -176,6 +195,7 @@ class Listener:
         """Forget the stream and all that was counted, and be ready for another one."""
         self._resampler.reset()
         self._network.reset()
+        self._isolation.reset()
         self._buffer[: self.window] = 0.0
         self._end = self.window  # of what the buffer holds
         self._pending = 0  # samples since the last hop
@@ -188,6 +208,7 @@ class Listener:
         self.hops = 0
         self.skipped = 0
         self.posteriors = self._silence
+        self.confidence = float(self._silence.max())
 
     def retune(self, thresholds: Mapping[str, float]) -> None:
         """Move some words' thresholds from the next hop on. Raises HarkenError when a word or a value is unfit."""
@@ -207,6 +228,9 @@ class Listener:
 
     posteriors: NDArray[np.float32]
     """The smoothed posteriors [classes] at the last hop."""
+
+    confidence: float
+    """The highest of them, less what `isolation` costs it: what thresholds are held against."""
 
     @property
     def seconds(self) -> float:
@@ -265,6 +289,7 @@ class Listener:
         """Judge the last window, at the end of a hop."""
         newest = self._buffer[self._end - self.hop : self._end]
         self._peaks[self.hops % len(self._peaks)] = max(newest.max(), -newest.min())
+        self._isolation.push(newest)
         if self._peaks.max() < self._gate:
             posteriors = self._silence
             self._network.reset()
@@ -275,7 +300,9 @@ class Listener:
         self.hops += 1
         self.posteriors = self._history.sum(axis=0) / np.float32(len(self._history))
         top = int(self.posteriors.argmax())
-        over = self.posteriors[top] >= self._thresholds[top]
+        doubt = self.settings.isolation * self._isolation.doubt
+        self.confidence = float(np.float32(lowered(float(self.posteriors[top]), doubt)))  # as precise as a posterior
+        over = self.confidence >= self._thresholds[top]
         if not over or top != self._told:
             self._told = -1
         if not over or top == self._told or self.hops < self._armed:
@@ -289,7 +316,7 @@ class Listener:
             self.labels[top],
             start / self.sample_rate,
             min(end, self._heard) / self.sample_rate,
-            float(self.posteriors[top]),
+            self.confidence,
         )
 
 
@@ -330,16 +357,8 @@ class _Steps:
         return found
 
 
-def _settings(
-    card: Card,
-    hop_ms: float | None,
-    smoothing_ms: float | None,
-    refractory_ms: float | None,
-    thresholds: Mapping[str, float] | None,
-    gate_db: float | None,
-) -> ListenerSettings:
+def _settings(card: Card, thresholds: Mapping[str, float] | None, **given: float | None) -> ListenerSettings:
     own = ListenerSettings.of_card(card)
-    given = {"hop_ms": hop_ms, "smoothing_ms": smoothing_ms, "refractory_ms": refractory_ms, "gate_db": gate_db}
     # A numpy number would not go into JSON.
     changes: dict[str, Any] = {
         name: float(value) if is_number(value) else value for name, value in given.items() if value is not None

@@ -4,8 +4,8 @@ hear_stream       a listener over a stream -> Hearing
 judge_stream      a hearing -> StreamJudgement: the figures, each false alarm, the trade-off as the thresholds move
 FalseAlarm        where one was, and its audio
 
-The network hears a stream once. The events at other thresholds follow from the smoothed posteriors that it left, by
-the listener's own rule.
+The network hears a stream once. The events at other thresholds follow from the confidence that it had at each hop, by the
+listener's own rule.
 """
 
 import math
@@ -36,9 +36,9 @@ _BEFORE_S, _AFTER_S = 1.5, 0.5  # of the audio given with a false alarm
 class Hearing:
     """What a listener made of a stream.
 
-    top, scores : [hops] the most probable class after smoothing, and its posterior. events : as the listener gave them.
-    seconds : of audio; busy_s : of processor time that the listener took for it, on one thread. skipped : hops that the
-    energy gate saved the network.
+    top, scores : [hops] the most probable class after smoothing, and the listener's confidence in it. events : as it
+    gave them. seconds : of audio; busy_s : of processor time that the listener took for it, on one thread. skipped : hops
+    that the energy gate saved the network.
     """
 
     labels: tuple[str, ...]
@@ -74,15 +74,13 @@ class Hearing:
         return np.array(hops, dtype=np.int64)
 
 
-def hear_stream(
-    recognizer: Recognizer | StreamFile, audio: StreamAudio, settings: ListenerSettings | None = None
-) -> Hearing:
-    """Listen to a stream from end to end, with a progress bar; `settings` in place of the model file's own."""
+def hear_stream(recognizer: Recognizer | StreamFile, audio: StreamAudio, **settings: Any) -> Hearing:
+    """Listen to a stream from end to end, with a progress bar; `settings` as a Listener takes them."""
     if audio.sample_rate != recognizer.sample_rate:
         raise HarkenError(
             f"the stream has {audio.sample_rate} Hz, the model hears {recognizer.sample_rate}: make it so"
         )
-    listener = Listener(recognizer, source_rate=audio.sample_rate, **(vars(settings) if settings else {}))
+    listener = Listener(recognizer, source_rate=audio.sample_rate, **settings)
     utterances: list[Utterance] = []
     stretches: list[Stretch] = []
     events: list[Event] = []
@@ -103,7 +101,7 @@ def hear_stream(
                 events += listener.push(waiting[start : start + listener.hop])
                 busy += time.thread_time() - begun
                 top.append(int(listener.posteriors.argmax()))
-                scores.append(float(listener.posteriors[top[-1]]))
+                scores.append(listener.confidence)
             waiting = waiting[whole:]
         if isinstance(section, Utterance):
             utterances.append(replace(section, start_s=start_s + section.start_s, end_s=start_s + section.end_s))

@@ -26,7 +26,7 @@ from harken.streamfile import StreamFile
 NORMAL, UNREADABLE, NOT_PCM, UNFIT, FULL = 1000, 1003, 1007, 1008, 1013
 IDLE, TOO_LONG = 4408, 4413
 
-_NUMBERS = ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db")
+_NUMBERS = ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db", "isolation")
 _SHORTEST_HOP_MS = 20.0  # a shorter one would let a single stream take a core
 _REASON_BYTES = 120  # a close frame has room for 123
 
@@ -146,6 +146,7 @@ def _state(listener: Listener) -> dict[str, Any]:
         "at_s": listener.hops * listener.hop / listener.sample_rate,
         "level_db": level if level > -math.inf else None,  # JSON has no infinity
         "posteriors": [round(float(value), 4) for value in listener.posteriors],
+        "confidence": round(listener.confidence, 4),
     }
 
 

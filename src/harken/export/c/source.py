@@ -12,6 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from harken import isolation
 from harken.errors import HarkenError
 from harken.export.c.literals import array, braced, number, string
 from harken.export.c.tables import BlockTables, Tables, Weights
@@ -61,7 +62,9 @@ def c_source(description: Description) -> str:
         _network_tables(tables),
         _filled("network.c", description).replace("@blocks@", _blocks(tables.blocks, front_end.bands // 2)),
         _labels(description),
+        _filled("isolation.c", description),
         _filled("stream.c", description),
+        _filled("listener.c", description),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -80,6 +83,7 @@ def _filled(template: str, description: Description) -> str:
         "HOP": round(listener.hop_ms * description.sample_rate / 1000),
         "SMOOTHED": max(1, round(listener.smoothing_ms / listener.hop_ms)),
         "REFRACTORY": math.ceil(listener.refractory_ms / listener.hop_ms),
+        "ISOLATION": number(listener.isolation),
         "listener_origin": description.listener_origin,
     }
     for mark, value in marks.items():
@@ -128,6 +132,14 @@ def _sizes(description: Description) -> dict[str, int | str]:
         "MOST_MIDDLE": max(middle),
         "MOST_CHANNELS": widest,
         "MOST_SUMS": max(widest, stem, expanded, classes),
+        "LEVEL_FRAME": isolation.frame_of(description.sample_rate),
+        "LEVEL_FLOOR": number(isolation.FLOOR),
+        "FRAMES_AROUND": isolation.FRAMES,
+        "QUIET_FRAMES": isolation.QUIET_FRAMES,
+        "AFTER_FRAMES": isolation.AFTER_FRAMES,
+        "WINDOW_FRAMES": isolation.frames_of(description.window, description.sample_rate),
+        "ALONE_DB": number(isolation.ALONE_DB),
+        "AMONG_DB": number(isolation.AMONG_DB),
     }
 
 

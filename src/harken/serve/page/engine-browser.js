@@ -86,7 +86,7 @@ export async function listen(rate, on) {
     const events = await listener.push(resampler.push(samples));
     if (!open) return;
     events.forEach((event) => on.event(event));
-    if (listener.hops > before) on.posteriors({ posteriors: listener.posteriors });
+    if (listener.hops > before) on.posteriors({ posteriors: listener.posteriors, confidence: listener.confidence });
   };
   return {
     push: (samples) => { queue = queue.then(() => open && hear(samples)).catch((error) => on.error({ error: error.message })); },

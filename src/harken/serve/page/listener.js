@@ -1,4 +1,6 @@
-// harken/listener.py for a browser: the same hops, smoothing, thresholds, refractory time and energy gate.
+// harken/listener.py for a browser: the same hops, smoothing, thresholds, refractory time, energy gate and isolation.
+
+import { Isolation, lowered } from "./isolation.js";
 
 export class Listener {
   /** settings as in the model file; judge(Float32Array of a window) -> promise of probabilities; silence: those of zeros. */
@@ -13,10 +15,13 @@ export class Listener {
     this.#buffer = new Float32Array(window);
     this.#silence = silence;
     this.#history = Array(Math.max(1, Math.round(settings.smoothing_ms / settings.hop_ms))).fill(silence);
+    this.#isolation = settings.isolation;
+    this.#around = new Isolation(sample_rate, window);
     this.posteriors = silence;
+    this.confidence = Math.max(...silence);
   }
 
-  #judge; #rate; #hop; #refractory; #gate; #buffer; #silence; #history;
+  #judge; #rate; #hop; #refractory; #gate; #buffer; #silence; #history; #isolation; #around;
   #fresh = new Float32Array(0);
   #armed = 0;
   #told = null; // the word of the last event, while it stays at its threshold or over it
@@ -32,6 +37,7 @@ export class Listener {
     for (; start + this.#hop <= waiting.length; start += this.#hop) {
       this.#buffer.copyWithin(0, this.#hop);
       this.#buffer.set(waiting.subarray(start, start + this.#hop), this.#buffer.length - this.#hop);
+      this.#around.push(waiting.subarray(start, start + this.#hop));
       const event = await this.#look();
       if (event) events.push(event);
     }
@@ -43,13 +49,14 @@ export class Listener {
     const silent = this.#buffer.every((x) => Math.abs(x) < this.#gate);
     this.#history[this.hops++ % this.#history.length] = silent ? this.#silence : await this.#judge(this.#buffer);
     this.posteriors = this.labels.map((_, i) => this.#history.reduce((sum, row) => sum + row[i], 0) / this.#history.length);
-    const confidence = Math.max(...this.posteriors), word = this.labels[this.posteriors.indexOf(confidence)];
-    const over = confidence >= this.thresholds[word];
+    const most = Math.max(...this.posteriors), word = this.labels[this.posteriors.indexOf(most)];
+    this.confidence = lowered(most, this.#isolation * this.#around.doubt());
+    const over = this.confidence >= this.thresholds[word];
     if (!over || word !== this.#told) this.#told = null;
     if (!over || word === this.#told || this.hops < this.#armed) return null;
     this.#told = word;
     this.#armed = this.hops + this.#refractory;
     const end = this.hops * this.#hop;
-    return { word, confidence, start_s: Math.max(0, end - this.#buffer.length) / this.#rate, end_s: end / this.#rate };
+    return { word, confidence: this.confidence, start_s: Math.max(0, end - this.#buffer.length) / this.#rate, end_s: end / this.#rate };
   }
 }

@@ -54,12 +54,13 @@ class Words {
     for (const row of this.#rows) if (row.slider) row.slider.value = row.slider.title = this.#card.listener.thresholds[row.label];
   }
 
-  show(posteriors) {
+  /** confidence: of the most probable one, where it is less than its probability */
+  show(posteriors, confidence = 1) {
     const most = Math.max(...posteriors);
     this.#rows.forEach(({ fill, bar, value, slider }, i) => {
       fill.style.transform = `scaleX(${posteriors[i]})`;
       value.textContent = posteriors[i].toFixed(2);
-      bar.classList.toggle("over", slider !== null && posteriors[i] === most && most >= Number(slider.value));
+      bar.classList.toggle("over", slider !== null && posteriors[i] === most && Math.min(most, confidence) >= Number(slider.value));
     });
   }
 }
@@ -161,7 +162,7 @@ async function start() {
       let offset = 0;
       try {
         stream = await engine.listen(microphone.rate, {
-          posteriors: ({ posteriors }) => words.show(posteriors),
+          posteriors: ({ posteriors, confidence }) => words.show(posteriors, confidence),
           event: (event) => {
             showWord(event.word);
             heard.addEvent(event, microphone.cut(offset + event.start_s, offset + event.end_s), microphone.rate);

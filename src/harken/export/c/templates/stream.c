@@ -18,13 +18,19 @@ void @name@_reset(void)
     unsigned char *bytes = (unsigned char *)&past;
     for (size_t i = 0; i < sizeof past; i++)
         bytes[i] = 0; /* all bits zero is 0.0f in IEEE 754 */
+    bytes = (unsigned char *)&listener;
+    for (size_t i = 0; i < sizeof listener; i++)
+        bytes[i] = 0;
     frame_filled = 0;
 }
 
 void @name@_push(const int16_t *samples, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        hear((float)samples[i] / 32768.0f);
+    for (size_t i = 0; i < count; i++) {
+        const float sample = (float)samples[i] / 32768.0f;
+        hear(sample);
+        hear_level(sample);
+    }
 }
 
 int @name@_probabilities(float probabilities[@NAME@_CLASSES])
