@@ -30,6 +30,15 @@ def test_other_sound_before_and_after_are_a_doubt_each():
     assert doubt(noise(3), tone("low", 0.4), noise(0.15)) == 2
 
 
+def test_words_called_out_once_a_second_stand_alone():
+    called = [part for _ in range(5) for part in (tone("low", 0.4), quiet(0.6))]
+    isolation = Isolation(RATE, WINDOW)
+    for number, hop in enumerate(np.split(np.concatenate(called), 50)):
+        isolation.push(hop)
+        if number % 10 == 5:  # 0.6 s after a word began
+            assert isolation.doubt == 0
+
+
 def test_a_word_may_follow_another_one_but_no_sentence():
     assert doubt(quiet(2), tone("low", 0.4), quiet(0.3), tone("low", 0.4), quiet(0.15)) == 0
     assert doubt(noise(1), quiet(1.3), tone("low", 0.4), quiet(0.15)) == 1

@@ -222,7 +222,7 @@ def test_settings_survive_json():
 def test_thresholds_tuned_before_there_was_isolation_do_without_it():
     tuned = ToneRecognizer(listener={"hop_ms": 50.0, "thresholds": {"low": 0.5}})
     assert ListenerSettings.of_card(tuned.card).isolation == 0
-    assert ListenerSettings.of_card(ToneRecognizer(listener={"hop_ms": 50.0}).card).isolation == 4
+    assert ListenerSettings.of_card(ToneRecognizer(listener={"hop_ms": 50.0}).card).isolation == 5
     assert Listener(tuned, source_rate=RATE, isolation=3).settings.isolation == 3
 
 

@@ -59,7 +59,7 @@ class ListenerSettings:
     smoothing_ms: float = 500.0
     refractory_ms: float = 1000.0
     gate_db: float = -60.0
-    isolation: float = 4.0
+    isolation: float = 5.0
 
     def __post_init__(self) -> None:
         for name in ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db", "isolation"):

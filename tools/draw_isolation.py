@@ -1,0 +1,102 @@
+"""Draw docs/isolation.png: a sentence with commands in it and a command, as a listener hears them with and without isolation.
+
+    python tools/draw_isolation.py docs/isolation.png
+
+It needs `pip install 'harken[train,synth]'`: a synthetic voice speaks.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harken.audio import load_clip
+from harken.drawing import FONT_PT, new_figure, style_axes
+from harken.listener import Event, Listener
+from harken.page import COLOURS
+from harken.recognizer import Recognizer
+from harken.synth.voices import voice_named
+
+_SENTENCE = "Is the door on the left? Yes, on the left."
+_COMMAND = "stop"
+_PAUSES_S = (1.0, 1.8, 1.2)
+_NOISE = 0.001
+_THRESHOLD = 0.9  # of every word
+_RATE = 16_000
+
+
+def main() -> None:
+    """Speak, listen twice, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--voice", default="hibari-heart")
+    options = parser.parse_args()
+    sound = _spoken(options.voice)
+    recognizer = Recognizer()
+    figure = new_figure(760, 300)
+    figure.set_facecolor(COLOURS["paper"][0])
+    waveform, confidence = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.3))
+    seconds = np.arange(sound.size) / _RATE
+    waveform.plot(seconds, sound, color=COLOURS["soft"][0], linewidth=0.4)
+    waveform.set_ylim(-1, 1)
+    waveform.set_yticks([])
+    waveform.set_title(f"“{_SENTENCE}” … “{_COMMAND}”", fontsize=FONT_PT, color=COLOURS["ink"][0], loc="left")
+    confidence.axhline(_THRESHOLD, color=COLOURS["second"][0], linewidth=0.8)
+    confidence.text(0, _THRESHOLD - 0.03, "threshold", color=COLOURS["second"][0], fontsize=FONT_PT, va="top")
+    for isolation, colour, width, name in ((0.0, "soft", 1.2, "without isolation"), (5.0, "accent", 1.8, "with it")):
+        times, scores, events = _heard(recognizer, sound, isolation)
+        confidence.plot(times, scores, color=COLOURS[colour][0], linewidth=width, label=name)
+        for event in events:
+            place = (event.end_s, event.confidence)
+            confidence.plot(*place, "o", color=COLOURS[colour][0], markersize=5)
+            confidence.annotate(
+                event.word,
+                place,
+                (0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=FONT_PT,
+                color=COLOURS["ink"][0],
+            )
+    confidence.set_ylim(0, 1.25)
+    confidence.set_yticks([0, 0.5, 1])
+    confidence.set_ylabel("confidence in a word")
+    confidence.set_xlabel("s")
+    confidence.legend(frameon=False, fontsize=FONT_PT, labelcolor=COLOURS["ink"][0], loc="center left")
+    for axes in (waveform, confidence):
+        style_axes(axes, grid=axes is confidence)
+    waveform.spines[:].set_visible(False)
+    waveform.tick_params(bottom=False)
+    figure.savefig(options.picture)
+
+
+def _spoken(voice: str) -> NDArray[np.float32]:
+    speaker = voice_named(voice)
+    before, between, after = (np.zeros(round(seconds * _RATE), np.float32) for seconds in _PAUSES_S)
+    parts = []
+    for text in (_SENTENCE, _COMMAND):
+        waveform, rate = speaker.speak(text)
+        part = load_clip(waveform, _RATE, source_rate=rate)
+        parts.append(0.7 * part / np.abs(part).max())
+    sound = np.concatenate([before, parts[0], between, parts[1], after])
+    return (sound + _NOISE * np.random.default_rng(0).standard_normal(sound.size)).astype(np.float32)
+
+
+def _heard(
+    recognizer: Recognizer, sound: NDArray[np.float32], isolation: float
+) -> tuple[list[float], list[float], list[Event]]:
+    """Return the times of the hops, the listener's confidence at each where it is in a word, and the events."""
+    thresholds = dict.fromkeys(recognizer.card.words, _THRESHOLD)
+    listener = Listener(recognizer, source_rate=_RATE, thresholds=thresholds, isolation=isolation)
+    times, scores, events = [], [], []
+    for start in range(0, sound.size - listener.hop + 1, listener.hop):
+        events += listener.push(sound[start : start + listener.hop])
+        of_word = listener.labels[int(listener.posteriors.argmax())] in listener.settings.thresholds
+        times.append(listener.seconds)
+        scores.append(listener.confidence if of_word else 0.0)
+    return times, scores, events
+
+
+if __name__ == "__main__":
+    main()
