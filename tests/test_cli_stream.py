@@ -82,6 +82,17 @@ def test_tuning_writes_a_copy_with_the_thresholds_that_were_judged(
     assert "tuned for 600 an hour" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
+def test_a_listener_is_judged_and_tuned_as_it_is_told_to_hear(run: Run, stream: list[object], tmp_path: Path) -> None:
+    figures, tuned = tmp_path / "figures.json", tmp_path / "tuned.onnx"
+    told = ["--hop-ms", 50, "--smoothing-ms", 150, "--refractory-ms", 700, "--gate-db", -50, "--isolation", 1.5]
+    options = ["--json", figures, "--report", tmp_path / "page.html", "--out", tuned, "--tune", 600]
+    assert run("evaluate-stream", *stream, *told, *options)[0] == 0
+    settings = json.loads(figures.read_text())["settings"]
+    assert ModelFile(tuned).card.fields["listener"] == settings
+    values = {"hop_ms": 50, "smoothing_ms": 150, "refractory_ms": 700, "gate_db": -50, "isolation": 1.5}
+    assert {name: settings[name] for name in values} == values
+
+
 def test_tuning_on_too_little_background_says_so(run: Run, stream: list[object], tmp_path: Path) -> None:
     options = ["--out", tmp_path / "tuned.onnx", "--report", tmp_path / "page.html"]
     assert "tell little" not in run("evaluate-stream", *stream, "--tune", 600, *options)[2]
@@ -101,6 +112,8 @@ def test_tuning_on_too_little_background_says_so(run: Run, stream: list[object],
         (["--tune", "-1", "--out", "x.onnx"], "--tune -1: give the false alarms an hour"),
         (["--tune", "nan", "--out", "x.onnx"], "--tune nan"),
         (["--tune", "inf", "--out", "x.onnx"], "--tune inf"),
+        (["--hop-ms", "0"], "hop_ms=0.0 must be a number over 0"),
+        (["--isolation", "-1"], "isolation=-1.0 must be a number of 0 or more"),
         (["--json", "."], ". is a folder: name a file to write"),
         (["--report", f"{__file__}/page.html"], "cannot write"),
         (["--tune", "1", "--out", f"{__file__}/x.onnx"], "cannot write"),
@@ -109,7 +122,7 @@ def test_tuning_on_too_little_background_says_so(run: Run, stream: list[object],
 def test_impossible_options_are_refused_in_a_line_before_anything_is_heard(
     run: Run, stream: list[object], options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harken.evaluation.stream.hear_stream", lambda *_: pytest.fail("it listened"))
+    monkeypatch.setattr("harken.evaluation.stream.hear_stream", lambda *_, **__: pytest.fail("it listened"))
     code, out, err = run("evaluate-stream", *stream, *options)
     assert (code, out) == (2, "")
     assert said in err
@@ -120,7 +133,7 @@ def test_impossible_options_are_refused_in_a_line_before_anything_is_heard(
 def test_a_background_that_is_unfit_is_named_before_anything_is_heard(
     run: Run, stream: list[object], tmp_path: Path, samples: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harken.evaluation.stream.hear_stream", lambda *_: pytest.fail("it listened"))
+    monkeypatch.setattr("harken.evaluation.stream.hear_stream", lambda *_, **__: pytest.fail("it listened"))
     soundfile.write(tmp_path / "talk" / "bad.wav", np.array(samples, np.float32), RATE, subtype="FLOAT")
     code, out, err = run("evaluate-stream", *stream, "--report", tmp_path / "page.html")
     assert (code, out) == (2, "")

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -108,6 +108,7 @@ def evaluate_stream(
     from harken.evaluation.stream_tuning import tune_listener
     from harken.export.onnx import change_metadata
     from harken.files import replacing, require_writable
+    from harken.listener import Listener
     from harken.modelfile import find_model, page_folder
     from harken.streamfile import open_for_streams
     from harken.tables import print_stream, say
@@ -119,6 +120,14 @@ def evaluate_stream(
     if tune is not None and not 0 < tune < math.inf:
         raise HarkenError(f"--tune {tune:g}: give the false alarms an hour to keep to, a number over 0")
     recognizer = open_for_streams(model)
+    given: dict[str, Any] = {
+        "hop_ms": hop_ms,
+        "smoothing_ms": smoothing_ms,
+        "refractory_ms": refractory_ms,
+        "gate_db": gate_db,
+        "isolation": isolation,
+    }
+    Listener(recognizer, source_rate=recognizer.sample_rate, **given)  # says what is unfit before anything is read
     path = find_model(model)
     page = report or page_folder(path) / "stream.html"
     require_writable(*filter(None, (out, page, json_file)))
@@ -130,15 +139,7 @@ def evaluate_stream(
         **({"snrs_db": tuple(snr)} if snr else {}),
     )
     _check_readable(file for files in audio.backgrounds.values() for file in files)
-    hearing = hear_stream(
-        recognizer,
-        audio,
-        hop_ms=hop_ms,
-        smoothing_ms=smoothing_ms,
-        refractory_ms=refractory_ms,
-        gate_db=gate_db,
-        isolation=isolation,
-    )
+    hearing = hear_stream(recognizer, audio, **given)
     settings, title = hearing.settings, path.stem
     if tune is not None and out is not None:
         settings = tune_listener(hearing, false_alarms_per_hour=tune)

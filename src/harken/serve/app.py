@@ -45,7 +45,9 @@ class ModelCard(BaseModel):
     sample_rate: int = Field(description="Hz")
     window: int = Field(description="Samples judged at once.")
     thresholds: dict[str, float] = Field(description="Of clips: the least probability at which a word counts.")
-    listener: dict[str, Any] = Field(description="Of streams: hop, smoothing, thresholds, refractory time, gate, isolation.")
+    listener: dict[str, Any] = Field(
+        description="Of streams: hop, smoothing, thresholds, refractory time, gate, isolation."
+    )
     fields: dict[str, Any] = Field(description="All else: recipe, corpus, licence, measured accuracy ...")
 
 
