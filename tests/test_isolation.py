@@ -46,7 +46,7 @@ def test_a_word_may_follow_another_one_but_no_sentence():
 
 
 @pytest.mark.parametrize(
-    ("below_db", "expected"), [(3, 2.0), (5, 2.0), (8, 1.6), (12.5, 1.0), (17, 0.4), (20, 0.0), (30, 0.0)]
+    ("below_db", "expected"), [(3, 2.0), (5, 2.0), (8, 1.5), (11, 1.0), (14, 0.5), (17, 0.0), (30, 0.0)]
 )
 def test_doubt_falls_evenly_with_the_level_of_what_is_around(below_db, expected):
     around = 0.5 * 10 ** (-below_db / 20)

@@ -16,7 +16,7 @@ FRAME_S = 0.05
 FRAMES = 60  # that are remembered: 3 s
 QUIET_FRAMES = 36  # of them, that ought to be quieter than the word: so the word, or two, may last for 1.2 s
 AFTER_FRAMES = 3  # the newest, which ought to be quieter: 0.15 s in which the word is over
-ALONE_DB = 20.0  # that a word stands above what is around it when nothing speaks against it
+ALONE_DB = 17.0  # that a word stands above what is around it when nothing speaks against it
 AMONG_DB = 5.0  # and when all does
 FLOOR = 1e-10  # of power: -100 dB of full scale, below any recorder's own noise
 
@@ -54,7 +54,7 @@ class Isolation:
         """How much speaks against a word: 0 when it stands alone, 1 for sound before it or after it, 2 for both.
 
         The loudest frame of the window stands some dB above the level that three fifths of the last 3 s do not exceed, and
-        some above the loudest of the three newest frames. Each of the two doubts falls evenly, from 1 at 5 dB to 0 at 20 dB.
+        some above the loudest of the three newest frames. Each of the two doubts falls evenly, from 1 at 5 dB to 0 at 17 dB.
         """
         loudest = self._powers[-self._window :].max()
         before = np.partition(self._powers, QUIET_FRAMES - 1)[QUIET_FRAMES - 1]

@@ -1,6 +1,6 @@
 // harken/isolation.py for a browser: whether a word stands alone, as a command does, or in the midst of other sound.
 
-const FRAME_S = 0.05, FRAMES = 60, QUIET_FRAMES = 36, AFTER_FRAMES = 3, ALONE_DB = 20, AMONG_DB = 5, FLOOR = 1e-10;
+const FRAME_S = 0.05, FRAMES = 60, QUIET_FRAMES = 36, AFTER_FRAMES = 3, ALONE_DB = 17, AMONG_DB = 5, FLOOR = 1e-10;
 
 export class Isolation {
   constructor(sample_rate, window) {
