@@ -63,7 +63,9 @@ def main() -> None:
     confidence.set_yticks([0, 0.5, 1])
     confidence.set_ylabel("confidence in a word")
     confidence.set_xlabel("s")
-    confidence.legend(frameon=False, fontsize=FONT_PT, labelcolor=COLOURS["ink"][0], loc="center left")
+    confidence.legend(
+        frameon=False, fontsize=FONT_PT, labelcolor=COLOURS["ink"][0], loc="center left", bbox_to_anchor=(0, 0.4)
+    )
     for axes in (waveform, confidence):
         style_axes(axes, grid=axes is confidence)
     waveform.spines[:].set_visible(False)
