@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harken.isolation import Isolation, lowered
-from harken.listener import Listener
+from harken.listener import MOST_ISOLATION, Listener
 from tones import RATE, WINDOW, ToneRecognizer, quiet, tone
 
 
@@ -69,7 +69,8 @@ def test_it_is_the_same_in_pieces_of_any_size_and_at_any_gain():
 
 def test_confidence_is_lowered_in_logits():
     assert lowered(0.3, 0.0) == 0.3
-    assert lowered(1.0, 8.0) == 1.0
+    assert lowered(1.0, 8.0) == lowered(1.0, 2 * MOST_ISOLATION) == 1.0
+    assert 0 < lowered(0.5, 2 * MOST_ISOLATION) < 1e-30
     assert lowered(0.0, 8.0) == 0.0
     logit = np.log(0.9 / 0.1) - 2.5
     assert lowered(0.9, 2.5) == pytest.approx(1 / (1 + np.exp(-logit)))

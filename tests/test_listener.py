@@ -258,6 +258,7 @@ def test_a_model_file_listens_by_its_own_settings(make_model):
         ({"gate_db": "-60"}, "gate_db='-60' is no number"),
         ({"isolation": -1}, "isolation=-1.0 must be a number of 0 or more"),
         ({"isolation": math.inf}, "isolation=inf"),
+        ({"isolation": 41}, "isolation=41.0 must be at most 40: it is in logits"),
         ({"isolation": "4"}, "isolation='4' is no number"),
         ({"thresholds": {"low": None}}, "threshold of low is None"),
         ({"thresholds": {"low": "0.5"}}, "threshold of low is '0.5'"),

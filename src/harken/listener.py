@@ -24,6 +24,7 @@ from harken.streamfile import StreamFile
 DEFAULT_THRESHOLD = 0.8  # of a word for which the model file holds none
 
 LONGEST_SMOOTHING_MS = 10_000.0
+MOST_ISOLATION = 40.0  # logits: of twice as many a float32 still holds the exponential, in C too
 
 _ROOM = 4  # windows that the buffer holds: the last one is moved to its front once in three windows
 
@@ -71,6 +72,8 @@ class ListenerSettings:
                 raise HarkenError(f"{name}={value} must be a number {'over 0' if name == 'hop_ms' else 'of 0 or more'}")
         if self.smoothing_ms > LONGEST_SMOOTHING_MS:  # the listener keeps the posteriors of so long
             raise HarkenError(f"smoothing_ms={self.smoothing_ms} must be at most {LONGEST_SMOOTHING_MS:g}")
+        if self.isolation > MOST_ISOLATION:
+            raise HarkenError(f"isolation={self.isolation} must be at most {MOST_ISOLATION:g}: it is in logits")
         if not self.gate_db <= 0:
             raise HarkenError(f"gate_db={self.gate_db} must be 0 or less: it is in dB of full scale")
         if not isinstance(self.thresholds, Mapping):
