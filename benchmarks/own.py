@@ -97,8 +97,8 @@ def main() -> None:
         *rows,
         "",
         "Each recording is by another person. `base` heard these words as other ones when it was trained. Right: the most",
-        "probable class, `_unknown_` and `_silence_` among them. Each figure is of one run, and runs of so few clips differ:",
-        "fresh weights at ten recordings got 73.5 % in an earlier one.",
+        "probable class, `_unknown_` and `_silence_` among them. Each figure is of one training: the",
+        "interval is of the clips alone, and another training on so few may fall outside it.",
         "",
     ]
     if options.out:

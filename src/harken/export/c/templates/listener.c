@@ -14,9 +14,7 @@ int @name@_listen(const int16_t samples[@NAME@_HOP], float *confidence)
         if (mean[c] > mean[top])
             top = c;
     }
-    const float loudest = highest_of_newest(WINDOW_FRAMES);
-    const float doubt = doubt_of(loudest, quiet_power()) + doubt_of(loudest, highest_of_newest(AFTER_FRAMES));
-    const float sure = mean[top] / (mean[top] + (1.0f - mean[top]) * expf(@NAME@_ISOLATION * doubt));
+    const float sure = mean[top] / (mean[top] + (1.0f - mean[top]) * expf(@NAME@_ISOLATION * doubt()));
     if (confidence)
         *confidence = sure;
     if (listener.rest)

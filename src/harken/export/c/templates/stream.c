@@ -1,5 +1,12 @@
 /* ---- The stream. ---- */
 
+static struct {
+    float looks[@NAME@_SMOOTHED][CLASSES];
+    int next; /* of the looks, to be written over */
+    int rest; /* looks until there may be an event again */
+    int told; /* one more than the label of the last event, while that stays; else 0 */
+} listener;
+
 static void hear(float sample)
 {
     frame_samples[frame_filled++] = sample;
@@ -13,14 +20,17 @@ static void hear(float sample)
     }
 }
 
+static void forget(void *state, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        ((unsigned char *)state)[i] = 0; /* all bits zero is 0.0f in IEEE 754 */
+}
+
 void @name@_reset(void)
 {
-    unsigned char *bytes = (unsigned char *)&past;
-    for (size_t i = 0; i < sizeof past; i++)
-        bytes[i] = 0; /* all bits zero is 0.0f in IEEE 754 */
-    bytes = (unsigned char *)&listener;
-    for (size_t i = 0; i < sizeof listener; i++)
-        bytes[i] = 0;
+    forget(&past, sizeof past);
+    forget(&levels, sizeof levels);
+    forget(&listener, sizeof listener);
     frame_filled = 0;
 }
 
