@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harken.evaluation.metrics import wilson_interval
-from harken.modelfile import ModelFile
 from harken.models.registry import NETWORKS
 from harken.models.summary import count_by_name
+from harken.runtime.modelfile import ModelFile
 from harken.tasks.recipe import find_recipe, with_settings
-from harken.training.folder import read_run
+from harken.training.run_folder import read_run
 
 HERE = Path(__file__).resolve().parent
 MOST_PARAMETERS = 60_000

@@ -18,8 +18,8 @@ import numpy as np
 import soxr
 
 from harken.errors import HarkenError
-from harken.listener import Event, Listener
-from harken.streamfile import open_for_streams
+from harken.runtime.listener import Event, Listener
+from harken.runtime.streamfile import open_stream_model
 from harken.synth.voices import draw_voices, voices
 from tutorial import HERE, machine
 
@@ -68,7 +68,7 @@ def main() -> None:
     if not LEAST_ROUNDS <= options.hours * 3600 / BLOCK_S < math.inf:
         least = LEAST_ROUNDS * BLOCK_S / 3600
         raise HarkenError(f"--hours {options.hours:g}: give {least:g} or more, {LEAST_ROUNDS} rounds of ten minutes")
-    recognizer = open_for_streams(options.model)
+    recognizer = open_stream_model(options.model)
     listener = Listener(recognizer, source_rate=options.rate)
     words = tuple(recognizer.card.words)
     sound = block(words, options.rate)

@@ -29,8 +29,8 @@ from harken.export.c.compiled import compile_c
 from harken.export.clips import corpus_clips
 from harken.export.onnx_int8 import write_onnx_int8
 from harken.labels import SILENCE, UNKNOWN
-from harken.modelfile import STREAMING, ModelFile, bundled_models, find_model
 from harken.models.registry import find_network
+from harken.runtime.modelfile import STREAMING, ModelFile, bundled_models, find_model
 from tutorial import BUILD, HERE, keras_python, machine
 
 PEERS_VENV = BUILD / "runtime-venv"

@@ -27,8 +27,8 @@ Hear = Callable[[np.ndarray], None]
 
 
 def harken_onnx(model: str) -> tuple[Answer, Hear]:
-    from harken.listener import Listener
-    from harken.recognizer import Recognizer
+    from harken.runtime.listener import Listener
+    from harken.runtime.recognizer import Recognizer
 
     recognizer = Recognizer(model)
     labels, words = recognizer.labels, set(recognizer.card.words)
@@ -43,8 +43,8 @@ def harken_onnx(model: str) -> tuple[Answer, Hear]:
 
 
 def harken_stream(model: str) -> tuple[None, Hear]:
-    from harken.listener import Listener
-    from harken.streamfile import StreamFile
+    from harken.runtime.listener import Listener
+    from harken.runtime.streamfile import StreamFile
 
     listener = Listener(StreamFile(model), source_rate=RATE)
     return None, lambda clip: in_chunks(clip, listener.push)

@@ -54,7 +54,7 @@ def measure(folder: Path) -> dict[str, float]:
     from harken.tasks.protocol import Task
     from harken.tasks.recipe import find_recipe, with_settings
     from harken.training.batches import Epochs
-    from harken.training.listening import TrainingEar
+    from harken.training.waveforms import WaveformLoader
 
     names = sorted(folder.glob("shard-*.npy"), key=lambda path: int(path.stem[6:]))
     shards = tuple(np.load(name, mmap_mode="r") for name in names)
@@ -67,7 +67,7 @@ def measure(folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     rows, labels = (torch.from_numpy(drawn) for drawn in Epochs(task, recipe).draw(0))
     drawn = time.perf_counter() - started
-    ear = TrainingEar(task, recipe, torch.device("cpu"))
+    ear = WaveformLoader(task, recipe, torch.device("cpu"))
     gathered = heard = examples = 0.0
     for _ in range(-(-_BATCHES * recipe.batch_size // len(rows))):  # a small corpus is gone through more than once
         for some, of_them in zip(rows.split(recipe.batch_size), labels.split(recipe.batch_size), strict=True):
@@ -118,7 +118,7 @@ def main() -> None:
         f"- `python benchmarks/scaling.py --sizes {' '.join(map(str, options.sizes))}`",
         f"- {os.cpu_count()} cores, {memory:.0f} GiB of memory; {_BATCHES} batches of 128, shuffled, a fresh process each",
         "",
-        "| clips | GB | drawing, µs a clip | gathering, ms a clip | hearing, ms a clip | own memory, MB | mapped too, MB |",
+        "| clips | GB | drawing, µs a clip | gathering, ms a clip | listener_run, ms a clip | own memory, MB | mapped too, MB |",
         "|---|---|---|---|---|---|---|",
     ]
     for clips in options.sizes:
@@ -135,10 +135,10 @@ def main() -> None:
         print(lines[-1], flush=True)
     lines += [
         "",
-        "Drawing is of a whole epoch, gathering reads a batch's clips, hearing gathers and augments them; none of it runs a",
+        "Drawing is of a whole epoch, gathering reads a batch's clips, listener_run gathers and augments them; none of it runs a",
         "network. Own memory is what the process holds beyond its modules; mapped pages the system takes back when it needs",
         "them. Where the corpus is larger than memory, gathering is first to wait for the disk, and",
-        "hearing finds the same clips in memory.",
+        "listener_run finds the same clips in memory.",
     ]
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--soak", type=float, default=0.0, help="seconds of streams, where longer")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    command = [sys.executable, "-m", "harken.cli", "serve", "--port", "0", "--model", options.model]
+    command = [sys.executable, "-m", "harken.cli.main", "serve", "--port", "0", "--model", options.model]
     command += ["--limit", f"streams={options.streams}"]
     command += ["--streaming", options.streaming] if options.streaming else []
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -22,14 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from harken.spotter import Spotter
+from harken.models.spotter import Spotter
 from harken.tasks.protocol import Material, Task, make_task
 from harken.tasks.recipe import Recipe, find_recipe, with_settings
 from harken.training.augment import SpecAugment
 from harken.training.batches import NOISE_ROW, Epochs
-from harken.training.listening import TrainingEar
 from harken.training.module import TrainingModule
 from harken.training.run import training_precision
+from harken.training.waveforms import WaveformLoader
 
 _STEPS = 12
 _WARM_UP = 3
@@ -38,7 +38,7 @@ _WARM_UP = 3
 class ClipByClip(Dataset[tuple[Tensor, int]]):
     """One augmented clip an item, by the very transforms that harken applies to whole batches."""
 
-    def __init__(self, ear: TrainingEar, rows: Tensor, labels: Tensor) -> None:
+    def __init__(self, ear: WaveformLoader, rows: Tensor, labels: Tensor) -> None:
         self.ear, self.rows, self.labels = ear, rows, labels
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ def plain_rate(task: Task, recipe: Recipe, rows: Tensor, labels: Tensor, workers
         max_frames=recipe.max_frames,
     )
     optimizer = torch.optim.AdamW(spotter.parameters(), recipe.learning_rate)
-    dataset = ClipByClip(TrainingEar(task, recipe, torch.device("cpu")), rows, labels)
+    dataset = ClipByClip(WaveformLoader(task, recipe, torch.device("cpu")), rows, labels)
     loader = DataLoader(dataset, recipe.batch_size, num_workers=workers)
     started = 0.0
     for step, (waveform, label) in enumerate(loader):
@@ -88,7 +88,7 @@ def harken_rate(task: Task, recipe: Recipe, rows: Tensor, labels: Tensor) -> flo
             self.stopped = time.perf_counter()
 
     module = TrainingModule(recipe, Spotter(recipe, len(task.labels)), steps_per_epoch=_STEPS)
-    module.ear = TrainingEar(task, recipe, torch.device("cpu"))
+    module.ear = WaveformLoader(task, recipe, torch.device("cpu"))
     clock = Clock()
     batches = list(zip(rows.split(recipe.batch_size), labels.split(recipe.batch_size), strict=True))
     quiet = {

@@ -25,7 +25,7 @@ def load_corpus(data: Path) -> dict[str, Any]:
 
     pack_s : those of them that remain once the folder has been listed. cpu_s : of all processes and cores.
     """
-    from harken.audio import load_clip
+    from harken.audio.clip import load_clip
     from harken.corpus.pack import pack
     from harken.corpus.table import audio_files, read_corpus
     from harken.tasks.recipe import find_recipe
@@ -62,8 +62,8 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     let_threads_yield()  # as the command line does, before torch is read
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
-    from harken.cli import train as train_command
-    from harken.modelfile import ModelFile
+    from harken.cli.main import train as train_command
+    from harken.runtime.modelfile import ModelFile
 
     steps: list[float] = []
     register_optimizer_step_post_hook(lambda *_: steps.append(time.perf_counter()))
@@ -82,7 +82,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
 
 def predict(options: argparse.Namespace) -> dict[str, Any]:
     from harken import Recognizer
-    from harken.audio import load_clip
+    from harken.audio.clip import load_clip
 
     recognizer = Recognizer(options.run)
     waveforms = {}

@@ -174,7 +174,7 @@ def background_noise() -> Path:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return a caller of the command line that gives exit code, standard output and standard error."""
-    from harken.cli import main
+    from harken.cli.main import main
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["harken", *map(str, words)])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harken.evaluation.stream import Hearing
-from harken.evaluation.stream_audio import Stretch, Utterance
-from harken.listener import ListenerSettings
+from harken.evaluation.stream.audio import Stretch, Utterance
+from harken.evaluation.stream.evaluate import ListenerRun
+from harken.runtime.listener import ListenerSettings
 
 LABELS = ("low", "high", "_unknown_", "_silence_")
 
@@ -19,7 +19,7 @@ def hearing_of(events, utterances=(), stretches=(), seconds=60, refractory_hops=
         hop = round(time * 10) - 1
         top[hop], scores[hop] = LABELS.index(word), score
     settings = ListenerSettings(thresholds={"low": 0.5, "high": 0.5}, refractory_ms=100 * refractory_hops)
-    return Hearing(
+    return ListenerRun(
         LABELS, settings, 0.1, refractory_hops, top, scores, tuple(utterances), tuple(stretches), (), seconds, 1.0, 0
     )
 
@@ -43,4 +43,4 @@ def drawn_hearing(seed, *, hours=10.0, peaks_per_hour=60.0, scale=1.2):
         utterances.append(said(word, (hop - 3) / 10, hop / 10))
     settings = ListenerSettings(thresholds={"low": 0.5, "high": 0.5}, refractory_ms=1000)
     stretches = (Stretch("room", Path("a.wav"), 0.0, hops / 10),)
-    return Hearing(LABELS, settings, 0.1, 10, top, scores, tuple(utterances), stretches, (), top.size / 10, 1.0, 0)
+    return ListenerRun(LABELS, settings, 0.1, 10, top, scores, tuple(utterances), stretches, (), top.size / 10, 1.0, 0)

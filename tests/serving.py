@@ -41,7 +41,7 @@ class Server:
 @contextmanager
 def serving(*options: str, model: str | Path = "base") -> Iterator[Server]:
     """Run `harken serve` on a free port until the end of the block."""
-    command = [sys.executable, "-m", "harken.cli", "serve", "--port", "0", "--model", str(model), *options]
+    command = [sys.executable, "-m", "harken.cli.main", "serve", "--port", "0", "--model", str(model), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None

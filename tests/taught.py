@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from conftest import OTHER_WORDS, TEN_WORDS, spoken
-from harken.spotter import Spotter
+from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe
 
 RATE = 16_000

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from conftest import level, tone
-from harken.audio import LOUDEST, _quietly, clip_name, clip_rate, load_clip, open_blocks, to_int16
+from harken.audio.clip import MAX_AMPLITUDE, _quietly, clip_name, clip_rate, load_clip, open_blocks, to_int16
 from harken.errors import HarkenError
 
 # (container, encoding, largest error of a sample against what was written; None: the codec is lossy)
@@ -342,7 +342,7 @@ def test_samples_far_over_full_scale_are_refused(tmp_path, scale):
 
 
 def test_samples_over_full_scale_are_kept(tmp_path):
-    samples = np.array([1.5, -LOUDEST, LOUDEST], np.float32)
+    samples = np.array([1.5, -MAX_AMPLITUDE, MAX_AMPLITUDE], np.float32)
     path = write(tmp_path / "hot.wav", encoded(samples, 16_000, "WAV", "FLOAT"))
     np.testing.assert_array_equal(load_clip(path, 16_000), samples)
 

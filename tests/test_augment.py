@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from conftest import level
 from harken.corpus.recordings import Recordings, joined
 from harken.errors import HarkenError
-from harken.frontend import LOG_FLOOR
+from harken.models.frontend import LOG_FLOOR
 from harken.training.augment import (
     Filter,
     Gain,
@@ -26,8 +26,8 @@ from harken.training.augment import (
     Suppress,
     WindowBank,
 )
-from harken.training.augment.draws import rms
 from harken.training.augment.pitch import shift_pitch
+from harken.training.augment.random_draws import rms
 from harken.training.augment.speed import interpolate
 from harken.training.augment.splice import splice
 

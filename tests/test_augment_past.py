@@ -6,7 +6,7 @@ from torch import Tensor
 
 from harken.errors import HarkenError
 from harken.models.bc_resnet import BCResNet
-from harken.spotter import Spotter
+from harken.models.spotter import Spotter
 from harken.tasks.recipe import RECIPES, with_settings
 from harken.training.augment import Past
 from harken.training.module import TrainingModule
@@ -73,6 +73,6 @@ def test_a_network_judges_the_window_and_remembers_what_came_before() -> None:
 
 
 def test_networks_that_look_ahead_are_refused() -> None:
-    recipe = with_settings(RECIPES["v12"], ["past_probability=0.5", "network=bc_resnet_1"])
+    recipe = with_settings(RECIPES["v12"], ["left_context_probability=0.5", "network=bc_resnet_1"])
     with pytest.raises(HarkenError, match=r"networks without look-ahead, which stream; bc_resnet_1"):
         TrainingModule(recipe, Spotter(recipe, 12), steps_per_epoch=1)

@@ -19,7 +19,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> Callable[..., torch.Tensor]:
     def draw(count: int = 64, **kind: object) -> torch.Tensor:
         off = {"_TILT": (0, 0), "_BAND_PROBABILITY": 0.0, "_HUM_PROBABILITY": 0.0, "_PULSE_PROBABILITY": 0.0}
         for name, value in {**off, **kind}.items():
-            monkeypatch.setattr(f"harken.training.augment.steady.{name}", value)
+            monkeypatch.setattr(f"harken.training.augment.made_noise.{name}", value)
         torch.manual_seed(5)
         return SteadyNoise(RATE, RATE).draw(count)
 

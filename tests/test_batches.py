@@ -16,7 +16,7 @@ from harken.tasks.silence import SilenceWindow
 from harken.training import batches
 from harken.training.augment import ChainedWords, MixedBank
 from harken.training.batches import NOISE_ROW, SPEECH_ROW, SPLICED_ROW, BatchStream, ClipStore, Epochs, validation_rows
-from harken.training.listening import TrainingEar
+from harken.training.waveforms import WaveformLoader
 
 SAMPLES = 40
 PLAIN = [
@@ -178,7 +178,7 @@ def test_clip_store_on_another_device(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_everything_heard_is_on_the_device(tmp_path: Path) -> None:
     settings = ("noise_probability=0.5", "room_probability=0.5", "speed=0.1", "pitch_semitones=1")
     held_out = {"held_out_noise": recordings(7), "silence": (SilenceWindow("long", 0, 0.0),)}
-    ear = TrainingEar(make_task(tmp_path, **held_out), recipe(*settings), torch.device("meta"))
+    ear = WaveformLoader(make_task(tmp_path, **held_out), recipe(*settings), torch.device("meta"))
     assert ear.noise is not None
     assert ear.speech is not None
     held = [*ear.transforms.buffers(), *ear.noise.buffers(), *ear.speech.buffers(), ear.silence]
@@ -188,14 +188,14 @@ def test_everything_heard_is_on_the_device(tmp_path: Path) -> None:
 
 def test_a_step_stays_on_the_device(tmp_path: Path) -> None:
     settings = ("shift_ms=3", "gain_db=3", "speed=0.1", "mixup=0.2")
-    ear = TrainingEar(make_task(tmp_path, noise=None, speech=None), recipe(*settings), torch.device("meta"))
+    ear = WaveformLoader(make_task(tmp_path, noise=None, speech=None), recipe(*settings), torch.device("meta"))
     waveforms, targets = ear.hear(torch.tensor([3, 20]), torch.tensor([0, 1]))
     assert (waveforms.device.type, waveforms.shape) == ("meta", (2, SAMPLES))
     assert (targets.device.type, targets.shape) == ("meta", (2, 5))
 
 
 def test_rows_below_zero_are_cut_from_noise_and_speech(tmp_path: Path) -> None:
-    ear = TrainingEar(make_task(tmp_path), recipe("full_level_share=1"), torch.device("cpu"))
+    ear = WaveformLoader(make_task(tmp_path), recipe("full_level_share=1"), torch.device("cpu"))
     waveforms, targets = ear.hear(torch.tensor([4, NOISE_ROW, SPEECH_ROW]), torch.tensor([0, 4, 3]))
     assert (waveforms * 32768).unique(dim=1).flatten().tolist() == [5, -300, -200]
     assert targets.tolist() == [[1, 0, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]]
@@ -207,7 +207,7 @@ def test_spliced_words_are_unknown_and_hold_both_word_and_speech(tmp_path: Path)
     counts = Counter(rows[labels == 3].clip(max=0).tolist())
     assert counts == {SPEECH_ROW: 8, SPLICED_ROW: 12, 0: 12}
     torch.manual_seed(0)
-    ear = TrainingEar(make_task(tmp_path), wanted, torch.device("cpu"))
+    ear = WaveformLoader(make_task(tmp_path), wanted, torch.device("cpu"))
     waveforms, targets = ear.hear(torch.full((300,), SPLICED_ROW), torch.full((300,), 3))
     assert (targets.argmax(1) == 3).all()
     levels = waveforms * 32768
@@ -224,7 +224,7 @@ def test_spliced_words_are_unknown_and_hold_both_word_and_speech(tmp_path: Path)
 
 def test_running_speech_is_in_part_other_words_that_train(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    ear = TrainingEar(make_task(tmp_path), recipe("chained_share=0.4"), torch.device("cpu"))
+    ear = WaveformLoader(make_task(tmp_path), recipe("chained_share=0.4"), torch.device("cpu"))
     waveforms, targets = ear.hear(torch.full((1000,), SPEECH_ROW), torch.full((1000,), 3))
     assert (targets.argmax(1) == 3).all()
     chained = (waveforms >= 0).all(1)  # recorded speech is negative
@@ -237,18 +237,18 @@ def test_running_speech_is_in_part_other_words_that_train(tmp_path: Path) -> Non
 def test_speech_stands_behind_clips_as_often_and_as_low_as_asked(tmp_path: Path) -> None:
     torch.manual_seed(0)
     wanted = recipe("talk_probability=0.5", "min_talk_snr_db=20", "max_snr_db=20")
-    ear = TrainingEar(make_task(tmp_path), wanted, torch.device("cpu"))
+    ear = WaveformLoader(make_task(tmp_path), wanted, torch.device("cpu"))
     waveforms, _ = ear.hear(torch.full((1000,), 49), torch.zeros(1000, dtype=torch.long))
     levels = waveforms[:, 0] * 32768  # the clip holds 50; speech, at -200, comes to a tenth of it
     assert set((levels * 10).round().int().tolist()) == {450, 500}
     assert (levels < 47).float().mean() == pytest.approx(0.5, abs=0.06)
-    alone = TrainingEar(make_task(tmp_path, speech=None), wanted, torch.device("cpu"))
+    alone = WaveformLoader(make_task(tmp_path, speech=None), wanted, torch.device("cpu"))
     assert (alone.hear(torch.full((50,), 49), torch.zeros(50, dtype=torch.long))[0] * 32768 == 50).all()
 
 
 def test_silence_is_noise_at_every_level_but_for_the_share_at_full(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    ear = TrainingEar(make_task(tmp_path), recipe("full_level_share=0.5"), torch.device("cpu"))
+    ear = WaveformLoader(make_task(tmp_path), recipe("full_level_share=0.5"), torch.device("cpu"))
     waveforms, _ = ear.hear(torch.full((2000,), NOISE_ROW), torch.full((2000,), 4))
     decibels = 20 * torch.log10(waveforms[:, 0] * 32768 / -300)
     full = decibels.abs() < 1e-4
@@ -264,9 +264,9 @@ def test_validation_is_heard_as_it_is(tmp_path: Path) -> None:
     rows, labels = validation_rows(task)
     assert rows.tolist() == [19, 29, 34, 50, 51, 52]
     assert labels.tolist() == [0, 1, 2, 3, 4, 4]
-    ear = TrainingEar(task, recipe("gain_db=10", "noise_probability=1"), torch.device("cpu"))
-    heard = ear.hear_plainly(torch.from_numpy(rows)) * 32768
+    ear = WaveformLoader(task, recipe("gain_db=10", "noise_probability=1"), torch.device("cpu"))
+    heard = ear.load_plain(torch.from_numpy(rows)) * 32768
     torch.testing.assert_close(heard, torch.tensor([[20.0], [30], [35], [51], [1000], [100]]).expand(-1, SAMPLES))
     without = make_task(tmp_path)
     assert validation_rows(without)[0].tolist() == [19, 29, 34, 50]
-    assert TrainingEar(without, recipe(), torch.device("cpu")).hear_plainly(torch.tensor([50])).shape == (1, SAMPLES)
+    assert WaveformLoader(without, recipe(), torch.device("cpu")).load_plain(torch.tensor([50])).shape == (1, SAMPLES)

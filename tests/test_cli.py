@@ -14,7 +14,7 @@ import soundfile
 
 from conftest import TEN_WORDS, MakeModel, Run
 from harken import __version__
-from harken.tables import print_judgement
+from harken.cli.tables import print_evaluation
 
 LABELS = ["yes", "no", "_unknown_", "_silence_"]
 
@@ -162,7 +162,7 @@ def test_models_lists_networks_and_prints_layers(run: Run) -> None:
 
 
 def test_doctor_says_what_is_missing_and_how_to_install_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harken import doctor
+    from harken.cli.main import doctor
 
     known = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda package: None if package == "librosa" else known(package))
@@ -312,14 +312,14 @@ def test_listen_prints_a_json_line_a_word(run: Run, make_model: MakeModel, tmp_p
 def test_words_without_a_class_are_named(
     make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from harken.evaluation.judge import judge
-    from harken.modelfile import ModelFile
+    from harken.evaluation.clips.evaluate import evaluate_clips
+    from harken.runtime.modelfile import ModelFile
 
     for word, quarter in (("a", 0), ("b", 1), ("zebra", 2)):
         (tmp_path / "corpus" / word).mkdir(parents=True)
         loud_in_quarter(tmp_path / "corpus" / word / "x.wav", quarter)
     model = ModelFile(make_model(labels=["a", "b", "c", "d"], sample_rate=8000, window=8000))
-    print_judgement(judge(model, [tmp_path / "corpus"], split="all"))
+    print_evaluation(evaluate_clips(model, [tmp_path / "corpus"], split="all"))
     out = capsys.readouterr().out
     assert "zebra (1)" in out
     assert "on 2 clips" in out

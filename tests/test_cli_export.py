@@ -11,7 +11,7 @@ import pytest
 from conftest import Run
 from harken.export import clips as form_clips
 from harken.export.onnx_int8 import write_onnx_int8
-from harken.modelfile import find_model
+from harken.runtime.modelfile import find_model
 from taught import RATE, clips, words
 
 with_compiler = pytest.mark.skipif(

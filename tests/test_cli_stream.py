@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from conftest import MakeModel, Run
-from harken.modelfile import ModelFile
+from harken.runtime.modelfile import ModelFile
 
 RATE = 8_000
 
@@ -122,7 +122,7 @@ def test_tuning_on_too_little_background_says_so(run: Run, stream: list[object],
 def test_impossible_options_are_refused_in_a_line_before_anything_is_heard(
     run: Run, stream: list[object], options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harken.evaluation.stream.hear_stream", lambda *_, **__: pytest.fail("it listened"))
+    monkeypatch.setattr("harken.evaluation.stream.evaluate.run_listener", lambda *_, **__: pytest.fail("it listened"))
     code, out, err = run("evaluate-stream", *stream, *options)
     assert (code, out) == (2, "")
     assert said in err
@@ -133,7 +133,7 @@ def test_impossible_options_are_refused_in_a_line_before_anything_is_heard(
 def test_a_background_that_is_unfit_is_named_before_anything_is_heard(
     run: Run, stream: list[object], tmp_path: Path, samples: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harken.evaluation.stream.hear_stream", lambda *_, **__: pytest.fail("it listened"))
+    monkeypatch.setattr("harken.evaluation.stream.evaluate.run_listener", lambda *_, **__: pytest.fail("it listened"))
     soundfile.write(tmp_path / "talk" / "bad.wav", np.array(samples, np.float32), RATE, subtype="FLOAT")
     code, out, err = run("evaluate-stream", *stream, "--report", tmp_path / "page.html")
     assert (code, out) == (2, "")

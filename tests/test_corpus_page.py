@@ -16,9 +16,9 @@ from harken.corpus import figures
 from harken.corpus.page import write_page
 from harken.corpus.problems import inspect
 from harken.corpus.table import read_corpus
-from harken.drawing import blend, contrast, figure_svg, new_figure
 from harken.errors import HarkenError
-from harken.page import (
+from harken.pages.drawing import blend, contrast, figure_svg, new_figure
+from harken.pages.html import (
     COLOURS,
     Html,
     Section,

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harken.errors import HarkenError
-from harken.evaluation.cost import graph_multiply_adds, measure_cost
-from harken.modelfile import ModelFile
+from harken.evaluation.clips.cost import graph_multiply_adds, measure_cost
+from harken.runtime.modelfile import ModelFile
 
 CONV = 3 * 2 * 5 * 96  # 3 filters over 2 bands and 5 steps, at 96 places
 LSTM = 96 * (16 * 3 + 16 * 4)  # 96 steps, 4 cells of 4 gates
@@ -87,8 +87,8 @@ def test_parameters_of_a_recipe() -> None:
     pytest.importorskip("torch")
     from dataclasses import asdict
 
-    from harken.evaluation.cost import _parameters
-    from harken.modelfile import Card
+    from harken.evaluation.clips.cost import _parameters
+    from harken.runtime.modelfile import Card
     from harken.tasks.recipe import find_recipe
 
     recipe = json.loads(json.dumps(asdict(find_recipe("tutorial"))))

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harken.evaluation.det import at_thresholds, det_curve
-from harken.evaluation.examples import Examples
-from harken.evaluation.judge import Judgement
-from harken.modelfile import ModelFile
+from harken.evaluation.clips.det import at_thresholds, det_curve
+from harken.evaluation.clips.evaluate import ClipEvaluation
+from harken.evaluation.clips.examples import Examples
+from harken.runtime.modelfile import ModelFile
 
 YES, NO, UNKNOWN, SILENCE = range(4)
 
@@ -25,16 +25,16 @@ ANSWERS = [
 
 
 @pytest.fixture
-def judgement(make_model: Callable[..., Path]) -> Judgement:
+def evaluation(make_model: Callable[..., Path]) -> ClipEvaluation:
     truth = np.array([label for label, _ in ANSWERS])
     probabilities = np.array([row for _, row in ANSWERS], np.float32)
     waveforms = np.zeros((len(ANSWERS), 8000), np.float32)
     examples = Examples(waveforms, truth, tuple(f"clip {row}" for row in range(len(ANSWERS))), {})
-    return Judgement(ModelFile(make_model()), examples, probabilities)
+    return ClipEvaluation(ModelFile(make_model()), examples, probabilities)
 
 
-def test_det_curve(judgement: Judgement) -> None:
-    curve = det_curve(judgement)
+def test_det_curve(evaluation: ClipEvaluation) -> None:
+    curve = det_curve(evaluation)
     assert curve is not None
     assert (curve.words, curve.others) == (4, 4)
     assert curve.thresholds == pytest.approx([0.8, 0.4, 0.3, 0.03, 0.0])
@@ -43,20 +43,20 @@ def test_det_curve(judgement: Judgement) -> None:
     assert curve.missed.tolist() == [0.75, 0.25, 0.25, 0.25, 0.25]
 
 
-def test_det_curve_against_silence_alone(judgement: Judgement) -> None:
-    curve = det_curve(judgement, ("_silence_",))
+def test_det_curve_against_silence_alone(evaluation: ClipEvaluation) -> None:
+    curve = det_curve(evaluation, ("_silence_",))
     assert curve is not None
     assert curve.others == 2
     assert curve.accepted.tolist() == [0.0, 0.5, 1.0]
 
 
-def test_there_is_no_det_curve_without_other_sounds(judgement: Judgement) -> None:
-    examples = judgement.examples
+def test_there_is_no_det_curve_without_other_sounds(evaluation: ClipEvaluation) -> None:
+    examples = evaluation.examples
     words = Examples(examples.waveforms[:4], examples.truth[:4], examples.names[:4], {})
-    assert det_curve(Judgement(judgement.model, words, judgement.probabilities[:4])) is None
+    assert det_curve(ClipEvaluation(evaluation.model, words, evaluation.probabilities[:4])) is None
 
 
-def test_words_at_the_thresholds_of_the_file(judgement: Judgement) -> None:
-    yes, no = at_thresholds(judgement)
+def test_words_at_the_thresholds_of_the_file(evaluation: ClipEvaluation) -> None:
+    yes, no = at_thresholds(evaluation)
     assert (yes.label, yes.threshold, yes.clips, yes.missed, yes.accepted) == ("yes", 0.5, 2, 1, 1)
     assert (no.label, no.threshold, no.clips, no.missed, no.accepted) == ("no", 0.0, 2, 1, 1)

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 
 from harken.errors import HarkenError
-from harken.spotter import Spotter
+from harken.models.spotter import Spotter
 from harken.training import run
 from tiny_training import PLAIN, history, not_finished, recipe, tiny_networks, weights, write_material
 

@@ -24,13 +24,13 @@ from harken.export.c.graph import read_network
 from harken.export.c.int8 import calibrate, int8_tables
 from harken.export.c.literals import number, string
 from harken.export.c.tables import float_tables
-from harken.export.onnx import change_metadata, write_model_file
 from harken.export.onnx_stream import write_stream_file
-from harken.listener import Listener, ListenerSettings
-from harken.modelfile import ModelFile, find_model
 from harken.models.bc_resnet import BCResNet
-from harken.spotter import Spotter
-from harken.streamfile import StreamFile
+from harken.models.onnx_writer import change_metadata, write_model_file
+from harken.models.spotter import Spotter
+from harken.runtime.listener import Listener, ListenerSettings
+from harken.runtime.modelfile import ModelFile, find_model
+from harken.runtime.streamfile import StreamFile
 from harken.tasks.recipe import Recipe, find_recipe
 from taught import RATE, clips, speech_like, taught, words
 

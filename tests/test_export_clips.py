@@ -12,7 +12,7 @@ from conftest import OTHER_WORDS, TEN_WORDS
 from harken.errors import HarkenError
 from harken.export import clips as form_clips
 from harken.export.clips import FormClips, corpus_clips, spoken_clips
-from harken.modelfile import Card
+from harken.runtime.modelfile import Card
 from harken.synth import voices
 from harken.tasks.recipe import find_recipe
 

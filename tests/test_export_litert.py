@@ -14,9 +14,9 @@ from harken.errors import HarkenError
 from harken.export.comparison import FormReport
 from harken.export.litert import LitertFile, write, write_litert
 from harken.export.litert.convert import _prepared
-from harken.export.onnx import write_model_file
-from harken.modelfile import ModelFile
-from harken.spotter import Spotter
+from harken.models.onnx_writer import write_model_file
+from harken.models.spotter import Spotter
+from harken.runtime.modelfile import ModelFile
 from harken.tasks.recipe import Recipe, find_recipe
 from harken.training.module import TrainingModule
 from taught import RATE, clips, taught, words

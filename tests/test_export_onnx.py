@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from conftest import tone
 from harken.errors import HarkenError
-from harken.export import onnx as export
-from harken.export.onnx import WithProbabilities, change_metadata, largest_difference, write_model_file
-from harken.modelfile import ModelFile
+from harken.models import onnx_writer as export
+from harken.models.onnx_writer import WithProbabilities, change_metadata, largest_difference, write_model_file
+from harken.runtime.modelfile import ModelFile
 
 WINDOW = 400
 METADATA: dict[str, Any] = {

@@ -11,9 +11,9 @@ import pytest
 from harken.errors import HarkenError
 from harken.export import onnx_int8
 from harken.export.comparison import too_many_differ
-from harken.export.onnx import write_model_file
 from harken.export.onnx_int8 import front_end_nodes, write_onnx_int8
-from harken.modelfile import ModelFile
+from harken.models.onnx_writer import write_model_file
+from harken.runtime.modelfile import ModelFile
 from harken.tasks.recipe import Recipe, find_recipe
 from taught import RATE, clips, taught, words
 

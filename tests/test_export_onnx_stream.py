@@ -11,7 +11,6 @@ import torch
 from conftest import MakeModel
 from harken.errors import HarkenError
 from harken.export import onnx_stream
-from harken.export.onnx import write_model_file
 from harken.export.onnx_stream import (
     StreamingSpotter,
     stream_difference,
@@ -19,12 +18,13 @@ from harken.export.onnx_stream import (
     write_stream_file,
     write_stream_of_model,
 )
-from harken.listener import Listener
-from harken.modelfile import ModelFile
+from harken.models.onnx_writer import write_model_file
 from harken.models.registry import NETWORKS
-from harken.recognizer import Recognizer
-from harken.spotter import Spotter
-from harken.streamfile import StreamFile, open_for_streams
+from harken.models.spotter import Spotter
+from harken.runtime.listener import Listener
+from harken.runtime.modelfile import ModelFile
+from harken.runtime.recognizer import Recognizer
+from harken.runtime.streamfile import StreamFile, open_stream_model
 from harken.tasks.recipe import find_recipe, with_settings
 from taught import RATE, speech_like, taught, words
 
@@ -94,7 +94,7 @@ def test_a_listener_takes_either_form(tmp_path: Path) -> None:
     write_stream_file(learned, tmp_path / "stream.onnx", metadata)
     quiet = np.zeros(2 * RATE, np.float32)
     sound = np.concatenate([part for word in words(RATE, 77)[:CLASSES] for part in (quiet, word)] + [quiet])
-    for opened in (open_for_streams(tmp_path / "model.onnx"), open_for_streams(tmp_path / "stream.onnx")):
+    for opened in (open_stream_model(tmp_path / "model.onnx"), open_stream_model(tmp_path / "stream.onnx")):
         listener = Listener(opened, source_rate=RATE)
         events = listener.push(sound) + listener.finish()
         # Which words, is a matter of training and of the machine: a window hears one second, a stream all before it.
@@ -103,7 +103,7 @@ def test_a_listener_takes_either_form(tmp_path: Path) -> None:
         listener.reset()
         again = [event for start in range(0, sound.size, 777) for event in listener.push(sound[start : start + 777])]
         assert again + listener.finish() == events
-    assert isinstance(open_for_streams(tmp_path / "model.onnx"), Recognizer)
+    assert isinstance(open_stream_model(tmp_path / "model.onnx"), Recognizer)
 
 
 def test_what_does_not_stream_is_refused(written: tuple[Spotter, Path], make_model: MakeModel, tmp_path: Path) -> None:

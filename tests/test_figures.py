@@ -11,25 +11,25 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harken.evaluation import figures
-from harken.evaluation.examples import Examples
-from harken.evaluation.judge import Judgement
-from harken.evaluation.robustness import Point, Robustness
-from harken.evaluation.stream import judge_stream
-from harken.evaluation.stream_audio import Stretch
-from harken.evaluation.stream_report import trade_off_curve
-from harken.modelfile import Card
-from harken.page import COLOURS
+from harken.evaluation.clips import figures
+from harken.evaluation.clips.evaluate import ClipEvaluation
+from harken.evaluation.clips.examples import Examples
+from harken.evaluation.clips.robustness import Point, Robustness
+from harken.evaluation.stream.audio import Stretch
+from harken.evaluation.stream.evaluate import evaluate_run
+from harken.evaluation.stream.report import trade_off_curve
+from harken.pages.html import COLOURS
+from harken.runtime.modelfile import Card
 from hearings import drawn_hearing, hearing_of, said
 
-Judged = Callable[..., Judgement]
+Judged = Callable[..., ClipEvaluation]
 
 
 @pytest.fixture
 def judged() -> Judged:
     """Return a maker of judgements from a confusion matrix; every answer is 80 % sure."""
 
-    def make(confusion: NDArray[np.int64], labels: tuple[str, ...]) -> Judgement:
+    def make(confusion: NDArray[np.int64], labels: tuple[str, ...]) -> ClipEvaluation:
         classes = len(labels)
         pairs = [(said, heard) for said in range(classes) for heard in range(classes)]
         truth = np.repeat([said for said, _ in pairs], confusion.ravel())
@@ -39,7 +39,7 @@ def judged() -> Judged:
         names = tuple(f"clip {row}" for row in range(len(truth)))
         examples = Examples(np.zeros((len(truth), 1), np.float32), truth, names, {})
         model = SimpleNamespace(path=Path("spotter.onnx"), card=Card(labels, 8000, 8000, {}, {}))
-        return Judgement(model, examples, probabilities)  # type: ignore[arg-type]
+        return ClipEvaluation(model, examples, probabilities)  # type: ignore[arg-type]
 
     return make
 
@@ -188,7 +188,7 @@ def test_accuracies_share_one_scale() -> None:
 
 
 def test_the_trade_off_names_its_rates_plainly() -> None:
-    (axes,) = drawn(trade_off_curve(judge_stream(drawn_hearing(0)))).axes
+    (axes,) = drawn(trade_off_curve(evaluate_run(drawn_hearing(0)))).axes
     places = axes.get_xticks()
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == ["none", "0.1", "1", "10"]
@@ -199,8 +199,8 @@ def test_the_trade_off_names_its_rates_plainly() -> None:
 
 def test_a_stream_without_false_alarms_still_has_a_trade_off() -> None:
     words = [said("low", 1.0, 2.0), said("high", 5.0, 6.0)]
-    hearing = hearing_of([(2.0, "low", 0.9)], words, [Stretch("room", Path("a.wav"), 10.0, 60.0)])
-    (axes,) = drawn(trade_off_curve(judge_stream(hearing))).axes
+    listener_run = hearing_of([(2.0, "low", 0.9)], words, [Stretch("room", Path("a.wav"), 10.0, 60.0)])
+    (axes,) = drawn(trade_off_curve(evaluate_run(listener_run))).axes
     assert axes.get_xticklabels()[0].get_text() == "none"
     assert len(axes.get_xticks()) > 1
     assert all("times" not in label.get_text() for label in axes.get_xticklabels())

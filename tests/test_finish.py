@@ -9,8 +9,8 @@ import soundfile
 from conftest import MakeModel
 from harken.corpus.recordings import Recordings
 from harken.errors import HarkenError
-from harken.evaluation.examples import Examples
-from harken.modelfile import ModelFile
+from harken.evaluation.clips.examples import Examples
+from harken.runtime.modelfile import ModelFile
 from harken.tasks.protocol import Material
 from harken.tasks.recipe import find_recipe, with_settings
 from harken.training import finish

@@ -5,10 +5,9 @@ import pytest
 import soundfile
 
 from conftest import tone
-from harken import flac
-from harken.audio import ReadFile, load_clip
+from harken.audio.clip import ReadFile, flac, load_clip
+from harken.audio.flac import read_flac
 from harken.errors import HarkenError
-from harken.flac import read_flac
 
 
 def encoded(samples, rate=16_000, subtype="PCM_16"):
@@ -102,7 +101,7 @@ def test_an_open_file_is_left_to_libsndfile(tmp_path, monkeypatch):
 
     path = tmp_path / "clip.flac"
     path.write_bytes(encoded(noisy()))
-    monkeypatch.setattr("harken.audio.read_flac", refuse)
+    monkeypatch.setattr("harken.audio.clip.read_flac", refuse)
     with path.open("rb") as file:
         assert load_clip(file, 16_000).size == 16_000
     assert load_clip(io.BytesIO(path.read_bytes()), 16_000).size == 16_000

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from conftest import spoken, tone
 from harken.errors import HarkenError
-from harken.frontend import LogMel, RawWaveform, front_end
+from harken.models.frontend import LogMel, RawWaveform, front_end
 
 librosa = pytest.importorskip("librosa")
 

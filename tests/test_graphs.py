@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harken.models.registry import NETWORKS, build_network
-from harken.training.graphs import Replay
+from harken.training.cuda_graphs import Replay
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

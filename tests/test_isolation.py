@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from harken.isolation import Isolation, lowered
-from harken.listener import MOST_ISOLATION, Listener
+from harken.runtime.isolation import Isolation, subtract_logits
+from harken.runtime.listener import MOST_ISOLATION, Listener
 from tones import RATE, WINDOW, ToneRecognizer, quiet, tone
 
 
@@ -68,12 +68,12 @@ def test_it_is_the_same_in_pieces_of_any_size_and_at_any_gain():
 
 
 def test_confidence_is_lowered_in_logits():
-    assert lowered(0.3, 0.0) == 0.3
-    assert lowered(1.0, 8.0) == lowered(1.0, 2 * MOST_ISOLATION) == 1.0
-    assert 0 < lowered(0.5, 2 * MOST_ISOLATION) < 1e-30
-    assert lowered(0.0, 8.0) == 0.0
+    assert subtract_logits(0.3, 0.0) == 0.3
+    assert subtract_logits(1.0, 8.0) == subtract_logits(1.0, 2 * MOST_ISOLATION) == 1.0
+    assert 0 < subtract_logits(0.5, 2 * MOST_ISOLATION) < 1e-30
+    assert subtract_logits(0.0, 8.0) == 0.0
     logit = np.log(0.9 / 0.1) - 2.5
-    assert lowered(0.9, 2.5) == pytest.approx(1 / (1 + np.exp(-logit)))
+    assert subtract_logits(0.9, 2.5) == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
 def test_a_listener_hears_a_word_that_stands_alone_and_none_in_a_sentence():
@@ -94,6 +94,6 @@ def test_a_listener_lowers_confidence_and_leaves_posteriors():
     free.push(signal), wary.push(signal)
     np.testing.assert_array_equal(free.posteriors, wary.posteriors)
     assert free.confidence == free.posteriors.max()
-    assert wary.confidence == pytest.approx(lowered(free.confidence, 2 * doubt(signal)), abs=1e-6)
+    assert wary.confidence == pytest.approx(subtract_logits(free.confidence, 2 * doubt(signal)), abs=1e-6)
     wary.reset()
     assert wary.confidence == wary.posteriors.max()

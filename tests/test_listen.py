@@ -13,10 +13,10 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from harken import listen as listen_module
+from harken.audio.sources import input_devices, open_file, open_microphone, open_pcm
+from harken.cli.live import Action, listen, read_actions, read_thresholds
+from harken.cli.main import live as listen_module
 from harken.errors import HarkenError
-from harken.listen import Action, listen, read_actions, read_thresholds
-from harken.sources import input_devices, open_file, open_microphone, open_pcm
 from tones import RATE, ToneRecognizer, quiet, tone
 
 WORDS = ("low", "high")
@@ -328,7 +328,7 @@ class FakeSoundDevice(types.ModuleType):
 
 def test_a_microphone_is_heard_at_its_own_rate(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeSoundDevice("sounddevice"))
-    monkeypatch.setattr("harken.sources._PATIENCE_S", 0.01)
+    monkeypatch.setattr("harken.audio.sources._PATIENCE_S", 0.01)
     with pytest.raises(HarkenError, match="Desk microphone has fallen silent"):
         listen(ToneRecognizer(), None, device="Desk")
     (line,) = lines(capsys)
@@ -362,7 +362,7 @@ def test_a_microphone_that_does_not_start_is_named(monkeypatch):
 
 def test_a_listener_that_cannot_follow_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeSoundDevice("sounddevice"))
-    monkeypatch.setattr("harken.sources._BEHIND_S", 0.5)
+    monkeypatch.setattr("harken.audio.sources._BEHIND_S", 0.5)
     with pytest.raises(HarkenError, match="smaller model"), open_microphone("1") as source:
         list(source.chunks)
 

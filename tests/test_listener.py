@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from harken import streamfile
 from harken.errors import HarkenError
-from harken.listener import Event, Listener, ListenerSettings
-from harken.modelfile import Card
-from harken.recognizer import Recognizer
+from harken.runtime import streamfile
+from harken.runtime.listener import Event, Listener, ListenerSettings
+from harken.runtime.modelfile import Card
+from harken.runtime.recognizer import Recognizer
 from tones import RATE, WINDOW, ToneModel, ToneRecognizer, quiet, tone
 
 
@@ -145,16 +145,16 @@ def test_a_word_that_stays_over_its_threshold_is_one_event():
 
 def test_thresholds_move_while_it_listens():
     listener = Listener(ToneRecognizer(), source_rate=RATE)
-    listener.retune({"low": 1.0})
+    listener.set_thresholds({"low": 1.0})
     heard = listener.push(stream()[: 2 * RATE])
-    listener.retune({"low": 0.1})
+    listener.set_thresholds({"low": 0.1})
     heard += listener.push(stream()) + listener.finish()
     assert [event.word for event in heard] == ["low", "high"]
     assert listener.settings.thresholds["low"] == 0.1
     with pytest.raises(HarkenError, match="there is a threshold for middle: the model's words are high, low"):
-        listener.retune({"middle": 0.5})
+        listener.set_thresholds({"middle": 0.5})
     with pytest.raises(HarkenError, match="from 0 to 1"):
-        listener.retune({"low": 1.5})
+        listener.set_thresholds({"low": 1.5})
     assert listener.settings.thresholds["low"] == 0.1
 
 
@@ -278,7 +278,7 @@ def test_damaged_settings_in_a_file_are_refused(stored):
 
 def test_the_runtime_imports_nothing_heavy():
     heavy = "{'torch', 'matplotlib', 'sklearn', 'sounddevice'}"
-    code = f"import sys, harken.listener, harken.listen; print(*{heavy} & set(sys.modules))"
+    code = f"import sys, harken.runtime.listener, harken.cli.live; print(*{heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 

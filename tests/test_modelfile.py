@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harken import modelfile
 from harken.errors import HarkenError
-from harken.modelfile import ModelFile, bundled_models, find_model, page_folder
+from harken.runtime import modelfile
+from harken.runtime.modelfile import ModelFile, bundled_models, find_model, page_folder
 
 LABELS = ("yes", "no", "_unknown_", "_silence_")
 

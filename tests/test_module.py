@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from conftest import tone
-from harken.spotter import Spotter
+from harken.models.spotter import Spotter
 from harken.tasks.recipe import RECIPES, Recipe, with_settings
 from harken.training.module import TrainingModule, learning_rate_factor, moving_average
 

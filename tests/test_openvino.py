@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harken.modelfile import ModelFile, bundled_models
+from harken.runtime.modelfile import ModelFile, bundled_models
 
 openvino = pytest.importorskip("openvino", reason="openvino, which comes with harken[dev], is not here")
 

@@ -20,14 +20,14 @@ import soundfile
 import soxr
 
 from conftest import MakeModel
-from harken.cli import main
+from harken.audio.take import check_take
+from harken.cli.main import main
 from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 from harken.export import web
-from harken.isolation import Isolation, lowered
-from harken.listener import Listener, ListenerSettings
-from harken.recognizer import Recognizer
-from harken.take import judge_take
+from harken.runtime.isolation import Isolation, subtract_logits
+from harken.runtime.listener import Listener, ListenerSettings
+from harken.runtime.recognizer import Recognizer
 from serving import serving, voiced, write_clip
 
 RATE = 16_000
@@ -392,7 +392,7 @@ def test_the_browser_doubts_as_python_does(chromium: str, said: Path, exported: 
     isolation, wanted = Isolation(RATE, RATE), []
     for hop in np.split(sound, sound.size // 1600):
         isolation.push(hop)
-        wanted.append([isolation.doubt, lowered(0.9, 4 * isolation.doubt)])
+        wanted.append([isolation.doubt, subtract_logits(0.9, 4 * isolation.doubt)])
     assert len({round(doubt, 3) for doubt, _ in wanted}) > 15
     with hosting(exported) as url, browsing(chromium, url, said) as page:
         found = page.evaluate(
@@ -443,7 +443,7 @@ def test_takes_are_judged_as_in_python(chromium: str, said: Path, exported: Path
         np.pad(voice, (RATE, 0))[: RATE + 11_000],
         np.tile(voice, 2),
     ]
-    wanted = [judge_take(take.astype(np.float32), RATE) for take in takes]
+    wanted = [check_take(take.astype(np.float32), RATE) for take in takes]
     assert [take.fault[:9] for take in wanted] == ["", "too quiet", "too loud,", "cut off a", "longer th"]
     with hosting(exported) as url, browsing(chromium, url, said) as page:
         for take, python in zip(takes, wanted, strict=True):

@@ -14,9 +14,9 @@ from harken.corpus.recordings import Recordings
 from harken.corpus.split import official_side
 from harken.corpus.table import Clip
 from harken.errors import HarkenError
-from harken.evaluation.examples import gather_examples
+from harken.evaluation.clips.examples import gather_examples
 from harken.labels import COMMANDS, SILENCE, UNKNOWN
-from harken.modelfile import Card
+from harken.runtime.modelfile import Card
 from harken.tasks import protocol
 from harken.tasks.protocol import Material, Task, make_task, side_waveforms
 from harken.tasks.recipe import RECIPES, Recipe, with_settings

@@ -6,7 +6,7 @@ import pytest
 
 from harken.errors import HarkenError
 from harken.labels import COMMANDS
-from harken.modelfile import ModelFile
+from harken.runtime.modelfile import ModelFile
 from harken.tasks.recipe import RECIPES, Recipe, find_recipe, with_settings
 
 V12 = RECIPES["v12"]

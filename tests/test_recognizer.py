@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from harken.errors import HarkenError
-from harken.recognizer import Recognizer
+from harken.runtime.recognizer import Recognizer
 
 RATE = 8_000
 YES, NO, UNKNOWN, SILENCE = range(4)  # the quarter of the window that says so

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from harken import sources
-from harken.cli import main
+from harken.audio.clip import sources
+from harken.audio.record import TAKE_S, Moment, record_corpus
+from harken.audio.sources import Source
+from harken.audio.take import check_take
+from harken.cli.main import main
 from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
-from harken.record import TAKE_S, Moment, record_corpus
-from harken.sources import Source
-from harken.take import judge_take
 
 RATE = 16_000
 
@@ -91,7 +91,7 @@ def test_a_recording_that_was_broken_off_goes_on(tmp_path: Path) -> None:
 
 
 def test_one_take_is_judged() -> None:
-    assert judge_take(utterance(), RATE).fault == ""
+    assert check_take(utterance(), RATE).fault == ""
     for take, fault in (
         (utterance(peak=0.002), "too quiet"),
         (np.zeros(2 * RATE, np.float32), "too quiet"),
@@ -99,10 +99,10 @@ def test_one_take_is_judged() -> None:
         (utterance(seconds=0.8, start=1.5), "cut off"),
         (utterance(seconds=1.6, start=0.1), "longer than a second"),
     ):
-        judged = judge_take(take, RATE)
+        judged = check_take(take, RATE)
         assert judged.clip is None
         assert fault in judged.fault
-    early = judge_take(utterance(start=0.02), RATE).clip
+    early = check_take(utterance(start=0.02), RATE).clip
     assert early is not None
     assert np.abs(early[: RATE // 2]).max() > 0.3
 

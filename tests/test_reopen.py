@@ -9,10 +9,10 @@ import torch
 
 from conftest import MakeModel
 from harken.errors import HarkenError
-from harken.export.onnx import change_metadata, write_model_file
-from harken.spotter import Spotter
+from harken.models.onnx_writer import change_metadata, write_model_file
+from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe, find_recipe, with_settings
-from harken.training.reopen import reopen
+from harken.training.restore import restore_spotter
 from taught import RATE, taught, words
 
 CLASSES = 4
@@ -41,7 +41,7 @@ def test_it_answers_as_its_file_and_trains_as_fresh_weights_do(network: str, tmp
     source = taught(recipe, None, CLASSES)
     path = written(source, recipe, tmp_path / "model.onnx", 0.7)
     heard = torch.from_numpy(words(RATE, 1, 2))
-    reopened = reopen(path, heard)
+    reopened = restore_spotter(path, heard)
     unheard = torch.from_numpy(words(RATE, 30))
     with torch.no_grad():
         torch.testing.assert_close(reopened(unheard), source(unheard), atol=1e-3, rtol=1e-3)
@@ -58,22 +58,22 @@ def test_it_answers_as_its_file_and_trains_as_fresh_weights_do(network: str, tmp
 
 def test_the_bundled_models_reopen() -> None:
     noise = torch.from_numpy(0.1 * np.random.default_rng(0).standard_normal((8, RATE)).astype(np.float32))
-    from harken.modelfile import bundled_models, find_model
+    from harken.runtime.modelfile import bundled_models, find_model
 
     for name in bundled_models():
-        assert not reopen(find_model(name), noise).training
+        assert not restore_spotter(find_model(name), noise).training
 
 
 def test_a_file_that_names_no_recipe_or_holds_no_weights_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match="does not say by which recipe it was made: name the folder of its run"):
-        reopen(make_model(), torch.zeros(2, 8000))
+        restore_spotter(make_model(), torch.zeros(2, 8000))
     recipe = with_settings(find_recipe("tutorial"), ["network=tutorial_lstm"])
     path = tmp_path / "lstm.onnx"
     labels = ["yes", "no", "up", "down"]
     metadata = {"labels": labels, "sample_rate": 8000, "window": 8000, "recipe": vars(recipe)}
     write_model_file(Spotter(recipe, CLASSES).eval(), path, metadata)
     with pytest.raises(HarkenError, match=r"holds no weights of .*lstm.* that can train on"):
-        reopen(path, torch.zeros(2, 8000))
+        restore_spotter(path, torch.zeros(2, 8000))
 
 
 def test_of_many_layers_without_weights_three_are_named(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_of_many_layers_without_weights_three_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         HarkenError, match=r"holds no weights of [\w.]+, [\w.]+, [\w.]+ and \d+ more layers that can train"
     ):
-        reopen(path, torch.from_numpy(words(RATE, 1)))
+        restore_spotter(path, torch.from_numpy(words(RATE, 1)))
 
 
 def test_a_file_of_another_network_than_it_says_is_refused(tmp_path: Path) -> None:
@@ -95,4 +95,4 @@ def test_a_file_of_another_network_than_it_says_is_refused(tmp_path: Path) -> No
     path = written(taught(recipe, None, CLASSES), recipe, tmp_path / "model.onnx", 1.0)
     change_metadata(path, path, {"temperature": 5.0})
     with pytest.raises(HarkenError, match=r"differ by 0\.\d"):
-        reopen(path, torch.from_numpy(words(RATE, 1)))
+        restore_spotter(path, torch.from_numpy(words(RATE, 1)))

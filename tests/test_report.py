@@ -13,16 +13,16 @@ import pytest
 import soundfile
 
 from harken.errors import HarkenError
-from harken.evaluation.cost import Cost
-from harken.evaluation.examples import Examples
-from harken.evaluation.judge import Judgement
-from harken.evaluation.rejection import Rejection
-from harken.evaluation.report import report_json, write_report
-from harken.evaluation.robustness import Point, Robustness
-from harken.evaluation.stream import judge_stream
-from harken.evaluation.stream_audio import Stretch
-from harken.evaluation.stream_report import write_stream_report
-from harken.modelfile import ModelFile
+from harken.evaluation.clips.cost import Cost
+from harken.evaluation.clips.evaluate import ClipEvaluation
+from harken.evaluation.clips.examples import Examples
+from harken.evaluation.clips.rejection import Rejection
+from harken.evaluation.clips.report import report_json, write_report
+from harken.evaluation.clips.robustness import Point, Robustness
+from harken.evaluation.stream.audio import Stretch
+from harken.evaluation.stream.evaluate import evaluate_run
+from harken.evaluation.stream.report import write_stream_report
+from harken.runtime.modelfile import ModelFile
 from hearings import hearing_of, said
 
 YES, NO, UNKNOWN, SILENCE = range(4)
@@ -48,7 +48,7 @@ REJECTION = Rejection(found=0.9, confused=0.01, accepted=0.05, alarms=12, minute
 
 
 @pytest.fixture
-def judgement(make_model: Callable[..., Path], tmp_path: Path) -> Judgement:
+def evaluation(make_model: Callable[..., Path], tmp_path: Path) -> ClipEvaluation:
     truth, answers = np.array([row[0] for row in ANSWERS]), [row[1] for row in ANSWERS]
     probabilities = np.array(
         [[row[2] if label == row[1] else (1 - row[2]) / 3 for label in range(4)] for row in ANSWERS], np.float32
@@ -58,7 +58,7 @@ def judgement(make_model: Callable[..., Path], tmp_path: Path) -> Judgement:
     names = tuple(f"clip_{row}" for row in range(len(ANSWERS)))
     model = ModelFile(make_model(tmp_path / "spotter.onnx", licence="CC BY <4.0>", recipe={"name": "v12", "epochs": 3}))
     examples = Examples(waveforms, truth, names, {"tree": 5}, ("bad.wav is empty: copy or record it again",))
-    return Judgement(model, examples, probabilities)
+    return ClipEvaluation(model, examples, probabilities)
 
 
 class Page(HTMLParser):
@@ -95,8 +95,8 @@ class Page(HTMLParser):
         self.text += f" {data}"
 
 
-def test_the_page_of_a_judgement(judgement: Judgement, tmp_path: Path) -> None:
-    write_report(judgement, tmp_path / "report.html")
+def test_the_page_of_a_judgement(evaluation: ClipEvaluation, tmp_path: Path) -> None:
+    write_report(evaluation, tmp_path / "report.html")
     page = Page(tmp_path / "report.html")
     assert page.fetched == []
     assert page.headings == ["Confusions", "Words", "Mistakes", "Confidence", "Model", "Not judged"]
@@ -112,8 +112,8 @@ def test_the_page_of_a_judgement(judgement: Judgement, tmp_path: Path) -> None:
     assert "nan" not in page.text.lower()
 
 
-def test_the_most_confident_mistakes_can_be_played(judgement: Judgement, tmp_path: Path) -> None:
-    write_report(judgement, tmp_path / "report.html")
+def test_the_most_confident_mistakes_can_be_played(evaluation: ClipEvaluation, tmp_path: Path) -> None:
+    write_report(evaluation, tmp_path / "report.html")
     page = Page(tmp_path / "report.html")
     assert len(page.sounds) == 12
     assert "no heard as yes 99.0 % sure, 0.3 % for no clip_26" in page.text
@@ -121,11 +121,11 @@ def test_the_most_confident_mistakes_can_be_played(judgement: Judgement, tmp_pat
         io.BytesIO(base64.b64decode(page.sounds[0].partition("base64,")[2])), dtype="float32"
     )
     assert rate == 8000
-    assert np.abs(samples - judgement.examples.waveforms[26]).max() < 1 / 32768
+    assert np.abs(samples - evaluation.examples.waveforms[26]).max() < 1 / 32768
 
 
-def test_what_was_measured_beyond_has_its_parts(judgement: Judgement, tmp_path: Path) -> None:
-    write_report(judgement, tmp_path / "report.html", robustness=ROBUSTNESS, cost=COST, rejection=REJECTION)
+def test_what_was_measured_beyond_has_its_parts(evaluation: ClipEvaluation, tmp_path: Path) -> None:
+    write_report(evaluation, tmp_path / "report.html", robustness=ROBUSTNESS, cost=COST, rejection=REJECTION)
     page = Page(tmp_path / "report.html")
     assert "Robustness" in page.headings
     assert "5 recordings that training did not hear" in page.text
@@ -149,7 +149,7 @@ def test_what_was_measured_beyond_has_its_parts(judgement: Judgement, tmp_path: 
 
 
 def test_the_card_says_how_it_was_made_line_by_line(
-    judgement: Judgement, make_model: Callable[..., Path], tmp_path: Path
+    evaluation: ClipEvaluation, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     fields = {
         "attribution": ["Words, A. Speaker", "Noise & more, B. Loud"],
@@ -158,7 +158,7 @@ def test_the_card_says_how_it_was_made_line_by_line(
         "licence": "attributed below",
     }
     model = ModelFile(make_model(tmp_path / "made.onnx", recipe={"name": "v12"}, **fields))
-    write_report(replace(judgement, model=model), tmp_path / "report.html")
+    write_report(replace(evaluation, model=model), tmp_path / "report.html")
     page = Page(tmp_path / "report.html")
     assert (
         "Corpus spoken, train ×2, other Licence attributed below Attribution Words, A. Speaker Noise & more"
@@ -169,23 +169,25 @@ def test_the_card_says_how_it_was_made_line_by_line(
     assert page.text.count("--takes 9") == 1
 
 
-def test_training_curves_are_drawn_from_the_history_beside_the_model(judgement: Judgement, tmp_path: Path) -> None:
+def test_training_curves_are_drawn_from_the_history_beside_the_model(
+    evaluation: ClipEvaluation, tmp_path: Path
+) -> None:
     pytest.importorskip("lightning")
     columns = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds"
     (tmp_path / "history.csv").write_text(f"{columns}\n0,2.1,0.2,2.0,0.3,0.001,60\n1,1.4,0.5,1.3,0.6,0.001,61\n")
-    write_report(judgement, tmp_path / "report.html")
+    write_report(evaluation, tmp_path / "report.html")
     assert "Training 2 epochs, 2 minutes" in Page(tmp_path / "report.html").text
     elsewhere = tmp_path / "elsewhere.csv"
     elsewhere.write_text(f"{columns}\n0,2.1,0.2,2.0,0.3,0.001,15\n")
-    write_report(judgement, tmp_path / "report.html", history=elsewhere)
+    write_report(evaluation, tmp_path / "report.html", history=elsewhere)
     assert "Training 1 epoch, 15 seconds" in Page(tmp_path / "report.html").text
 
 
-def test_a_model_without_mistakes(judgement: Judgement, tmp_path: Path) -> None:
-    examples = judgement.examples
+def test_a_model_without_mistakes(evaluation: ClipEvaluation, tmp_path: Path) -> None:
+    examples = evaluation.examples
     right = Examples(examples.waveforms[:17], examples.truth[:17], examples.names[:17], {})
     write_report(
-        replace(judgement, examples=right, probabilities=judgement.probabilities[:17]), tmp_path / "report.html"
+        replace(evaluation, examples=right, probabilities=evaluation.probabilities[:17]), tmp_path / "report.html"
     )
     page = Page(tmp_path / "report.html")
     assert "Every clip was recognised." in page.text
@@ -197,22 +199,22 @@ def test_a_model_without_mistakes(judgement: Judgement, tmp_path: Path) -> None:
 
 
 def test_the_file_of_a_run_is_called_after_its_network(
-    judgement: Judgement, make_model: Callable[..., Path], tmp_path: Path
+    evaluation: ClipEvaluation, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = ModelFile(make_model(tmp_path / "model.onnx", recipe={"name": "tutorial", "network": "tutorial_cnn"}))
-    write_report(replace(judgement, model=model), tmp_path / "report.html")
+    write_report(replace(evaluation, model=model), tmp_path / "report.html")
     assert "<h1>tutorial_cnn</h1>" in Page(tmp_path / "report.html").source
 
 
-def test_a_path_that_cannot_be_written_leaves_nothing(judgement: Judgement, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_leaves_nothing(evaluation: ClipEvaluation, tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match="is a folder"):
-        write_report(judgement, tmp_path)
+        write_report(evaluation, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["spotter.onnx"]
 
 
-def test_json_holds_the_same_figures(judgement: Judgement) -> None:
+def test_json_holds_the_same_figures(evaluation: ClipEvaluation) -> None:
     values = json.loads(
-        json.dumps(report_json(judgement, robustness=ROBUSTNESS, cost=COST, rejection=REJECTION), allow_nan=False)
+        json.dumps(report_json(evaluation, robustness=ROBUSTNESS, cost=COST, rejection=REJECTION), allow_nan=False)
     )
     assert (values["accuracy"], values["clips"]) == (0.65, 40)
     assert values["accuracy_interval"] == pytest.approx([0.495059, 0.778654], abs=1e-5)
@@ -228,14 +230,14 @@ def test_json_holds_the_same_figures(judgement: Judgement) -> None:
         "label": "yes", "threshold": 0.5, "clips": 10, "missed": 1, "others_answered": 0,
     }  # fmt: skip
     assert values["rejection"]["det"]["other_clips"] == 11
-    assert {"robustness", "cost", "speech_without_commands"}.isdisjoint(report_json(judgement))
+    assert {"robustness", "cost", "speech_without_commands"}.isdisjoint(report_json(evaluation))
 
 
 @pytest.mark.parametrize("found", [True, False])
 def test_the_page_of_a_stream_names_the_worst_word_first(found: bool, tmp_path: Path) -> None:
     words = [said("high", 1.0, 2.0), said("low", 5.0, 6.0)]
-    hearing = hearing_of([(2.0, "high", 0.9)] * found, words, [Stretch("room", Path("a.wav"), 10.0, 60.0)])
-    write_stream_report(judge_stream(hearing), tmp_path / "stream.html", title="spotter", sample_rate=8000)
+    listener_run = hearing_of([(2.0, "high", 0.9)] * found, words, [Stretch("room", Path("a.wav"), 10.0, 60.0)])
+    write_stream_report(evaluate_run(listener_run), tmp_path / "stream.html", title="spotter", sample_rate=8000)
     page = Page(tmp_path / "stream.html")
     assert page.headings == ["Trade-off and latency", "Missed words", "False alarms"]
     assert ("median 0.00 s" in page.text) == found

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from harken.audio import load_clip
+from harken.audio.clip import load_clip
+from harken.audio.resampler import Resampler, to_mono
 from harken.errors import HarkenError
-from harken.resampler import Resampler, to_mono
 
 
 def noise(samples, seed=0):

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from harken.corpus.recordings import Recordings
 from harken.errors import HarkenError
-from harken.evaluation.examples import Examples
-from harken.evaluation.robustness import add_noise, amplified, draw_noise, measure_robustness, shifted
-from harken.modelfile import ModelFile
+from harken.evaluation.clips.examples import Examples
+from harken.evaluation.clips.robustness import add_noise, amplified, draw_noise, measure_robustness, shifted
+from harken.runtime.modelfile import ModelFile
 
 
 def recordings(*parts: NDArray[np.int16], sample_rate: int = 8000) -> Recordings:

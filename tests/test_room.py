@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from harken.audio.room import simulate_room
 from harken.errors import HarkenError
-from harken.room import simulate_room
 from harken.training.augment import Room
-from harken.training.augment.draws import rms
+from harken.training.augment.random_draws import rms
 
 RATE = 8_000
 

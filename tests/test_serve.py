@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from harken.listener import ListenerSettings
-from harken.recognizer import Recognizer
-from harken.streamfile import StreamFile
+from harken.runtime.listener import ListenerSettings
+from harken.runtime.recognizer import Recognizer
+from harken.runtime.streamfile import StreamFile
 from serving import RATE, Server, line, serving, voiced, wav
 
 

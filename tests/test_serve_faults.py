@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from harken.recognizer import Recognizer
+from harken.runtime.recognizer import Recognizer
 from harken.serve import app as application
 from serving import RATE, wav
 

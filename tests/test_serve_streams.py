@@ -11,8 +11,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from harken.listener import Listener
-from harken.recognizer import Recognizer
+from harken.runtime.listener import Listener
+from harken.runtime.recognizer import Recognizer
 from serving import TIGHT, Server, serving, until_closed, voiced
 
 WORDS = ("left", "stop", "yes")

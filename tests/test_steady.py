@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harken.evaluation.steady import KINDS, measure_steady_noise, steady_noise
-from harken.modelfile import ModelFile
+from harken.evaluation.clips.steady_noise import KINDS, measure_steady_noise, steady_noise
+from harken.runtime.modelfile import ModelFile
 
 RATE = 8_000
 
@@ -47,7 +47,9 @@ def test_answers_are_counted_by_kind(make_model: Callable[..., Path], monkeypatc
     model = ModelFile(make_model())
     labels = model.card.labels
     silence = labels.index("_silence_")
-    monkeypatch.setattr("harken.evaluation.steady.steady_noise", lambda kind, count, *_, **__: np.full(count, kind))
+    monkeypatch.setattr(
+        "harken.evaluation.clips.steady_noise.steady_noise", lambda kind, count, *_, **__: np.full(count, kind)
+    )
 
     def probabilities(batch: np.ndarray) -> np.ndarray:
         answers = np.full(len(batch), silence)

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from harken.audio import load_clip, to_int16
+from harken.audio.clip import load_clip, to_int16
 from harken.corpus.table import Clip
 from harken.errors import HarkenError
 from harken.evaluation.metrics import poisson_interval
-from harken.evaluation.stream import hear_stream, judge_stream, moved
-from harken.evaluation.stream_audio import (
+from harken.evaluation.stream.audio import (
     StreamAudio,
     Stretch,
     Utterance,
@@ -23,8 +22,9 @@ from harken.evaluation.stream_audio import (
     read_part,
     spoken_part,
 )
-from harken.listener import ListenerSettings
-from harken.modelfile import Card
+from harken.evaluation.stream.evaluate import evaluate_run, moved, run_listener
+from harken.runtime.listener import ListenerSettings
+from harken.runtime.modelfile import Card
 from harken.tasks.recipe import find_recipe
 from hearings import LABELS, hearing_of, said
 from tones import RATE, ToneRecognizer, quiet, tone
@@ -153,11 +153,11 @@ def test_words_are_found_and_false_alarms_placed(clips, rooms, tmp_path):
     trap = np.concatenate([noise(5), tone("high") + noise(0.3), noise(4)])
     soundfile.write(tmp_path / "trap.wav", trap, RATE)
     audio = StreamAudio(clips, {"room": [*rooms, tmp_path / "trap.wav"]}, RATE, snrs_db=(20.0,))
-    hearing = hear_stream(ToneRecognizer(), audio)
-    judged = judge_stream(hearing)
+    listener_run = run_listener(ToneRecognizer(), audio)
+    judged = evaluate_run(listener_run)
     assert judged.miss_rate == 0.0
     assert (judged.outcome.confused, judged.outcome.repeated, judged.outcome.strays) == (0, 0, 0)
-    assert hearing.hours == pytest.approx((8 + 12 + 16 + 9.3) / 3600)
+    assert listener_run.hours == pytest.approx((8 + 12 + 16 + 9.3) / 3600)
     (alarm,) = judged.false_alarms
     assert (alarm.word, alarm.path, alarm.background) == ("high", tmp_path / "trap.wav", "room")
     assert 5.0 < alarm.at_s < 5.6
@@ -165,17 +165,17 @@ def test_words_are_found_and_false_alarms_placed(clips, rooms, tmp_path):
     start = round(alarm.at_s * RATE) - 12_000
     np.testing.assert_allclose(heard, trap[start : start + 16_000], atol=2**-15)
     assert judged.false_alarms_per_hour == pytest.approx(3600 / 45.3)
-    assert judged.false_alarms_per_hour_interval == poisson_interval(1, hearing.hours)
+    assert judged.false_alarms_per_hour_interval == poisson_interval(1, listener_run.hours)
     # A tone is heard before it ends, and never later than a hop and the smoothing after it.
     assert judged.latencies_s.size == 6
     assert ((judged.latencies_s > -0.3) & (judged.latencies_s < 0.4)).all()
     assert 0 < judged.real_time_factor < 1
-    assert hearing.seconds == pytest.approx(len(hearing.top) * hearing.hop_s, abs=hearing.hop_s)
+    assert listener_run.seconds == pytest.approx(len(listener_run.top) * listener_run.hop_s, abs=listener_run.hop_s)
 
 
 def test_the_figures_are_plain_values(clips, rooms):
     audio = StreamAudio(clips, {"room": rooms}, RATE)
-    judged = judge_stream(hear_stream(ToneRecognizer(), audio, isolation=0))
+    judged = evaluate_run(run_listener(ToneRecognizer(), audio, isolation=0))
     figures = json.loads(json.dumps(judged.to_json(), allow_nan=False))
     assert figures["hours"] == pytest.approx(36 / 3600)
     assert figures["false_alarms_per_hour"] == 0
@@ -194,16 +194,18 @@ def test_replayed_thresholds_give_the_events_of_a_listener(clips, rooms, refract
     audio = StreamAudio(clips, {"room": rooms}, RATE, snrs_db=(0.0,))
     for threshold in (0.05, 0.5, 0.9):
         settings = ListenerSettings(thresholds={"low": threshold, "high": 0.3}, refractory_ms=refractory_ms)
-        hearing = hear_stream(ToneRecognizer(), audio, **vars(settings))
-        hops = hearing.hops_of_events(settings.thresholds)
-        replayed = [(LABELS[hearing.top[hop]], pytest.approx((hop + 1) * 0.1), hearing.scores[hop]) for hop in hops]
-        assert [(event.word, event.end_s, event.confidence) for event in hearing.events] == replayed
+        listener_run = run_listener(ToneRecognizer(), audio, **vars(settings))
+        hops = listener_run.hops_of_events(settings.thresholds)
+        replayed = [
+            (LABELS[listener_run.top[hop]], pytest.approx((hop + 1) * 0.1), listener_run.scores[hop]) for hop in hops
+        ]
+        assert [(event.word, event.end_s, event.confidence) for event in listener_run.events] == replayed
         assert replayed
 
 
 def test_a_stream_of_another_rate_is_refused(clips, rooms):
     with pytest.raises(HarkenError, match="16000"):
-        hear_stream(ToneRecognizer(), StreamAudio(clips, {"room": rooms}, 16_000))
+        run_listener(ToneRecognizer(), StreamAudio(clips, {"room": rooms}, 16_000))
 
 
 def test_each_event_counts_as_one_thing():
@@ -222,7 +224,7 @@ def test_each_event_counts_as_one_thing():
         (55.0, "_unknown_", 1.0),  # no event
         (56.0, "low", 0.4),  # below its threshold
     ]
-    judged = judge_stream(hearing_of(events, utterances, stretches))
+    judged = evaluate_run(hearing_of(events, utterances, stretches))
     outcome = judged.outcome
     assert (outcome.missed, outcome.false_alarms) == (1, 2)
     assert (outcome.confused, outcome.repeated, outcome.strays) == (2, 1, 2)
@@ -236,22 +238,22 @@ def test_each_event_counts_as_one_thing():
 def test_the_refractory_time_is_replayed():
     events = [(41.0, "low", 0.6), (41.5, "high", 0.9), (42.0, "low", 0.9), (43.0, "low", 0.9)]
     stretches = [Stretch("room", Path("a.wav"), 40.0, 50.0)]
-    hearing = hearing_of(events, [said("low", 1, 2)], stretches, refractory_hops=10)
-    assert hearing.hops_of_events({"low": 0.5, "high": 0.5}).tolist() == [409, 419, 429]
-    assert hearing.hops_of_events({"low": 0.7, "high": 0.5}).tolist() == [414, 429]
+    listener_run = hearing_of(events, [said("low", 1, 2)], stretches, refractory_hops=10)
+    assert listener_run.hops_of_events({"low": 0.5, "high": 0.5}).tolist() == [409, 419, 429]
+    assert listener_run.hops_of_events({"low": 0.7, "high": 0.5}).tolist() == [414, 429]
 
 
 def test_a_word_that_stays_is_replayed_as_one_event():
     stays = [(20 + index / 10, "low", 0.9) for index in range(30)]
-    hearing = hearing_of([*stays, (23, "high", 0.9), (23.2, "high", 0.9)], refractory_hops=10)
-    assert hearing.hops_of_events({"low": 0.5, "high": 0.5}).tolist() == [199, 229]
-    assert hearing.hops_of_events({"low": 0.95, "high": 0.5}).tolist() == [229]
+    listener_run = hearing_of([*stays, (23, "high", 0.9), (23.2, "high", 0.9)], refractory_hops=10)
+    assert listener_run.hops_of_events({"low": 0.5, "high": 0.5}).tolist() == [199, 229]
+    assert listener_run.hops_of_events({"low": 0.95, "high": 0.5}).tolist() == [229]
 
 
 def test_shares_are_by_kind():
     utterances = [said("low", 10, 10.5, 20.0), said("high", 20, 20.5, 5.0), said("low", 30, 30.5, 5.0)]
     stretches = [Stretch("room", Path("a.wav"), 40.0, 50.0)]
-    judged = judge_stream(hearing_of([(10.5, "low", 0.9), (20.6, "high", 0.9)], utterances, stretches))
+    judged = evaluate_run(hearing_of([(10.5, "low", 0.9), (20.6, "high", 0.9)], utterances, stretches))
     shares = judged.shares(lambda utterance: utterance.snr_db)
     assert [(share.value, share.words, share.missed) for share in shares] == [(20.0, 1, 0), (5.0, 2, 1)]
 
@@ -263,8 +265,8 @@ def test_the_trade_off_runs_through_the_working_point():
         (start + 0.7, "low", score) for start, score in zip(range(10, 100, 4), rng.uniform(0.2, 1, 23), strict=True)
     ]
     events += [(200 + 2 * index, "low", score) for index, score in enumerate(rng.uniform(0, 0.9, 100))]
-    hearing = hearing_of(events, utterances, [Stretch("room", Path("a.wav"), 150.0, 450.0)], seconds=500)
-    judged = judge_stream(hearing)
+    listener_run = hearing_of(events, utterances, [Stretch("room", Path("a.wav"), 150.0, 450.0)], seconds=500)
+    judged = evaluate_run(listener_run)
     curve = judged.trade_off
     here = int(np.flatnonzero(curve.moves == 0)[0])
     assert curve.missed[here] == judged.miss_rate
@@ -284,11 +286,11 @@ def test_thresholds_move_in_logits():
 
 
 def test_only_thresholds_may_change_after_listening():
-    hearing = hearing_of([], [said("low", 1, 2)], [Stretch("room", Path("a.wav"), 40.0, 50.0)])
-    stricter = replace(hearing.settings, thresholds={"low": 0.9, "high": 0.9})
-    assert judge_stream(hearing, stricter).outcome.missed == 1
+    listener_run = hearing_of([], [said("low", 1, 2)], [Stretch("room", Path("a.wav"), 40.0, 50.0)])
+    stricter = replace(listener_run.settings, thresholds={"low": 0.9, "high": 0.9})
+    assert evaluate_run(listener_run, stricter).outcome.missed == 1
     with pytest.raises(HarkenError, match="listen again"):
-        judge_stream(hearing, replace(stricter, smoothing_ms=100))
+        evaluate_run(listener_run, replace(stricter, smoothing_ms=100))
 
 
 def test_clips_of_the_model_s_words(tiny_corpus):

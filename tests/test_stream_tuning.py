@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from harken.errors import HarkenError
-from harken.evaluation.stream import judge_stream
-from harken.evaluation.stream_audio import Stretch
-from harken.evaluation.stream_tuning import tune_listener
+from harken.evaluation.stream.audio import Stretch
+from harken.evaluation.stream.evaluate import evaluate_run
+from harken.evaluation.stream.tuning import tune_listener
 from hearings import drawn_hearing, hearing_of, said
 
 
@@ -20,7 +20,7 @@ def logit(probability):
 
 def test_tuning_keeps_to_the_rate_on_audio_that_it_has_not_heard():
     tuned = tune_listener(drawn_hearing(0), false_alarms_per_hour=2.0)
-    fresh = judge_stream(drawn_hearing(1), tuned)
+    fresh = evaluate_run(drawn_hearing(1), tuned)
     low, high = fresh.false_alarms_per_hour_interval
     assert low < 2.0 < high
     # 60 peaks an hour, exponential in logits: the thresholds lie near 1.2 * ln(60 / 2).
@@ -33,54 +33,59 @@ def test_minutes_of_background_do_not_promise_what_only_hours_can():
     rates = []
     for seed in range(10):
         tuned = tune_listener(drawn_hearing(seed, hours=0.25), false_alarms_per_hour=1.0)
-        rates.append(judge_stream(drawn_hearing(100 + seed), tuned).false_alarms_per_hour)
+        rates.append(evaluate_run(drawn_hearing(100 + seed), tuned).false_alarms_per_hour)
     assert 0.1 < np.mean(rates) < 2.0
 
 
 def test_a_word_that_is_easily_confused_gets_a_higher_threshold():
-    hearing = drawn_hearing(2)
-    mostly_high = (hearing.top == 0) & (np.arange(hearing.top.size) < 360_000) & (np.arange(hearing.top.size) % 200 > 0)
-    top = np.where(mostly_high, 1, hearing.top).astype(np.int16)
-    tuned = tune_listener(replace(hearing, top=top), false_alarms_per_hour=1.0)
+    listener_run = drawn_hearing(2)
+    mostly_high = (
+        (listener_run.top == 0)
+        & (np.arange(listener_run.top.size) < 360_000)
+        & (np.arange(listener_run.top.size) % 200 > 0)
+    )
+    top = np.where(mostly_high, 1, listener_run.top).astype(np.int16)
+    tuned = tune_listener(replace(listener_run, top=top), false_alarms_per_hour=1.0)
     assert logit(tuned.thresholds["high"]) > logit(tuned.thresholds["low"]) + 0.5
-    assert replace(tuned, thresholds={}) == replace(hearing.settings, thresholds={})
+    assert replace(tuned, thresholds={}) == replace(listener_run.settings, thresholds={})
 
 
 def test_near_misses_of_one_word_do_not_raise_the_threshold_of_another():
     # Both words peak as often, but the peaks of "low" are 0.3 times as high.
     differences = []
     for seed in range(10):
-        hearing = drawn_hearing(seed, hours=0.25, peaks_per_hour=200)
-        lower = (hearing.top == 0) & (np.arange(hearing.top.size) < 9_000)
-        scores = np.where(lower, 1 / (1 + (1 / hearing.scores - 1) ** 0.3), hearing.scores).astype(np.float32)
-        tuned = tune_listener(replace(hearing, scores=scores), false_alarms_per_hour=5.0)
+        listener_run = drawn_hearing(seed, hours=0.25, peaks_per_hour=200)
+        lower = (listener_run.top == 0) & (np.arange(listener_run.top.size) < 9_000)
+        scores = np.where(lower, 1 / (1 + (1 / listener_run.scores - 1) ** 0.3), listener_run.scores).astype(np.float32)
+        tuned = tune_listener(replace(listener_run, scores=scores), false_alarms_per_hour=5.0)
         differences.append(logit(tuned.thresholds["high"]) - logit(tuned.thresholds["low"]))
     assert np.mean(differences) > 0.7
 
 
 def test_a_higher_rate_misses_fewer_words():
-    hearing = drawn_hearing(3)
+    listener_run = drawn_hearing(3)
     misses = [
-        judge_stream(hearing, tune_listener(hearing, false_alarms_per_hour=rate)).miss_rate for rate in (0.5, 2, 10)
+        evaluate_run(listener_run, tune_listener(listener_run, false_alarms_per_hour=rate)).miss_rate
+        for rate in (0.5, 2, 10)
     ]
     assert misses[0] > misses[1] > misses[2]
 
 
 def test_no_word_is_given_up_for_another():
-    hearing = drawn_hearing(4)
-    tuned = tune_listener(hearing, false_alarms_per_hour=0.5)
-    shares = judge_stream(hearing, tuned).shares(lambda utterance: utterance.word)
+    listener_run = drawn_hearing(4)
+    tuned = tune_listener(listener_run, false_alarms_per_hour=0.5)
+    shares = evaluate_run(listener_run, tuned).shares(lambda utterance: utterance.word)
     assert all(share.miss_rate < 0.95 for share in shares)
 
 
 def test_a_background_without_any_alarm_still_gives_thresholds():
-    hearing = hearing_of(
+    listener_run = hearing_of(
         [(5.4, "low", 0.9), (15.4, "high", 0.9)],
         [said("low", 5.0, 5.5), said("high", 15.0, 15.5)],
         [Stretch("room", Path("a.wav"), 20.0, 60.0)],
     )
-    tuned = tune_listener(hearing, false_alarms_per_hour=50.0)
-    assert judge_stream(hearing, tuned).miss_rate == 0.0
+    tuned = tune_listener(listener_run, false_alarms_per_hour=50.0)
+    assert evaluate_run(listener_run, tuned).miss_rate == 0.0
 
 
 @pytest.mark.parametrize(

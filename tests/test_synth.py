@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from harken.cli import main
+from harken.cli.main import main
 from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 
@@ -22,7 +22,7 @@ from harken.synth.sentences import sentence, vocabulary
 from harken.synth.sounds import SoundCheck
 from harken.synth.speech import COMMANDS
 from harken.synth.voices import draw_voices, engine_of, voice_named
-from harken.synth.work import run_in_parallel
+from harken.synth.workers import run_in_parallel
 
 RATE = 16_000
 ONE_A_ENGINE = ("espeak-en-us-f2", "espeak-en-gb-reed", "hibari-heart", "piper-joe")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from harken.export.onnx import write_model_file
-from harken.modelfile import ModelFile
-from harken.spotter import Spotter
+from harken.models.onnx_writer import write_model_file
+from harken.models.spotter import Spotter
+from harken.runtime.modelfile import ModelFile
 from harken.tasks.recipe import find_recipe, with_settings
 from harken.training.teachers import FileTeacher, NetworkTeacher
 

@@ -13,17 +13,17 @@ from torch import Tensor
 from conftest import tone
 from harken.errors import HarkenError
 from harken.labels import SILENCE
-from harken.modelfile import ModelFile
-from harken.recognizer import Recognizer
-from harken.spotter import Spotter
+from harken.models.spotter import Spotter
+from harken.runtime.modelfile import ModelFile
+from harken.runtime.recognizer import Recognizer
 from harken.tasks.protocol import Material, make_task, side_waveforms
 from harken.tasks.recipe import Recipe
 from harken.training import run
-from harken.training.earlier import begin_with
-from harken.training.folder import expect_run, load_spotter, read_run
 from harken.training.history import COLUMNS, read_history
-from harken.training.listening import TrainingEar
+from harken.training.initial_weights import initialize_weights
 from harken.training.run import Batches, Trained, resume, train
+from harken.training.run_folder import expect_run, load_spotter, read_run
+from harken.training.waveforms import WaveformLoader
 from tiny_training import (
     EPOCHS,
     RATE,
@@ -141,10 +141,10 @@ def test_resumed_after_a_kill_within_an_epoch(
     calls: int,
 ) -> None:
     monkeypatch.setattr(run, "finish", not_finished)
-    hear = TrainingEar.hear
+    hear = WaveformLoader.hear
     heard = 0
 
-    def killed(ear: TrainingEar, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def killed(ear: WaveformLoader, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal heard
         heard += 1
         if heard > calls:
@@ -152,7 +152,7 @@ def test_resumed_after_a_kill_within_an_epoch(
         return hear(ear, rows, labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingEar, "hear", killed)
+        patch.setattr(WaveformLoader, "hear", killed)
         with pytest.raises(RuntimeError, match="killed"):
             train(recipe(), material, tmp_path / "run")
     assert (tmp_path / "run" / "last.ckpt").is_file() == (calls > 8)
@@ -186,7 +186,7 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
             raise RuntimeError("halfway")
 
     path = tmp_path / "last.ckpt"
-    checkpoints = run._WholeCheckpoints()
+    checkpoints = run._AtomicCheckpoints()
     checkpoints.save_checkpoint({"a": torch.ones(3)}, path)
     with pytest.raises(RuntimeError, match="halfway"):
         checkpoints.save_checkpoint({"a": torch.zeros(3), "b": Unwritable()}, path)
@@ -300,7 +300,7 @@ def test_a_word_that_the_earlier_run_did_not_know_begins_afresh(
     task = make_task(wanted, replace(material, data=(tmp_path,), noise=material.data))
     fresh = Spotter(wanted, len(task.labels))
     before = {name: value.clone() for name, value in fresh.state_dict().items()}
-    begin_with(wanted.start_from, fresh, wanted, task)
+    initialize_weights(wanted.start_from, fresh, wanted, task)
     source = load_spotter(unbroken[1], len(WORDS) + 1)
     heard = torch.from_numpy(side_waveforms(task, wanted, "validation")[0])
     ours, theirs = fresh.eval()(heard), source(heard)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from harken.audio import load_clip
+from harken.audio.clip import load_clip
+from harken.audio.wav import read_wav
 from harken.errors import HarkenError
-from harken.wav import read_wav
 
 RATE = 16_000
 
@@ -57,7 +57,7 @@ def test_a_clip_is_the_same_by_either_reader(tmp_path, monkeypatch, samples, cha
     path = tmp_path / "clip.wav"
     path.write_bytes(wav(samples if channels == 1 else samples.reshape(-1, 2), rate=rate))
     quick = load_clip(path, 16_000)
-    monkeypatch.setattr("harken.audio.read_wav", lambda _: None)
+    monkeypatch.setattr("harken.audio.clip.read_wav", lambda _: None)
     np.testing.assert_array_equal(quick, load_clip(path, 16_000))
 
 

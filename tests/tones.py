@@ -3,7 +3,7 @@
 import numpy as np
 
 from harken.labels import SILENCE, UNKNOWN
-from harken.modelfile import Card
+from harken.runtime.modelfile import Card
 
 RATE = 8_000
 WINDOW = 4_000

@@ -16,7 +16,7 @@ import torch
 from harken.errors import HarkenError
 from harken.tasks.protocol import make_task
 from harken.training.finish import finish
-from harken.training.folder import load_spotter, read_run
+from harken.training.run_folder import load_spotter, read_run
 
 
 def _checkpoint(run: Path) -> Path:

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harken.export.onnx import change_metadata
 from harken.export.onnx_stream import write_stream_of_model
 from harken.files import replacing
-from harken.modelfile import STREAMING, ModelFile
+from harken.models.onnx_writer import change_metadata
 from harken.models.registry import find_network
-from harken.training.folder import read_run
+from harken.runtime.modelfile import STREAMING, ModelFile
+from harken.training.run_folder import read_run
 
 _WEIGHTS = Path(__file__).parent.parent / "src" / "harken" / "weights"
 _LICENCE = "Apache-2.0; made from recordings under CC BY 4.0 and CC BY 3.0: see the attribution"

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.audio import load_clip
-from harken.drawing import FONT_PT, new_figure, style_axes
-from harken.listener import Event, Listener
-from harken.page import COLOURS
-from harken.recognizer import Recognizer
+from harken.audio.clip import load_clip
+from harken.pages.drawing import FONT_PT, new_figure, style_axes
+from harken.pages.html import COLOURS
+from harken.runtime.listener import Event, Listener
+from harken.runtime.recognizer import Recognizer
 from harken.synth.voices import voice_named
 
 _SENTENCE = "Is the door on the left? Yes, on the left."

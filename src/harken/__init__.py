@@ -1,8 +1,21 @@
-"""harken recognises single spoken words: it trains a recogniser, judges it honestly, and runs it anywhere.
+"""harken recognizes spoken keywords: it trains a recognizer, evaluates it honestly, and runs it anywhere.
 
-Recognizer    a model file at work on clips
-load_clip     any audio file or array -> float32 mono at a wanted rate
-HarkenError   what bad input raises: one line with the mend
+Clips
+    Recognizer      recognize the word in a clip
+    Prediction      the answer: the word, or why there is none
+    load_clip       read any audio file or array as float32 mono at a sample rate
+
+Streams
+    Listener        detect words in live audio
+    Event           a detected word, with its time and confidence
+    StreamFile      a model that computes step by step, for less work in streams
+
+Model files
+    ModelFile       an opened model file and its metadata
+    bundled_models  the models that come with harken
+
+Errors
+    HarkenError     raised for all bad input: one line that says what is wrong and how to fix it
 """
 
 import os
@@ -12,20 +25,46 @@ from typing import TYPE_CHECKING
 from harken.errors import HarkenError
 
 if TYPE_CHECKING:
-    from harken.audio import load_clip
-    from harken.recognizer import Recognizer
+    from harken.audio.clip import load_clip
+    from harken.runtime.listener import Event, Listener
+    from harken.runtime.modelfile import ModelFile, bundled_models
+    from harken.runtime.recognizer import Prediction, Recognizer
+    from harken.runtime.streamfile import StreamFile
 
 __version__ = "0.1.0"
-__all__ = ["HarkenError", "Recognizer", "load_clip"]
+__all__ = [
+    "Event",
+    "HarkenError",
+    "Listener",
+    "ModelFile",
+    "Prediction",
+    "Recognizer",
+    "StreamFile",
+    "bundled_models",
+    "load_clip",
+]
 
-# From 1.32 on, onnxruntime on Linux tells its maker of each session unless it is told not to before it is imported.
+# Since 1.32, onnxruntime on Linux reports each session to its maker unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_HOMES = {"Recognizer": "harken.recognizer", "load_clip": "harken.audio"}
+_MODULES = {
+    "Event": "harken.runtime.listener",
+    "Listener": "harken.runtime.listener",
+    "ModelFile": "harken.runtime.modelfile",
+    "Prediction": "harken.runtime.recognizer",
+    "Recognizer": "harken.runtime.recognizer",
+    "StreamFile": "harken.runtime.streamfile",
+    "bundled_models": "harken.runtime.modelfile",
+    "load_clip": "harken.audio.clip",
+}
 
 
 def __getattr__(name: str) -> object:
-    # Loaded at first use: onnxruntime alone takes longer to import than `import harken` may.
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    # Imported at first use: onnxruntime alone takes longer to import than `import harken` should.
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'harken' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,5 @@
 """`python -m harken`: the command line."""
 
-from harken.cli import main
+from harken.cli.main import main
 
 main()

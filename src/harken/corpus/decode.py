@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.audio import ReadFile, load_clip, to_int16
+from harken.audio.clip import ReadFile, load_clip, to_int16
 from harken.errors import HarkenError
 
 DIGEST_BYTES = 16

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from harken.corpus.problems import Inspection
 from harken.corpus.table import Corpus
-from harken.drawing import FONT_PT, new_figure, style_axes
-from harken.page import COLOURS
+from harken.pages.drawing import FONT_PT, new_figure, style_axes
+from harken.pages.html import COLOURS
 
 FrequencyAxis = Literal["linear", "log"]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.audio import clip_rate, load_clip
+from harken.audio.clip import clip_rate, load_clip
 from harken.corpus import figures
 from harken.corpus.problems import KINDS, Inspection, Kind, Problem, inspect
 from harken.corpus.table import Clip, Corpus
-from harken.drawing import figure_svg
 from harken.errors import HarkenError
 from harken.files import replacing
-from harken.page import (
+from harken.pages.drawing import figure_svg
+from harken.pages.html import (
     Html,
     Section,
     Sorted,

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.audio import clip_rate, load_clip
+from harken.audio.clip import clip_rate, load_clip
 from harken.corpus.table import Clip, Corpus
 from harken.errors import HarkenError
 from harken.labels import SILENCE

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.audio import load_clip, to_int16
+from harken.audio.clip import load_clip, to_int16
 from harken.corpus.split import official_side
 from harken.errors import HarkenError
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import overload
 
-from harken.audio import AUDIO_SUFFIXES
+from harken.audio.clip import AUDIO_SUFFIXES
 from harken.cache import default_cache
 from harken.corpus.walk import Row, joined, leads_back, looks, walk
 from harken.errors import HarkenError

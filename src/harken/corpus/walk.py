@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 
-from harken.audio import AUDIO_SUFFIXES
+from harken.audio.clip import AUDIO_SUFFIXES
 
 Row = tuple[str, str, int, int]
 """Name, absolute folder, size in bytes, time of change in ns; both numbers -1 where the file cannot be looked at."""

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.cache import default_cache
+from harken.corpus.made_noise import made_noise
 from harken.corpus.recordings import Recordings, noise_side, read_recordings
-from harken.corpus.steady import made_noise
 from harken.corpus.table import audio_files, read_corpus
 from harken.errors import HarkenError
-from harken.evaluation.examples import Examples, gather_examples
+from harken.evaluation.clips.examples import Examples, gather_examples
 from harken.export.comparison import FEW
 from harken.labels import SILENCE, UNKNOWN
-from harken.modelfile import Card
+from harken.runtime.modelfile import Card
 from harken.tasks.silence import draw_silence, silence_waveforms
 
 _CALIBRATION = 256  # clips, or half of what there is

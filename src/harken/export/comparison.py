@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.modelfile import ModelFile
+from harken.runtime.modelfile import ModelFile
 
 FEW = 100  # clips, below which agreement says little
 

@@ -27,7 +27,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from harken.errors import HarkenError
 from harken.export.comparison import FormReport, compared, median_ms, open_source, too_many_differ
 from harken.files import replacing_all, require_writable
-from harken.modelfile import ModelFile
+from harken.runtime.modelfile import ModelFile
 
 _QUANTISED = ["Conv", "MatMul", "Gemm"]
 _KEPT = 99.993  # percent of an activation's values that its scale reaches

@@ -23,14 +23,14 @@ from torch import Tensor, nn
 
 from harken.errors import HarkenError
 from harken.export.comparison import median_ms, open_source
-from harken.export.onnx import exported
 from harken.files import replacing, replacing_all, require_writable
-from harken.frontend import LogMel
-from harken.modelfile import ModelFile
 from harken.models.bc_resnet import BCResNet, BroadcastBlock, TimeConv
-from harken.spotter import Spotter
-from harken.streamfile import StreamFile
-from harken.training.reopen import reopen
+from harken.models.frontend import LogMel
+from harken.models.onnx_writer import exported
+from harken.models.spotter import Spotter
+from harken.runtime.modelfile import ModelFile
+from harken.runtime.streamfile import StreamFile
+from harken.training.restore import restore_spotter
 
 STEP_MS = 100.0
 _TOLERANCE = 1e-4
@@ -232,7 +232,7 @@ def write_stream_of_model(
     }
     # The network's answers do not depend on what it is reopened with.
     noise = 0.1 * np.random.default_rng(0).standard_normal((_REOPENED_WITH, card.window))
-    spotter = reopen(source.path, torch.from_numpy(noise.astype(np.float32)))
+    spotter = restore_spotter(source.path, torch.from_numpy(noise.astype(np.float32)))
     temperature = card.temperature
     apart = source_difference(spotter, source, temperature)
     if not apart <= _TOLERANCE:

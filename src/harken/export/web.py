@@ -23,8 +23,8 @@ from pathlib import Path
 from harken.cache import default_cache
 from harken.errors import HarkenError
 from harken.files import replacing
-from harken.modelfile import ModelFile
 from harken.progress import progress
+from harken.runtime.modelfile import ModelFile
 from harken.serve.card import card_json
 
 ORT_VERSION = "1.23.2"

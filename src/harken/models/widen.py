@@ -7,7 +7,7 @@ from harken.errors import HarkenError
 
 
 @torch.no_grad()
-def widen(narrow: nn.Module, wide: nn.Module, *, seed: int) -> None:
+def widen_weights(narrow: nn.Module, wide: nn.Module, *, seed: int) -> None:
     """Fill `wide` with the weights of `narrow`, a network of the same layers and fewer channels (Net2WiderNet).
 
     Each channel of a layer becomes several: all keep its incoming weights, and share out its outgoing weights among

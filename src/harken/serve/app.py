@@ -16,16 +16,16 @@ from starlette.exceptions import HTTPException
 
 from harken import __version__
 from harken.errors import HarkenError
-from harken.recognizer import Prediction, Recognizer
+from harken.runtime.recognizer import Prediction, Recognizer
+from harken.runtime.streamfile import StreamFile
 from harken.serve.card import card_json
 from harken.serve.faults import Caught
 from harken.serve.limits import Limits, Refused
 from harken.serve.metrics import CONTENT_TYPE, Measured, Metrics
-from harken.serve.predict import judge, read_clip
+from harken.serve.predict import predict_clip, read_clip
 from harken.serve.security import Access, Guard
-from harken.serve.stream import hear_stream
+from harken.serve.stream import run_listener
 from harken.serve.workers import Workers
-from harken.streamfile import StreamFile
 
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -89,7 +89,7 @@ def create_app(
 ) -> FastAPI:
     """Return an application that serves a recognizer.
 
-    threads : that judge, else as many as cores. streaming : the model's streaming form, which hears streams in its place.
+    threads : that predict_clip, else as many as cores. streaming : the model's streaming form, which hears streams in its place.
     Raises HarkenError when the streaming form is of a model with other classes.
     """
     if streaming is not None and streaming.labels != recognizer.labels:
@@ -116,13 +116,13 @@ def create_app(
             raise Refused(503, f"{granted.requests} clips are in work, and no more are taken: try again in a second")
         metrics.requests += 1
         try:
-            return await workers.run(judge, recognizer, await read_clip(request, granted, workers), granted)
+            return await workers.run(predict_clip, recognizer, await read_clip(request, granted, workers), granted)
         finally:
             metrics.requests -= 1
 
     @app.websocket("/v1/listen")
     async def listen(socket: WebSocket) -> None:
-        await hear_stream(socket, streaming or recognizer, granted, workers, metrics)
+        await run_listener(socket, streaming or recognizer, granted, workers, metrics)
 
     @app.get("/v1/model", responses=_FAULTS, summary="The model's card.")
     async def model() -> ModelCard:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from harken.listener import ListenerSettings
-from harken.modelfile import Card, ModelFile
+from harken.runtime.listener import ListenerSettings
+from harken.runtime.modelfile import Card, ModelFile
 
 
 def card_json(model: ModelFile, *, listens: Card | None = None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Clips over HTTP: a body in, checked before it is decoded, and what is heard in it out.
 
 read_clip   the bytes of the clip in a request
-judge       what is heard in it
+predict_clip       what is heard in it
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
 from harken.errors import HarkenError
-from harken.recognizer import Prediction, Recognizer
+from harken.runtime.recognizer import Prediction, Recognizer
 from harken.serve.limits import Limits, Refused
 from harken.serve.workers import Workers
 
@@ -45,7 +45,7 @@ async def read_clip(request: Request, limits: Limits, workers: Workers) -> bytes
     return await workers.run(_file_field, body, str(content_type.get_param("boundary", "")))
 
 
-def judge(recognizer: Recognizer, clip: bytes, limits: Limits) -> Prediction:
+def predict_clip(recognizer: Recognizer, clip: bytes, limits: Limits) -> Prediction:
     """Return what is heard in a clip. Raises Refused with 413, 415 or 422."""
     if not clip:
         raise Refused(422, "the clip is empty: send a file, as the body or as the field `file`")

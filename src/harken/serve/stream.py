@@ -1,6 +1,6 @@
 """Streams over WebSocket: 16-bit PCM in, words out.
 
-hear_stream   one connection from its handshake to its end
+run_listener   one connection from its handshake to its end
 """
 
 import asyncio
@@ -14,13 +14,13 @@ import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from harken.errors import HarkenError
-from harken.listener import Event, Listener
-from harken.recognizer import Recognizer
+from harken.runtime.listener import Event, Listener
+from harken.runtime.recognizer import Recognizer
+from harken.runtime.streamfile import StreamFile
 from harken.serve.limits import Limits
 from harken.serve.metrics import Metrics
 from harken.serve.security import SUBPROTOCOL
 from harken.serve.workers import Workers
-from harken.streamfile import StreamFile
 
 # RFC 6455's where one fits, else of the range for applications, after HTTP's statuses.
 NORMAL, UNREADABLE, NOT_PCM, UNFIT, FULL = 1000, 1003, 1007, 1008, 1013
@@ -40,7 +40,7 @@ class _Closed(Exception):  # noqa: N818 - it is an end, no error
         self.reason = reason
 
 
-async def hear_stream(
+async def run_listener(
     socket: WebSocket, recognizer: Recognizer | StreamFile, limits: Limits, workers: Workers, metrics: Metrics
 ) -> None:
     """Hear one connection out, and close it with a code and a reason where it does not close itself."""
@@ -122,7 +122,7 @@ async def _command(text: str, listener: Listener, socket: WebSocket) -> bool:
         if command == {"type": "finish"}:
             return True
         if set(command) == {"type", "thresholds"} and command["type"] == "thresholds":
-            listener.retune({str(word): float(value) for word, value in command["thresholds"].items()})
+            listener.set_thresholds({str(word): float(value) for word, value in command["thresholds"].items()})
             await socket.send_json({"type": "settings", "settings": listener.settings.to_json()})
             return False
     except HarkenError as error:

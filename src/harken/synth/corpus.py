@@ -30,7 +30,7 @@ from harken.synth.effects import (
 )
 from harken.synth.sentences import NOUNS
 from harken.synth.voices import Voice, draw_voices, voice_named, voices_of
-from harken.synth.work import claim_folder, run_in_parallel
+from harken.synth.workers import claim_folder, run_in_parallel
 
 _LONGEST_WORD = int(0.9 * SAMPLE_RATE)
 _RATES = (0.8, 1.3)  # times the voice's own pace

@@ -13,7 +13,7 @@ All arrays are float32 [samples] at SAMPLE_RATE Hz.
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.room import simulate_room
+from harken.audio.room import simulate_room
 
 SAMPLE_RATE = 16_000
 NOISES = ("white", "pink", "brown", "hum", "babble")

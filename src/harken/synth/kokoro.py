@@ -8,7 +8,6 @@ phonemes by `hibari-tts`, which learnt the same alphabet.
 """
 
 import json
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from hibari.g2p import ASSETS, G2P
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.synth.voices import KOKORO_FOLDER
+from harken.synth.kokoro_files import kokoro_model
 
 _SAMPLE_RATE = 24_000
 _STYLE = 256
@@ -82,7 +81,7 @@ def kokoro_voices() -> list[KokoroVoice]:
 
     Raises HarkenError when the folder does not hold the model and its voices.
     """
-    _model()
+    kokoro_model()
     keys = sorted(_styles())
     groups = [keys[start::_FAMILIES] for start in range(_FAMILIES)]
     return [
@@ -97,16 +96,6 @@ def kokoro_voices() -> list[KokoroVoice]:
     ]
 
 
-def _model() -> Path:
-    folder = Path(os.environ[KOKORO_FOLDER])
-    models = sorted(folder.glob("*.onnx"))
-    if len(models) != 1:
-        raise HarkenError(
-            f"{KOKORO_FOLDER} is {folder}, where {len(models)} files end in .onnx: name a folder with the one model"
-        )
-    return models[0]
-
-
 @lru_cache(maxsize=1)
 def _session() -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
@@ -114,15 +103,15 @@ def _session() -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(_model()), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(kokoro_model()), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors share no base but this
-        raise HarkenError(f"{_model()} is not an ONNX model that can be run: fetch it again") from error
+        raise HarkenError(f"{kokoro_model()} is not an ONNX model that can be run: fetch it again") from error
 
 
 @lru_cache(maxsize=1)
 def _styles() -> dict[str, NDArray[np.float32]]:
     """Return each voice's styles, [most tokens, 256]: the network wants another one for every length of text."""
-    folder = _model().parent
+    folder = kokoro_model().parent
     files = [*sorted((folder / "voices").glob("*.bin")), *sorted(folder.glob("voices*.bin"))]
     if not files:
         raise HarkenError(

@@ -19,7 +19,7 @@ from harken.labels import COMMANDS
 from harken.synth.effects import NOISES, SAMPLE_RATE, Waveform, add_noise, noise, reverberate, room_response, tilt, trim
 from harken.synth.sentences import sentence
 from harken.synth.voices import INSTALL, draw_voices, engine_of, voice_named, voices, voices_of
-from harken.synth.work import claim_folder, run_in_parallel
+from harken.synth.workers import claim_folder, run_in_parallel
 
 _MINUTE = 60 * SAMPLE_RATE
 _RATES = (0.8, 1.25)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
+from harken.synth.kokoro_files import KOKORO_FOLDER
 
 INSTALL = "pip install 'harken[synth]'"
-KOKORO_FOLDER = "HARKEN_KOKORO"  # in the environment: where the model of Kokoro and its voices lie
 
 _PACKAGES = {
     "espeak": ("espeakng_loader",),

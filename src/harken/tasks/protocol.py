@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.corpus import split
+from harken.corpus.made_noise import made_noise
 from harken.corpus.pack import PackedClips, pack
 from harken.corpus.recordings import Recordings, joined, noise_side, read_recordings, speech_side
-from harken.corpus.steady import made_noise
 from harken.corpus.table import Clip, Corpus, audio_files, read_corpus
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN

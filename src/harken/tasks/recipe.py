@@ -20,7 +20,7 @@ _OVER_0 = (
 _UP_TO_1 = (
     *("balance", "speech_share", "spliced_share", "chained_share", "full_level_share", "teacher_share"),
     *("noise_probability", "room_probability", "pitch_probability", "cut_probability", "talk_probability"),
-    *("suppression_probability", "steady_noise_share", "past_probability"),
+    *("suppression_probability", "steady_noise_share", "left_context_probability"),
 )
 _BELOW_1 = ("label_smoothing", "average_decay", "speed")
 
@@ -78,7 +78,7 @@ class Recipe:
     max_filter_db: float = 0.0  # of a drawn frequency response, up or down
     cut_probability: float = 0.0  # of clips whose high bands fall off as behind a telephone line
     suppression_probability: float = 0.0  # of clips whose steady noise is subtracted, as phones do
-    past_probability: float = (
+    left_context_probability: float = (
         0.0  # of batches that follow other sound, as in a stream; networks without look-ahead alone
     )
     band_masks: int = 1

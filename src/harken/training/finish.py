@@ -13,13 +13,13 @@ from torch import Tensor
 from harken.corpus.recordings import Recordings, joined, read_recordings, speech_side
 from harken.corpus.table import audio_files
 from harken.errors import HarkenError
-from harken.evaluation.examples import Examples
-from harken.evaluation.rejection import calibrate_thresholds, measure_rejection
-from harken.export.onnx import change_metadata, write_model_file
+from harken.evaluation.clips.examples import Examples
+from harken.evaluation.clips.rejection import calibrate_thresholds, measure_rejection
 from harken.labels import UNKNOWN
-from harken.modelfile import ModelFile
+from harken.models.onnx_writer import change_metadata, write_model_file
+from harken.models.spotter import Spotter
 from harken.models.summary import count_parameters, multiply_adds
-from harken.spotter import Spotter
+from harken.runtime.modelfile import ModelFile
 from harken.tasks.protocol import Material, Task, side_waveforms
 from harken.tasks.recipe import Recipe
 

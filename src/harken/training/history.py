@@ -1,4 +1,4 @@
-"""The history of a run: one CSV line an epoch."""
+"""Write the history of a run: one CSV line an epoch."""
 
 import csv
 import time
@@ -9,16 +9,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 
 from harken.files import replacing
-
-COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "learning_rate",
-    "seconds",
-)
+from harken.tasks.history import COLUMNS
 
 
 class History(Callback):
@@ -52,11 +43,3 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Return the history's rows, empty where there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

@@ -13,12 +13,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from harken.errors import HarkenError
 from harken.models.registry import find_network
-from harken.spotter import Spotter
+from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe
 from harken.training.augment import Filter, SpecAugment, Suppress
-from harken.training.graphs import Replay
-from harken.training.listening import TrainingEar
+from harken.training.cuda_graphs import Replay
 from harken.training.teachers import Teacher
+from harken.training.waveforms import WaveformLoader
 
 
 class TrainingModule(lightning.LightningModule):
@@ -28,14 +28,14 @@ class TrainingModule(lightning.LightningModule):
         self, recipe: Recipe, spotter: Spotter, *, steps_per_epoch: int, teachers: Iterable[Teacher] = ()
     ) -> None:
         super().__init__()
-        if recipe.past_probability and not find_network(recipe.network).causal:
+        if recipe.left_context_probability and not find_network(recipe.network).causal:
             raise HarkenError(
-                f"past_probability is for networks without look-ahead, which stream; {recipe.network} is none"
+                f"left_context_probability is for networks without look-ahead, which stream; {recipe.network} is none"
             )
         self.recipe = recipe
         self.spotter = spotter
         self.steps_per_epoch = steps_per_epoch
-        self.ear: TrainingEar | None = None  # set once the device is known
+        self.ear: WaveformLoader | None = None  # set once the device is known
         self._replay = Replay()
         self.filter = Filter(recipe.max_filter_db, recipe.cut_probability)
         self.suppress = Suppress(recipe.suppression_probability)
@@ -98,7 +98,7 @@ class TrainingModule(lightning.LightningModule):
         rows, labels = batch
         assert self.ear is not None
         network = self.spotter.network if self.average is None else self.average.module
-        logits = network(self.spotter.features(self.ear.hear_plainly(rows))).float()
+        logits = network(self.spotter.features(self.ear.load_plain(rows))).float()
         hits = (logits.argmax(1) == labels).float().mean()
         values = {"validation_loss": F.cross_entropy(logits, labels), "validation_accuracy": hits}
         self.log_dict(values, batch_size=len(labels), sync_dist=True, prog_bar=True)

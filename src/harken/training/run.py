@@ -26,18 +26,19 @@ from torch.utils.data import DataLoader
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.labels import SILENCE, UNKNOWN
-from harken.modelfile import ModelFile, bundled_models
-from harken.spotter import Spotter
+from harken.models.spotter import Spotter
+from harken.runtime.modelfile import ModelFile, bundled_models
 from harken.tasks.protocol import Material, Task, make_task
 from harken.tasks.recipe import Recipe
 from harken.training.batches import BatchStream, Epochs, validation_rows
-from harken.training.earlier import begin_with, find_teacher
 from harken.training.finish import finish
-from harken.training.folder import load_spotter, read_run, write_run
 from harken.training.history import History
-from harken.training.listening import TrainingEar
+from harken.training.initial_weights import initialize_weights
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
+from harken.training.run_folder import load_spotter, read_run, write_run
+from harken.training.teachers import find_teacher
+from harken.training.waveforms import WaveformLoader
 
 _VALIDATION_BATCH = 256
 
@@ -112,7 +113,7 @@ class Batches(lightning.LightningDataModule):
         return DataLoader(BatchStream(*validation_rows(self.task), _VALIDATION_BATCH), batch_size=None)
 
 
-class _TakeYourSeats(Callback):
+class _AttachWaveforms(Callback):
     """Moves what training hears to the device, once Lightning has chosen it."""
 
     def __init__(self, task: Task, recipe: Recipe) -> None:
@@ -121,17 +122,17 @@ class _TakeYourSeats(Callback):
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
-        pl_module.ear = TrainingEar(self.task, self.recipe, pl_module.device)
+        pl_module.ear = WaveformLoader(self.task, self.recipe, pl_module.device)
 
 
-class _Patience(EarlyStopping):
+class _ResumableEarlyStopping(EarlyStopping):
     """Early stopping that a resumed run does not forget: one that had stopped trains no further epoch."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         trainer.should_stop = self.wait_count >= self.patience
 
 
-class _WholeCheckpoints(TorchCheckpointIO):
+class _AtomicCheckpoints(TorchCheckpointIO):
     """Writes checkpoints beside their place and renames them; Lightning's own way copies them from another disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -151,7 +152,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = out / "last.ckpt"
     if recipe.start_from and not last.is_file():  # a run that is taken up has weights of its own
-        begin_with(recipe.start_from, spotter, recipe, task)
+        initialize_weights(spotter, recipe.start_from, recipe, task)
     teachers = [find_teacher(teacher, recipe, task) for teacher in recipe.teacher]
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teachers=teachers)
     best = ModelCheckpoint(
@@ -159,13 +160,15 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     )
     # Apart from the best: Lightning's save_last follows only when the best is saved.
     latest = ModelCheckpoint(out, filename="last", enable_version_counter=False)
-    callbacks: list[Callback] = [_TakeYourSeats(task, recipe), History(out / "history.csv"), best, latest]
+    callbacks: list[Callback] = [_AttachWaveforms(task, recipe), History(out / "history.csv"), best, latest]
     if recipe.patience:
-        callbacks.append(_Patience("validation_loss", patience=recipe.patience, min_delta=recipe.min_delta))
+        callbacks.append(
+            _ResumableEarlyStopping("validation_loss", patience=recipe.patience, min_delta=recipe.min_delta)
+        )
     terminal = Console(stderr=True).is_terminal
     if terminal:
         callbacks.append(RichProgressBar(leave=False))
-    with _quiet(), _ctrl_c(), _leaving_the_group():
+    with _quiet(), _raise_keyboard_interrupt(), _leave_process_group():
         trainer = lightning.Trainer(
             max_epochs=recipe.epochs,
             precision=training_precision(recipe),
@@ -173,7 +176,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
             devices=devices,
             num_nodes=hosts,
             callbacks=callbacks,
-            plugins=[_WholeCheckpoints()],
+            plugins=[_AtomicCheckpoints()],
             logger=False,
             enable_model_summary=False,
             enable_progress_bar=terminal,
@@ -211,7 +214,7 @@ def _notes(task: Task, material: Material, model: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def _leaving_the_group() -> Iterator[None]:
+def _leave_process_group() -> Iterator[None]:
     """Takes leave of the other processes of a run; Lightning does so for NCCL alone.
 
     Gloo's threads, left to the interpreter's end, abort a process now and then ("terminate called without an active
@@ -257,7 +260,7 @@ def _computes_bfloat16() -> bool:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[None]:
+def _raise_keyboard_interrupt() -> Iterator[None]:
     """Let Ctrl-C arrive as KeyboardInterrupt: Lightning ends the process, with SIGINT ignored from then on."""
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -12,12 +12,12 @@ from importlib.resources import files
 
 import numpy as np
 
-from harken import isolation
 from harken.errors import HarkenError
 from harken.export.c.literals import array, braced, number, string
 from harken.export.c.tables import BlockTables, Tables, Weights
-from harken.frontend import LOG_FLOOR, LogMel
-from harken.listener import ListenerSettings
+from harken.models.frontend import LOG_FLOOR, LogMel
+from harken.runtime import isolation
+from harken.runtime.listener import ListenerSettings
 
 _NO_WEIGHTS = Weights(np.zeros(0))
 _NEVER = 2.0  # a threshold that no probability reaches
@@ -79,7 +79,7 @@ def _filled(template: str, description: Description) -> str:
         "WINDOW": description.window,
         "STEP": description.front_end.hop * description.tables.time_stride,
         "CLASSES": len(description.labels),
-        # As harken.listener.Listener counts them.
+        # As harken.runtime.listener.Listener counts them.
         "HOP": round(listener.hop_ms * description.sample_rate / 1000),
         "SMOOTHED": max(1, round(listener.smoothing_ms / listener.hop_ms)),
         "REFRACTORY": math.ceil(listener.refractory_ms / listener.hop_ms),

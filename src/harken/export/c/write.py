@@ -22,9 +22,9 @@ from harken.export.c.source import Description, c_header, c_source
 from harken.export.c.tables import float_tables
 from harken.export.comparison import open_source, too_many_differ
 from harken.files import replacing_all, require_writable
-from harken.frontend import LogMel
-from harken.listener import ListenerSettings
-from harken.modelfile import STREAMING, Card, find_model, open_model
+from harken.models.frontend import LogMel
+from harken.runtime.listener import ListenerSettings
+from harken.runtime.modelfile import STREAMING, Card, find_model, open_model
 
 _TOLERANCE = 1e-3  # in probability, of the float32 form
 _DIFFERING = 0.01  # of answers, of the 8-bit form

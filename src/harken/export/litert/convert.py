@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from harken.errors import HarkenError
 from harken.export.litert.quiet import quiet
-from harken.frontend import LogMel
 from harken.models.bc_resnet import SUB_BANDS, BCResNet, BroadcastBlock
-from harken.spotter import Spotter
+from harken.models.frontend import LogMel
+from harken.models.spotter import Spotter
 
 FRONT_END = "front_end/"
 NETWORK = "network/"

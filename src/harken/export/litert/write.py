@@ -16,11 +16,11 @@ from harken.export.litert.convert import convert
 from harken.export.litert.int8 import quantised
 from harken.export.litert.run import LitertFile
 from harken.files import replacing_all, require_writable
-from harken.frontend import LogMel
-from harken.modelfile import Card, ModelFile
-from harken.spotter import Spotter
-from harken.training.folder import load_spotter
-from harken.training.reopen import reopen
+from harken.models.frontend import LogMel
+from harken.models.spotter import Spotter
+from harken.runtime.modelfile import Card, ModelFile
+from harken.training.restore import restore_spotter
+from harken.training.run_folder import load_spotter
 
 _TOLERANCE = 1e-3  # in probability, of the float32 form
 _DIFFERING = 0.03  # of answers, of the 8-bit form
@@ -91,7 +91,7 @@ def _spotter(source: ModelFile, waveforms: NDArray[np.float32]) -> Spotter:
     run = source.path.parent
     if source.path.name == "model.onnx" and (run / "best.ckpt").is_file():
         return load_spotter(run, len(source.card.labels))
-    return reopen(source.path, torch.from_numpy(waveforms[:_MEASURED]))
+    return restore_spotter(source.path, torch.from_numpy(waveforms[:_MEASURED]))
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 // The page: one button, and what follows from it.
 
 import * as engine from "./engine.js";
-import { Heard } from "./heard.js";
+import { Heard } from "./history.js";
 import { Microphone, obstacle } from "./microphone.js";
 import { offerRecording } from "./record.js";
 import { Views } from "./views.js";

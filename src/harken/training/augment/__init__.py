@@ -15,16 +15,16 @@ is made.
 from harken.training.augment.chain import ChainedWords
 from harken.training.augment.filter import Filter
 from harken.training.augment.gain import Gain
+from harken.training.augment.left_context import Past
+from harken.training.augment.made_noise import SteadyNoise
 from harken.training.augment.mixed import MixedBank
 from harken.training.augment.mixup import Mixup
 from harken.training.augment.noise import Noise, WindowBank
-from harken.training.augment.past import Past
 from harken.training.augment.pitch import Pitch
 from harken.training.augment.room import Room
 from harken.training.augment.shift import Shift
 from harken.training.augment.spec_augment import SpecAugment
 from harken.training.augment.speed import Speed
-from harken.training.augment.steady import SteadyNoise
 from harken.training.augment.suppress import Suppress
 
 __all__ = [

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.training.augment.draws import from_db, uniform
+from harken.training.augment.random_draws import from_db, uniform
 from harken.training.batches import ClipStore
 
 _PIECES = 4  # words joined: a second holds two or three

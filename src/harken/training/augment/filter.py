@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.frontend import LOG_FLOOR
-from harken.training.augment.draws import check_probability, chosen, uniform
+from harken.models.frontend import LOG_FLOOR
+from harken.training.augment.random_draws import check_probability, chosen, uniform
 
 _NODES = 5
 _DB = math.log(10) / 10  # a decibel of power in the natural logarithm

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from harken.training.augment.draws import check_range, from_db, uniform
+from harken.training.augment.random_draws import check_range, from_db, uniform
 
 
 class Gain(nn.Module):

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from harken.training.augment.draws import check_probability, chosen
 from harken.training.augment.noise import Bank
+from harken.training.augment.random_draws import check_probability, chosen
 
 
 class MixedBank(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from harken.corpus.recordings import Recordings
 from harken.errors import HarkenError
-from harken.training.augment.draws import check_probability, check_range, chosen, from_db, rms, uniform
+from harken.training.augment.random_draws import check_probability, check_range, chosen, from_db, rms, uniform
 
 _QUIET = 1e-5  # an RMS below a third of a 16-bit step: digital silence has no ratio to anything
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.training.augment.draws import check_probability, chosen
+from harken.training.augment.random_draws import check_probability, chosen
 from harken.training.augment.speed import interpolate
 
 _WINDOW = 512

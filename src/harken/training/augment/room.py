@@ -5,9 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from harken.audio.room import simulate_room
 from harken.errors import HarkenError
-from harken.room import simulate_room
-from harken.training.augment.draws import check_probability, chosen, rms
+from harken.training.augment.random_draws import check_probability, chosen, rms
 
 
 class Room(nn.Module):

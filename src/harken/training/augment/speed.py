@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.training.augment.draws import check_range, uniform
+from harken.training.augment.random_draws import check_range, uniform
 
 
 class Speed(nn.Module):

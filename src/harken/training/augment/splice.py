@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from harken.training.augment.draws import chosen, uniform
+from harken.training.augment.random_draws import chosen, uniform
 
 _FADE_S = 0.01
 _HEAD = (0.3, 0.5)  # of a word's energy that is kept where the word comes first

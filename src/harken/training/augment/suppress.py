@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from harken.frontend import LOG_FLOOR
-from harken.training.augment.draws import check_probability, chosen, uniform
+from harken.models.frontend import LOG_FLOOR
+from harken.training.augment.random_draws import check_probability, chosen, uniform
 
 _STEADY_SHARE = (0.2, 0.6)  # of frames that count as noise alone
 _OVER_SUBTRACTION = (1.0, 6.0)

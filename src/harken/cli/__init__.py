@@ -1,0 +1,1 @@
+"""The command line: parse the options, call the library, print the result."""

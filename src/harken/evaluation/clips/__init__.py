@@ -1,0 +1,1 @@
+"""Evaluate a model on labelled clips: accuracy, confusion, rejection, robustness and cost."""

@@ -1,0 +1,130 @@
+"""A evaluation as one self-contained page, and as JSON.
+
+write_report    the page: accuracy, the model's card, confusions, words, mistakes to play, calibration, and what was
+                measured beyond that
+report_json     the same figures as plain values
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harken.evaluation.clips import sections
+from harken.evaluation.clips.cost import Cost
+from harken.evaluation.clips.det import at_thresholds, det_curve
+from harken.evaluation.clips.evaluate import ClipEvaluation
+from harken.evaluation.clips.rejection import Rejection
+from harken.evaluation.clips.robustness import Robustness
+from harken.evaluation.clips.steady_noise import SteadyAnswers
+from harken.evaluation.metrics import poisson_interval
+from harken.files import replacing
+from harken.pages.html import document
+
+
+def write_report(
+    evaluation: ClipEvaluation,
+    path: str | Path,
+    *,
+    history: Path | None = None,
+    robustness: Robustness | None = None,
+    cost: Cost | None = None,
+    rejection: Rejection | None = None,
+    steady: Sequence[SteadyAnswers] = (),
+) -> None:
+    """Write the page of a evaluation; what was not measured is left out of it.
+
+    history : of the run, as CSV; by default the history.csv beside the model file.
+    Raises HarkenError when `path` cannot be written.
+    """
+    with replacing(path) as temporary:  # from the start: a path that cannot be written shows at once
+        parts = [
+            sections.confusions(evaluation),
+            sections.words(evaluation),
+            sections.mistakes(evaluation),
+            sections.confidence(evaluation, rejection),
+            sections.robustness(robustness, steady),
+            sections.model(evaluation, history or evaluation.model.path.parent / "history.csv", cost),
+            sections.left_out(evaluation),
+        ]
+        page = document(
+            _title(evaluation),
+            [section for section in parts if section.parts or section.note],
+            kicker="harken report",
+            lead=f"{evaluation.hits:,} of {evaluation.clips:,} clips recognised: the most probable class counts, "
+            "thresholds play no part.",
+            facts=_facts(evaluation, robustness, cost),
+        )
+        temporary.write_text(page, encoding="utf-8")
+
+
+def report_json(
+    evaluation: ClipEvaluation,
+    *,
+    robustness: Robustness | None = None,
+    cost: Cost | None = None,
+    rejection: Rejection | None = None,
+    steady: Sequence[SteadyAnswers] = (),
+) -> dict[str, Any]:
+    """Return the report's figures as plain values: those of ClipEvaluation.to_json, and below them what else was measured."""
+    values = evaluation.to_json()
+    curve = det_curve(evaluation)
+    if curve is not None:
+        values["rejection"] = {
+            "words": [
+                {
+                    "label": score.label,
+                    "threshold": score.threshold,
+                    "clips": score.clips,
+                    "missed": score.missed,
+                    "others_answered": score.accepted,
+                }
+                for score in at_thresholds(evaluation)
+            ],
+            "det": {
+                "word_clips": curve.words,
+                "other_clips": curve.others,
+                "threshold": curve.thresholds.round(5).tolist(),
+                "missed": curve.missed.round(5).tolist(),
+                "answered": curve.accepted.round(5).tolist(),
+            },
+        }
+    if rejection is not None:
+        low, high = poisson_interval(rejection.alarms, rejection.minutes)
+        values["speech_without_commands"] = {
+            "minutes": rejection.minutes,
+            "words_found": rejection.found,
+            "false_alarms": rejection.alarms,
+            "per_minute": rejection.alarms_per_minute,
+            "per_minute_interval": [low, high],
+        }
+    if robustness is not None:
+        values["robustness"] = robustness.to_json()
+    if steady:
+        values["steady_noise"] = [answers.to_json() for answers in steady]
+    if cost is not None:
+        values["cost"] = cost.to_json()
+    return values
+
+
+def _title(evaluation: ClipEvaluation) -> str:
+    path = evaluation.model.path
+    if path.stem != "model":
+        return path.stem
+    # Every run's file is called model.onnx: its network tells more.
+    return str(evaluation.card.fields.get("recipe", {}).get("network", path.resolve().parent.name))
+
+
+def _facts(evaluation: ClipEvaluation, robustness: Robustness | None, cost: Cost | None) -> list[tuple[str, str]]:
+    low, high = evaluation.accuracy_interval
+    facts = [
+        ("accuracy", f"{100 * evaluation.accuracy:.2f} %"),
+        ("95 % interval", f"{100 * low:.1f}–{100 * high:.1f}"),
+        ("clips", f"{evaluation.clips:,}"),
+        ("calibration error", f"{100 * evaluation.calibration.error:.1f} %"),
+    ]
+    if robustness is not None:
+        facts += [("at 10 dB SNR", f"{100 * point.accuracy:.1f} %") for point in robustness.snr if point.value == 10]
+    if cost is not None:
+        facts.append(("a clip takes", f"{cost.latency_ms_median:.2g} ms"))
+        facts.append(("model file", sections.size(cost.file_bytes)))
+    return facts

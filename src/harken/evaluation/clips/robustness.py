@@ -1,0 +1,197 @@
+"""How accuracy holds up: in noise, when the word sits early or late in the window, and at other levels.
+
+measure_robustness     a model on altered examples -> Robustness
+Robustness, Point      its accuracies
+draw_noise, add_noise, shifted, amplified    the alterations, each on waveforms [N, samples]
+
+`_silence_` examples are left out throughout: without speech there is neither a signal-to-noise ratio nor a place of the
+word. Every altered waveform is clipped to full scale and rounded to 16 bits, as a recorder would.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harken.corpus.recordings import Recordings
+from harken.errors import HarkenError
+from harken.evaluation.clips.examples import Examples
+from harken.evaluation.metrics import wilson_interval
+from harken.labels import SILENCE
+from harken.progress import progress
+from harken.runtime.modelfile import ModelFile
+
+SNRS_DB = (20.0, 10.0, 5.0, 0.0)
+SHIFTS_MS = (-200.0, -150.0, -100.0, -50.0, 50.0, 100.0, 150.0, 200.0)
+GAINS_DB = (-40.0, -30.0, -20.0, -10.0, 10.0)
+
+_BATCH = 256
+_QUIET = 1e-5  # an RMS below a third of a 16-bit step: digital silence is no noise
+_TRIES = 100  # at a window that is not silent, in a recording that is so in places
+
+_Waveforms = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Point:
+    """How many of the clips are answered right at one value of what is altered: dB, or milliseconds."""
+
+    value: float
+    hits: int
+    clips: int
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction answered right."""
+        return self.hits / self.clips
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy."""
+        return wilson_interval(self.hits, self.clips)
+
+    def to_json(self, unit: str) -> dict[str, Any]:
+        """Return the figures as plain values, the value under the name of its unit."""
+        return {unit: self.value, "accuracy": self.accuracy, "accuracy_interval": list(self.accuracy_interval)}
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Accuracy on the same clips, altered.
+
+    snr : unaltered (infinite), then by falling signal-to-noise ratio in dB. shift : by milliseconds, early to late.
+    gain : by dB, soft to loud; both hold the unaltered clips at 0. recordings : how many the noise was cut from.
+    """
+
+    clips: int
+    recordings: int
+    snr: tuple[Point, ...]
+    shift: tuple[Point, ...]
+    gain: tuple[Point, ...]
+
+    @property
+    def clean(self) -> Point:
+        """The unaltered clips."""
+        return self.snr[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain values."""
+        return {
+            "clips": self.clips,
+            "noise_recordings": self.recordings,
+            "clean": self.clean.accuracy,
+            "snr": [point.to_json("snr_db") for point in self.snr[1:]],
+            "shift": [point.to_json("shift_ms") for point in self.shift],
+            "gain": [point.to_json("gain_db") for point in self.gain],
+        }
+
+
+def measure_robustness(
+    model: ModelFile, examples: Examples, held_out_noise: Recordings, *, seed: int = 0
+) -> Robustness:
+    """Measure accuracy against signal-to-noise ratio, time shift and gain.
+
+    held_out_noise : recordings that training did not hear, `noise_side(..., "held_out")`, at the model's rate. Each clip
+    meets the same window of noise at every ratio; all recordings are drawn equally often.
+    Raises HarkenError when the rates differ, or there is no speech or no noise.
+    """
+    card = model.card
+    if held_out_noise.sample_rate != card.sample_rate:
+        raise HarkenError(
+            f"the noise is at {held_out_noise.sample_rate} Hz, the model at {card.sample_rate} Hz: "
+            f"read the recordings at {card.sample_rate} Hz"
+        )
+    silence = card.labels.index(SILENCE) if SILENCE in card.labels else -1
+    rows = np.flatnonzero(examples.truth != silence)
+    if not len(rows):
+        raise HarkenError("the examples hold no speech: robustness is measured on clips of words")
+    rng = np.random.default_rng(seed)
+    hits: Counter[tuple[str, float]] = Counter()
+    for start in progress(range(0, len(rows), _BATCH), "measuring robustness"):
+        chosen = rows[start : start + _BATCH]
+        waveforms, truth = examples.waveforms[chosen], examples.truth[chosen]
+        noise = draw_noise(held_out_noise, len(waveforms), card.window, rng)
+        for condition, heard in _altered(waveforms, noise, card.sample_rate):
+            hits[condition] += int((model.probabilities(heard).argmax(axis=1) == truth).sum())
+
+    def curve(kind: str, values: Sequence[float]) -> tuple[Point, ...]:
+        return tuple(Point(value, hits[kind, value] if value else hits["snr", math.inf], len(rows)) for value in values)
+
+    noisy = tuple(Point(value, hits["snr", value], len(rows)) for value in (math.inf, *SNRS_DB))
+    return Robustness(
+        clips=len(rows),
+        recordings=len(held_out_noise),
+        snr=noisy,
+        shift=curve("shift", sorted((*SHIFTS_MS, 0.0))),
+        gain=curve("gain", sorted((*GAINS_DB, 0.0))),
+    )
+
+
+def _altered(
+    waveforms: _Waveforms, noise: _Waveforms, sample_rate: int
+) -> Iterator[tuple[tuple[str, float], _Waveforms]]:
+    yield ("snr", math.inf), waveforms
+    for snr_db in SNRS_DB:
+        yield ("snr", snr_db), add_noise(waveforms, noise, snr_db)
+    for shift_ms in SHIFTS_MS:
+        yield ("shift", shift_ms), shifted(waveforms, round(shift_ms * sample_rate / 1000))
+    for gain_db in GAINS_DB:
+        yield ("gain", gain_db), amplified(waveforms, gain_db)
+
+
+def draw_noise(recordings: Recordings, count: int, samples: int, rng: np.random.Generator) -> _Waveforms:
+    """Return `count` windows of noise, [count, samples], full scale 1.0; none is digital silence.
+
+    Recordings shorter than a window are repeated to its length. Raises HarkenError when there is no sound in them.
+    """
+    if not len(recordings):
+        raise HarkenError("no noise is held out to measure with: give more recordings")
+    return np.stack([_sounding_window(recordings, samples, rng) for _ in range(count)])
+
+
+def _sounding_window(recordings: Recordings, samples: int, rng: np.random.Generator) -> _Waveforms:
+    for index in rng.permutation(len(recordings)):  # the next one only where one is silent throughout
+        audio = recordings.one(int(index))
+        if audio.size < samples:
+            audio = np.resize(audio, samples)
+        for start in rng.integers(audio.size - samples + 1, size=_TRIES):
+            window: _Waveforms = audio[start : start + samples].astype(np.float32) / np.float32(32768)
+            if _rms(window[None])[0, 0] > _QUIET:
+                return window
+    raise HarkenError(f"the noise recordings ({recordings.names[0]}, ...) are silent: give others")
+
+
+def add_noise(waveforms: _Waveforms, noise: _Waveforms, snr_db: float) -> _Waveforms:
+    """Return waveforms with noise added at a ratio of root mean squares over the whole window, in dB."""
+    gain = _rms(waveforms) / _rms(noise) * 10 ** (-snr_db / 20)
+    return _recorded(waveforms + gain * noise)
+
+
+def shifted(waveforms: _Waveforms, samples: int) -> _Waveforms:
+    """Return waveforms moved later (or, below 0, earlier) by `samples`; what is left empty is zero."""
+    moved = np.zeros_like(waveforms)
+    if samples >= 0:
+        moved[:, samples:] = waveforms[:, : waveforms.shape[1] - samples]
+    else:
+        moved[:, :samples] = waveforms[:, -samples:]
+    return moved
+
+
+def amplified(waveforms: _Waveforms, gain_db: float) -> _Waveforms:
+    """Return waveforms louder by `gain_db`, clipped at full scale."""
+    return _recorded(waveforms * 10 ** (gain_db / 20))
+
+
+def _recorded(waveforms: NDArray[np.floating[Any]]) -> _Waveforms:
+    steps = np.clip(np.rint(waveforms * 32768.0), -32768, 32767)
+    recorded: _Waveforms = (steps / 32768.0).astype(np.float32)
+    return recorded
+
+
+def _rms(waveforms: _Waveforms) -> NDArray[np.float64]:
+    power: NDArray[np.float64] = np.square(waveforms, dtype=np.float64).mean(axis=1, keepdims=True)
+    return np.sqrt(power)

@@ -1,0 +1,1 @@
+"""Model files at work: recognize clips, detect words in streams. Needs numpy and onnxruntime only, never torch."""
