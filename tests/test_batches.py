@@ -189,14 +189,14 @@ def test_everything_heard_is_on_the_device(tmp_path: Path) -> None:
 def test_a_step_stays_on_the_device(tmp_path: Path) -> None:
     settings = ("shift_ms=3", "gain_db=3", "speed=0.1", "mixup=0.2")
     ear = WaveformLoader(make_task(tmp_path, noise=None, speech=None), recipe(*settings), torch.device("meta"))
-    waveforms, targets = ear.hear(torch.tensor([3, 20]), torch.tensor([0, 1]))
+    waveforms, targets = ear.load_augmented(torch.tensor([3, 20]), torch.tensor([0, 1]))
     assert (waveforms.device.type, waveforms.shape) == ("meta", (2, SAMPLES))
     assert (targets.device.type, targets.shape) == ("meta", (2, 5))
 
 
 def test_rows_below_zero_are_cut_from_noise_and_speech(tmp_path: Path) -> None:
     ear = WaveformLoader(make_task(tmp_path), recipe("full_level_share=1"), torch.device("cpu"))
-    waveforms, targets = ear.hear(torch.tensor([4, NOISE_ROW, SPEECH_ROW]), torch.tensor([0, 4, 3]))
+    waveforms, targets = ear.load_augmented(torch.tensor([4, NOISE_ROW, SPEECH_ROW]), torch.tensor([0, 4, 3]))
     assert (waveforms * 32768).unique(dim=1).flatten().tolist() == [5, -300, -200]
     assert targets.tolist() == [[1, 0, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]]
 
@@ -208,7 +208,7 @@ def test_spliced_words_are_unknown_and_hold_both_word_and_speech(tmp_path: Path)
     assert counts == {SPEECH_ROW: 8, SPLICED_ROW: 12, 0: 12}
     torch.manual_seed(0)
     ear = WaveformLoader(make_task(tmp_path), wanted, torch.device("cpu"))
-    waveforms, targets = ear.hear(torch.full((300,), SPLICED_ROW), torch.full((300,), 3))
+    waveforms, targets = ear.load_augmented(torch.full((300,), SPLICED_ROW), torch.full((300,), 3))
     assert (targets.argmax(1) == 3).all()
     levels = waveforms * 32768
     # A clip of a word holds its row's number, to 35; speech is as loud, and negative.
@@ -225,7 +225,7 @@ def test_spliced_words_are_unknown_and_hold_both_word_and_speech(tmp_path: Path)
 def test_running_speech_is_in_part_other_words_that_train(tmp_path: Path) -> None:
     torch.manual_seed(0)
     ear = WaveformLoader(make_task(tmp_path), recipe("chained_share=0.4"), torch.device("cpu"))
-    waveforms, targets = ear.hear(torch.full((1000,), SPEECH_ROW), torch.full((1000,), 3))
+    waveforms, targets = ear.load_augmented(torch.full((1000,), SPEECH_ROW), torch.full((1000,), 3))
     assert (targets.argmax(1) == 3).all()
     chained = (waveforms >= 0).all(1)  # recorded speech is negative
     assert float(chained.float().mean()) == pytest.approx(0.4, abs=0.05)
@@ -238,7 +238,7 @@ def test_speech_stands_behind_clips_as_often_and_as_low_as_asked(tmp_path: Path)
     torch.manual_seed(0)
     wanted = recipe("talk_probability=0.5", "min_talk_snr_db=20", "max_snr_db=20")
     ear = WaveformLoader(make_task(tmp_path), wanted, torch.device("cpu"))
-    waveforms, _ = ear.hear(torch.full((1000,), 49), torch.zeros(1000, dtype=torch.long))
+    waveforms, _ = ear.load_augmented(torch.full((1000,), 49), torch.zeros(1000, dtype=torch.long))
     levels = waveforms[:, 0] * 32768  # the clip holds 50; speech, at -200, comes to a tenth of it
     assert set((levels * 10).round().int().tolist()) == {450, 500}
     assert (levels < 47).float().mean() == pytest.approx(0.5, abs=0.06)
@@ -249,7 +249,7 @@ def test_speech_stands_behind_clips_as_often_and_as_low_as_asked(tmp_path: Path)
 def test_silence_is_noise_at_every_level_but_for_the_share_at_full(tmp_path: Path) -> None:
     torch.manual_seed(0)
     ear = WaveformLoader(make_task(tmp_path), recipe("full_level_share=0.5"), torch.device("cpu"))
-    waveforms, _ = ear.hear(torch.full((2000,), NOISE_ROW), torch.full((2000,), 4))
+    waveforms, _ = ear.load_augmented(torch.full((2000,), NOISE_ROW), torch.full((2000,), 4))
     decibels = 20 * torch.log10(waveforms[:, 0] * 32768 / -300)
     full = decibels.abs() < 1e-4
     assert full.float().mean() == pytest.approx(0.5, abs=0.05)

@@ -162,7 +162,7 @@ def test_models_lists_networks_and_prints_layers(run: Run) -> None:
 
 
 def test_doctor_says_what_is_missing_and_how_to_install_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harken.cli.main import doctor
+    from harken.cli import doctor
 
     known = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda package: None if package == "librosa" else known(package))

@@ -5,7 +5,8 @@ import pytest
 import soundfile
 
 from conftest import tone
-from harken.audio.clip import ReadFile, flac, load_clip
+from harken.audio import flac
+from harken.audio.clip import ReadFile, load_clip
 from harken.audio.flac import read_flac
 from harken.errors import HarkenError
 

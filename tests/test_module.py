@@ -60,7 +60,7 @@ def test_features_keep_full_precision_under_autocast() -> None:
 
 
 class StubEar:
-    def hear(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def load_augmented(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(rows), 800), torch.eye(3)[labels]
 
     def past(self, waveform: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class StubEar:
 def test_masks_are_for_bands_not_for_raw_waveforms(network: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
     module = module_of(f"network={network}")
-    module.ear = StubEar()  # type: ignore[assignment]
+    module.waveforms = StubEar()  # type: ignore[assignment]
     monkeypatch.setattr(module, "log", lambda *_, **__: None)
     module.spec_augment.register_forward_hook(lambda _, inputs, output: seen.append(output))
     module.training_step((torch.tensor([0, 1]), torch.tensor([0, 1])), 0)
@@ -81,7 +81,7 @@ def test_masks_are_for_bands_not_for_raw_waveforms(network: str, masked: bool, m
 def test_dropout_masks_of_one_step_tell_nothing_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     # Each step seeds the generator anew, with a number near the last one.
     module = module_of("network=tutorial_cnn")
-    module.ear = StubEar()  # type: ignore[assignment]
+    module.waveforms = StubEar()  # type: ignore[assignment]
     monkeypatch.setattr(module, "log", lambda *_, **__: None)
     masks: list[Tensor] = []
     dropout = module.spotter.network.get_submodule("conv1_dropout")

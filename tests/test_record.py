@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from harken.audio.clip import sources
+from harken.audio import sources
 from harken.audio.record import TAKE_S, Moment, record_corpus
 from harken.audio.sources import Source
 from harken.audio.take import check_take

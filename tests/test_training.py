@@ -16,10 +16,10 @@ from harken.labels import SILENCE
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile
 from harken.runtime.recognizer import Recognizer
+from harken.tasks.history import COLUMNS, read_history
 from harken.tasks.protocol import Material, make_task, side_waveforms
 from harken.tasks.recipe import Recipe
 from harken.training import run
-from harken.training.history import COLUMNS, read_history
 from harken.training.initial_weights import initialize_weights
 from harken.training.run import Batches, Trained, resume, train
 from harken.training.run_folder import expect_run, load_spotter, read_run
@@ -141,18 +141,18 @@ def test_resumed_after_a_kill_within_an_epoch(
     calls: int,
 ) -> None:
     monkeypatch.setattr(run, "finish", not_finished)
-    hear = WaveformLoader.hear
+    load = WaveformLoader.load_augmented
     heard = 0
 
-    def killed(ear: WaveformLoader, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def killed(loader: WaveformLoader, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal heard
         heard += 1
         if heard > calls:
             raise RuntimeError("killed")
-        return hear(ear, rows, labels)
+        return load(loader, rows, labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WaveformLoader, "hear", killed)
+        patch.setattr(WaveformLoader, "load_augmented", killed)
         with pytest.raises(RuntimeError, match="killed"):
             train(recipe(), material, tmp_path / "run")
     assert (tmp_path / "run" / "last.ckpt").is_file() == (calls > 8)

@@ -5,7 +5,7 @@ import torch
 
 from harken.errors import HarkenError
 from harken.models.registry import build_network
-from harken.models.widen import widen
+from harken.models.widen import widen_weights
 
 
 def network(tau: float, *, causal: bool = True) -> torch.nn.Module:
@@ -23,7 +23,7 @@ def network(tau: float, *, causal: bool = True) -> torch.nn.Module:
 @pytest.mark.parametrize("tau", [1, 2, 2.5])
 def test_a_widened_network_computes_the_same(tau: float) -> None:
     narrow, wide = network(1), network(tau)
-    widen(narrow, wide, seed=3)
+    widen_weights(narrow, wide, seed=3)
     features = torch.randn(4, 40, 50, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         torch.testing.assert_close(wide(features), narrow(features), atol=1e-4, rtol=1e-4)
@@ -31,19 +31,19 @@ def test_a_widened_network_computes_the_same(tau: float) -> None:
 
 def test_the_copies_of_a_channel_can_grow_apart() -> None:
     wide = network(2)
-    widen(network(1), wide, seed=3)
+    widen_weights(network(1), wide, seed=3)
     incoming = wide.blocks[1].mix.weight[:, :, 0, 0]  # [16 out, 16 in], both copied from 8
     torch.testing.assert_close(
         incoming[:, :8] + incoming[:, 8:], network(1).blocks[1].mix.weight.repeat(2, 1, 1, 1)[:, :, 0, 0]
     )
     assert (incoming[:, :8] - incoming[:, 8:]).abs().max() > 0.01
     other = network(2)
-    widen(network(1), other, seed=4)
+    widen_weights(network(1), other, seed=4)
     assert not torch.equal(other.blocks[1].mix.weight, wide.blocks[1].mix.weight)
 
 
 def test_another_family_and_a_narrower_network_are_refused() -> None:
     with pytest.raises(HarkenError, match="the two have different layers: start from a run of the same network"):
-        widen(build_network("ds_cnn_s", classes=5, bands=40, frames=50), network(1), seed=0)
+        widen_weights(build_network("ds_cnn_s", classes=5, bands=40, frames=50), network(1), seed=0)
     with pytest.raises(HarkenError, match="would be narrower: start from a run of the same network"):
-        widen(network(2), network(1), seed=0)
+        widen_weights(network(2), network(1), seed=0)

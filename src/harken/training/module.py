@@ -35,7 +35,7 @@ class TrainingModule(lightning.LightningModule):
         self.recipe = recipe
         self.spotter = spotter
         self.steps_per_epoch = steps_per_epoch
-        self.ear: WaveformLoader | None = None  # set once the device is known
+        self.waveforms: WaveformLoader | None = None  # set once the device is known
         self._replay = Replay()
         self.filter = Filter(recipe.max_filter_db, recipe.cut_probability)
         self.suppress = Suppress(recipe.suppression_probability)
@@ -63,9 +63,9 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         # Every draw of a step follows from its number: a resumed run makes the very draws of an unbroken one.
         _seed((self.recipe.seed * 1_000_003 + self.global_step) * 64 + self.global_rank, self.device)
-        assert self.ear is not None
-        waveform, targets = self.ear.hear(*batch)
-        features = self.spotter.features(self.ear.past(waveform))
+        assert self.waveforms is not None
+        waveform, targets = self.waveforms.load_augmented(*batch)
+        features = self.spotter.features(self.waveforms.left_context(waveform))
         if self.spotter.front_end.bands > 1:  # a raw waveform has no bands
             features = self.spec_augment(self.suppress(self.filter(features)))
         logits = self._replay(self.spotter.network, features).float()
@@ -96,9 +96,9 @@ class TrainingModule(lightning.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         rows, labels = batch
-        assert self.ear is not None
+        assert self.waveforms is not None
         network = self.spotter.network if self.average is None else self.average.module
-        logits = network(self.spotter.features(self.ear.load_plain(rows))).float()
+        logits = network(self.spotter.features(self.waveforms.load_plain(rows))).float()
         hits = (logits.argmax(1) == labels).float().mean()
         values = {"validation_loss": F.cross_entropy(logits, labels), "validation_accuracy": hits}
         self.log_dict(values, batch_size=len(labels), sync_dist=True, prog_bar=True)

@@ -37,7 +37,7 @@ from harken.training.initial_weights import initialize_weights
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
 from harken.training.run_folder import load_spotter, read_run, write_run
-from harken.training.teachers import find_teacher
+from harken.training.trained_networks import find_teacher
 from harken.training.waveforms import WaveformLoader
 
 _VALIDATION_BATCH = 256
@@ -122,7 +122,7 @@ class _AttachWaveforms(Callback):
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
-        pl_module.ear = WaveformLoader(self.task, self.recipe, pl_module.device)
+        pl_module.waveforms = WaveformLoader(self.task, self.recipe, pl_module.device)
 
 
 class _ResumableEarlyStopping(EarlyStopping):

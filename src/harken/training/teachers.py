@@ -1,6 +1,5 @@
 """Whom a student learns from: the answers of an earlier run, or of a model file.
 
-find_teacher     open a run or a model file of the same classes as a teacher
 Teacher          what a student asks
 NetworkTeacher   a network on the student's device
 FileTeacher      a model file in ONNX Runtime: on a CPU, the quicker of the two
@@ -13,13 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harken.errors import HarkenError
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile
-from harken.tasks.protocol import Task
-from harken.tasks.recipe import Recipe
 from harken.training.cuda_graphs import Replay
-from harken.training.trained_networks import load_trained, open_trained
 
 _TOGETHER = 4  # clips that ONNX Runtime hears at once: what a large network makes of more does not stay in the processor's cache
 
@@ -64,16 +59,3 @@ class FileTeacher:
         probabilities = np.concatenate(list(self._pool.map(self._model.probabilities, parts)))
         least = np.finfo(np.float32).tiny
         return (torch.from_numpy(probabilities).clamp(min=float(least)).log() * self._temperature).to(waveform.device)
-
-
-def find_teacher(source: str, recipe: Recipe, task: Task) -> Teacher:
-    """Return what a student asks of a run's folder, a model file's path, or a name in the box.
-
-    Raises HarkenError when `source` is none of these, or answers another question than the recipe asks.
-    """
-    model = open_trained(source, recipe)
-    if model.card.labels != task.labels:
-        raise HarkenError(f"{source} has other classes: train one with these")
-    if torch.cuda.is_available():
-        return NetworkTeacher(load_trained(source, model, recipe, task))
-    return FileTeacher(model, threads=torch.get_num_threads())

@@ -2,6 +2,7 @@
 
 open_trained    a run's folder, a model file's path or the name of a bundled model -> ModelFile
 load_trained    the same, as a Spotter with its weights
+find_teacher    the same, as a teacher
 """
 
 from pathlib import Path
@@ -17,6 +18,7 @@ from harken.tasks.protocol import Task, side_waveforms
 from harken.tasks.recipe import Recipe
 from harken.training.restore import restore_spotter
 from harken.training.run_folder import load_spotter
+from harken.training.teachers import FileTeacher, NetworkTeacher, Teacher
 
 _REOPENED_WITH = 300  # clips
 
@@ -45,3 +47,16 @@ def _some_clips(recipe: Recipe, task: Task) -> NDArray[np.float32]:
         # Thinned before it is read: beside a few words of one's own, thousands of others may train.
         waveforms = np.concatenate([waveforms, side_waveforms(task, recipe, "train", most=_REOPENED_WITH)[0]])
     return waveforms[:: max(1, len(waveforms) // _REOPENED_WITH)]
+
+
+def find_teacher(source: str, recipe: Recipe, task: Task) -> Teacher:
+    """Return what a student asks of a run's folder, a model file's path, or a name in the box.
+
+    Raises HarkenError when `source` is none of these, or answers another question than the recipe asks.
+    """
+    model = open_trained(source, recipe)
+    if model.card.labels != task.labels:
+        raise HarkenError(f"{source} has other classes: train one with these")
+    if torch.cuda.is_available():
+        return NetworkTeacher(load_trained(source, model, recipe, task))
+    return FileTeacher(model, threads=torch.get_num_threads())

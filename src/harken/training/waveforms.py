@@ -12,10 +12,10 @@ from harken.tasks.recipe import Recipe
 from harken.training.augment import (
     ChainedWords,
     Gain,
+    LeftContext,
     MixedBank,
     Mixup,
     Noise,
-    Past,
     Pitch,
     Room,
     Shift,
@@ -69,7 +69,7 @@ class WaveformLoader:
             )
         self.transforms = torch.nn.Sequential(*transforms).to(device)
         self.mixup = Mixup(recipe.mixup)
-        self.past = Past(recipe.left_context_probability, speech=self.speech, noise=self.noise)
+        self.left_context = LeftContext(recipe.left_context_probability, speech=self.speech, noise=self.noise)
 
     def _noise(self, recordings: Recordings) -> MixedBank:
         recipe = self.recipe
@@ -85,7 +85,7 @@ class WaveformLoader:
         return MixedBank(recorded, ChainedWords(self.clips, others, recipe.sample_rate), recipe.chained_share)
 
     @torch.no_grad()
-    def hear(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def load_augmented(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return augmented waveforms and soft labels [N, classes] of one training batch."""
         device = self.clips.device
         waveform = self.clips.gather(rows.clamp(min=0))

@@ -1,7 +1,7 @@
 """Augmentation on whole batches, on the device: each transform is a module, active in training alone.
 
 Shift, Speed, Pitch, Room, Gain, Noise    waveforms [N, samples] -> [N, samples]
-Past                                      waveforms [N, samples] -> the same, or [N, 2 samples]
+LeftContext                                      waveforms [N, samples] -> the same, or [N, 2 samples]
 Filter, Suppress, SpecAugment             features [N, bands, frames] -> the same
 Mixup                                     waveforms and soft labels -> the same
 WindowBank                                where noise or speech is drawn from: recordings
@@ -15,7 +15,7 @@ is made.
 from harken.training.augment.chain import ChainedWords
 from harken.training.augment.filter import Filter
 from harken.training.augment.gain import Gain
-from harken.training.augment.left_context import Past
+from harken.training.augment.left_context import LeftContext
 from harken.training.augment.made_noise import SteadyNoise
 from harken.training.augment.mixed import MixedBank
 from harken.training.augment.mixup import Mixup
@@ -31,10 +31,10 @@ __all__ = [
     "ChainedWords",
     "Filter",
     "Gain",
+    "LeftContext",
     "MixedBank",
     "Mixup",
     "Noise",
-    "Past",
     "Pitch",
     "Room",
     "Shift",

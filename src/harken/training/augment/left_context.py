@@ -10,7 +10,7 @@ _LEVEL_DB = (-30.0, 0.0)  # of drawn sound, as it was recorded
 _SPEECH, _NOISE, _NOTHING = 0.35, 0.15, 0.1  # of pasts; the others are another example
 
 
-class Past(nn.Module):
+class LeftContext(nn.Module):
     """Put other sound before each waveform, in a share of batches: [N, samples] -> [N, 2 samples], the waveform last.
 
     It is another example of the batch, running speech, noise, or digital silence. A network without look-ahead then

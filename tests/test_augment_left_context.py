@@ -8,7 +8,7 @@ from harken.errors import HarkenError
 from harken.models.bc_resnet import BCResNet
 from harken.models.spotter import Spotter
 from harken.tasks.recipe import RECIPES, with_settings
-from harken.training.augment import Past
+from harken.training.augment import LeftContext
 from harken.training.module import TrainingModule
 
 SAMPLES = 400
@@ -31,7 +31,7 @@ def examples() -> Tensor:
 def test_the_window_comes_last_and_its_past_is_of_four_kinds() -> None:
     torch.manual_seed(0)
     waveform = examples()
-    heard = Past(1.0, speech=Level(-0.5), noise=Level(-2.0))(waveform)
+    heard = LeftContext(1.0, speech=Level(-0.5), noise=Level(-2.0))(waveform)
     assert heard.shape == (1000, 2 * SAMPLES)
     assert torch.equal(heard[:, SAMPLES:], waveform)
     past = heard[:, 0]
@@ -48,11 +48,11 @@ def test_the_window_comes_last_and_its_past_is_of_four_kinds() -> None:
 
 def test_a_share_of_batches_and_none_in_judging() -> None:
     torch.manual_seed(0)
-    past = Past(0.5, speech=None, noise=None)
+    past = LeftContext(0.5, speech=None, noise=None)
     grown = sum(past(examples()).shape[1] > SAMPLES for _ in range(200))
     assert grown == pytest.approx(100, abs=25)
     assert past.eval()(examples()).shape[1] == SAMPLES
-    assert Past(0.0, speech=None, noise=None)(examples()).shape[1] == SAMPLES
+    assert LeftContext(0.0, speech=None, noise=None)(examples()).shape[1] == SAMPLES
 
 
 def test_a_network_judges_the_window_and_remembers_what_came_before() -> None:

@@ -14,8 +14,8 @@ import soundfile
 from rich.console import Console
 
 from harken.audio.sources import input_devices, open_file, open_microphone, open_pcm
+from harken.cli import live as listen_module
 from harken.cli.live import Action, listen, read_actions, read_thresholds
-from harken.cli.main import live as listen_module
 from harken.errors import HarkenError
 from tones import RATE, ToneRecognizer, quiet, tone
 
