@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from harken.audio.spectrum import FactoredDFT
+from harken.models.spectrum import FactoredDFT
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 36, 240, 480, 512, 1103])  # 7 and 1103 are prime

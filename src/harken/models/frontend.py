@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harken.audio.spectrum import FactoredDFT
 from harken.errors import HarkenError
+from harken.models.spectrum import FactoredDFT
 
 LOG_FLOOR = 1e-6  # added to mel energies before the logarithm: about the energy of 16-bit rounding noise
 
