@@ -26,7 +26,7 @@ _SNR_DB = (20.0, 50.0)  # raw waveforms and few clips: a network of this kind le
 
 
 def run_demo(out: Path, data: Sequence[Path] = ()) -> None:
-    """Walk the tutorial's road in the folder `out`, on the corpora `data` or on a synthesised one.
+    """Walk the tutorial's road in the folder `out`, on the corpora `data` or on a synthesized one.
 
     A demo that was interrupted goes on where it stopped. Raises HarkenError when a corpus cannot be used.
     """
