@@ -100,7 +100,7 @@ def test_a_file_that_disagrees_is_not_written(
     old = tmp_path / "old.onnx"
     old.write_bytes(b"an older model")
     for path in (tmp_path / "fresh.onnx", old):
-        with pytest.raises(HarkenError, match="was not written: its answers differ from the network's by"):
+        with pytest.raises(HarkenError, match="was not written: its probabilities differ from the network's by"):
             write_model_file(Small(), path, METADATA)
     assert [entry.name for entry in tmp_path.iterdir()] == ["old.onnx"]
     assert old.read_bytes() == b"an older model"

@@ -478,7 +478,7 @@ def test_a_file_that_has_changed_is_downloaded_from_the_start(get, server, tmp_p
 
 
 def test_a_part_of_another_address_or_without_a_note_is_not_resumed(get, server, tmp_path):
-    (tmp_path / "corpus.part").write_bytes(b"stranger")
+    (tmp_path / "corpus.part").write_bytes(b"8 others")
     get()
     assert server.asked == [None]
     assert_complete(tmp_path)
@@ -486,7 +486,7 @@ def test_a_part_of_another_address_or_without_a_note_is_not_resumed(get, server,
 
 @pytest.mark.parametrize("note", ["", "[]", "{}", '{"url": "http://other/", "total": 9, "validator": null}'])
 def test_an_inconsistent_note_is_ignored(get, server, tmp_path, note):
-    (tmp_path / "corpus.part").write_bytes(b"stranger")
+    (tmp_path / "corpus.part").write_bytes(b"8 others")
     (tmp_path / "corpus.part.json").write_text(note)
     get()
     assert server.asked == [None]

@@ -234,8 +234,8 @@ def test_own_splits_by_speaker_over_both_corpora(tmp_path: Path, noise: Path) ->
 
 def test_own_limits_other_words_in_validation(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
-    strangers = [f"stranger{number}" for number in range(60)]
-    other = write_corpus(tmp_path / "other", own_names(["cup", "spoon", "fork"], strangers))
+    other_speakers = [f"other{number}" for number in range(60)]
+    other = write_corpus(tmp_path / "other", own_names(["cup", "spoon", "fork"], other_speakers))
     task = make_task(recipe("own"), Material(data=(data,), other=(other,), noise=(noise,)))
     counts = words_on(task, "validation")
     assert counts["cup"] + counts["spoon"] + counts["fork"] == counts["lamp"] + counts["door"] > 0
@@ -269,8 +269,8 @@ def test_each_folder_of_speech_is_a_group_of_its_own(tmp_path: Path, noise: Path
         write_noise(tmp_path / "read", "1001-1-1", "1002-1-1", "4000-1-1"),
         write_noise(tmp_path / "talk", "1003-1-1"),
     ]
-    nobody = write_noise(tmp_path / "measured", "4001-1-1")
-    task = make_task(recipe("own"), Material(data=(data,), noise=(noise,), speech=(*folders, nobody)))
+    measuring = write_noise(tmp_path / "measured", "4001-1-1")
+    task = make_task(recipe("own"), Material(data=(data,), noise=(noise,), speech=(*folders, measuring)))
     assert task.speech is not None
     assert (task.speech.names, task.speech.groups) == (("1001-1-1", "1002-1-1", "1003-1-1"), (2, 1))
 

@@ -148,7 +148,7 @@ def test_samples_are_rounded() -> None:
 
 
 def test_the_recipes_page_lists_every_value() -> None:
-    document = Path(__file__).parents[1] / "docs" / "recipes.md"
+    document = Path(__file__).parents[1] / "docs" / "reference" / "recipes.md"
     rows = [
         line.strip("| ").split(" | ") for line in document.read_text(encoding="utf-8").splitlines() if "| `" in line[:4]
     ]

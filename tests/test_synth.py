@@ -340,9 +340,9 @@ def test_commands_are_found_inside_other_words(text: str, word: str) -> None:
 def test_no_word_of_the_sentences_contains_a_command_in_any_accent() -> None:
     accents = sorted({voice.accent for voice in voices()})
     words = vocabulary()
-    heard = SoundCheck(COMMANDS, accents).find_words(words)
+    found = SoundCheck(COMMANDS, accents).find_words(words)
     assert len(words) > 1_000
-    assert [word for word, command in zip(words, heard, strict=True) if command] == []
+    assert [word for word, command in zip(words, found, strict=True) if command] == []
 
 
 def test_sentences_are_complete_and_varied() -> None:

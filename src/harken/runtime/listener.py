@@ -212,7 +212,7 @@ class Listener:
     --------
     >>> from harken import Listener, Recognizer
     >>> listener = Listener(Recognizer(), source_rate=16_000)
-    >>> for chunk in chunks:  # doctest: +SKIP
+    >>> for chunk in chunks:
     ...     for event in listener.push(chunk):
     ...         print(event.word, event.end_s)
     """

@@ -80,7 +80,7 @@ class Recognizer:
     --------
     >>> from harken import Recognizer
     >>> recognizer = Recognizer()
-    >>> recognizer.predict("clip.wav").word  # doctest: +SKIP
+    >>> recognizer.predict("clip.wav").word
     'stop'
     """
 

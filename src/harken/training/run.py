@@ -258,7 +258,7 @@ def _notes(task: Task, material: Material, model: Path) -> tuple[str, ...]:
         )
     if material.speech and UNKNOWN in task.labels and not ModelFile(model).card.thresholds:
         notes.append(
-            "the words have no thresholds, because no speaker in --speech is on the side that sets them (docs/streaming.md)"
+            "the words have no thresholds, because no speaker in --speech is on the side that sets them: add more speakers"
         )
     return tuple(notes)
 
