@@ -146,7 +146,7 @@ def test_every_limit_is_told_with_its_default() -> None:
 
 
 def test_every_listener_setting_is_told_with_its_default() -> None:
-    from harken.runtime.listener import ListenerSettings
+    from harken.runtime.listener_settings import ListenerSettings
 
     page = (DOCS / "explanation" / "listener.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", page, re.MULTILINE))

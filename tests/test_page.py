@@ -27,7 +27,8 @@ from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 from harken.export import web
 from harken.runtime.isolation import Isolation, subtract_logits
-from harken.runtime.listener import Listener, ListenerSettings
+from harken.runtime.listener import Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.recognizer import Recognizer
 from serving import serving, synthesize, write_clip
 

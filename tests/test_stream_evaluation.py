@@ -23,7 +23,7 @@ from harken.evaluation.stream.audio import (
     spoken_part,
 )
 from harken.evaluation.stream.evaluate import evaluate_run, run_listener, shift_thresholds
-from harken.runtime.listener import ListenerSettings
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card
 from harken.tasks.recipe import find_recipe
 from listener_runs import LABELS, make_run, make_utterance

@@ -14,6 +14,7 @@ from rich.console import Console
 from harken import __version__
 from harken.cli.corpus import corpus_app
 from harken.cli.export import export
+from harken.cli.options import Sensitivity
 from harken.cli.record import record
 from harken.cli.serve import serve
 from harken.cli.stream import evaluate_stream, listen
@@ -275,6 +276,7 @@ def predict(
         typer.Argument(metavar="CLIP", help="Audio files or folders; - reads their paths from standard input."),
     ],
     model: _Model = "base",
+    sensitivity: Sensitivity = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
 ) -> None:
     """Print the word spoken in each clip, or why none was recognized."""
@@ -290,7 +292,7 @@ def predict(
                 raise HarkenError(f"{given} contains no WAV, FLAC, OGG or MP3 files: give another folder")
             yield from found
 
-    print_predictions(Recognizer(model), paths(), as_json=as_json)
+    print_predictions(Recognizer(model, sensitivity=sensitivity), paths(), as_json=as_json)
 
 
 app.command("listen")(listen)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harken.cli.options import Sensitivity
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
@@ -55,6 +56,7 @@ def listen(
         typer.Option(metavar="WORD=COMMAND", help="Start a program when a word is detected. Repeatable."),
     ] = None,
     shell: Annotated[bool, typer.Option("--shell", help="Run the commands of --run in the shell.")] = False,
+    sensitivity: Sensitivity = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,7 +88,7 @@ def listen(
     if devices:
         print(*input_devices(), sep="\n")
         return
-    recognizer = open_stream_model(model)
+    recognizer = open_stream_model(model, sensitivity=sensitivity)
     settings = {
         "thresholds": read_thresholds(threshold or []),
         "hop_ms": hop_ms,

@@ -25,11 +25,12 @@ from harken.errors import HarkenError
 from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.stream.audio import DETECTION_DEADLINE_S, BackgroundSection, StreamAudio, Utterance, read_part
 from harken.progress import progress
-from harken.runtime.listener import Event, Listener, ListenerSettings
+from harken.runtime.listener import Event, Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.recognizer import Recognizer
+from harken.runtime.sensitivity import shift_thresholds
 from harken.runtime.streamfile import StreamFile
 
-_LOGIT_MARGIN = 1e-6  # Thresholds are shifted in logits, which 0 and 1 do not have.
 _SHIFTS = np.arange(-8.0, 8.01, 0.25)  # of all thresholds together, in logits
 _BEFORE_S, _AFTER_S = 1.5, 0.5  # of the audio around a false alarm
 
@@ -453,14 +454,3 @@ def evaluate_run(listener_run: ListenerRun, settings: ListenerSettings | None = 
     if replace(settings, thresholds=listener_run.settings.thresholds) != listener_run.settings:
         raise HarkenError("only thresholds can be changed after a run: run the listener again with these settings")
     return StreamEvaluation(listener_run, settings)
-
-
-def shift_thresholds(thresholds: Mapping[str, float], logits: float) -> dict[str, float]:
-    """Return thresholds shifted by `logits`. A shift of 0 returns them unchanged."""
-    if logits == 0:
-        return dict(thresholds)
-    shifted = {}
-    for word, threshold in thresholds.items():
-        inside = min(max(threshold, _LOGIT_MARGIN), 1 - _LOGIT_MARGIN)
-        shifted[word] = float(1 / (1 + (1 / inside - 1) * np.exp(-logits)))
-    return shifted
