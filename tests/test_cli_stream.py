@@ -48,7 +48,7 @@ def test_the_figures_the_page_and_the_json_agree(run: Run, stream: list[object],
     low, high = found["false_alarms_per_hour_interval"]
     assert low < found["false_alarms_per_hour"] < high
     assert {"miss_rate", "latency_s", "real_time_factor"} <= set(found)
-    assert f"false alarms per hour {found['false_alarms_per_hour']:.2f} (" in out
+    assert f"false alarms per hour {found['false_alarms_per_hour']:.2f}, at most " in out
     assert out.splitlines()[-1] == str(page)
     text = page.read_text(encoding="utf-8")
     assert text.count("<audio") == found["false_alarms"]

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from harken.cli.stream import evaluate_stream, listen
 from harken.errors import HarkenError
 from harken.extras import require_extra
 from harken.threads import let_threads_yield
+
+if TYPE_CHECKING:
+    from harken.evaluation.clips.evaluate import ClipEvaluation
 
 app = typer.Typer(
     name="harken",
@@ -224,10 +227,22 @@ def evaluate(
             help="Also measure the effect of noise, shift and gain, false alarms, time and memory. Takes minutes.",
         ),
     ] = False,
+    tune: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Choose the threshold for clips at which this percentage of other words and noises is accepted, and store "
+            "it in --out. Default: off.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --tune: file to write, a copy of the model with the new threshold.")
+    ] = None,
 ) -> None:
     """Evaluate a model on clips and write an HTML report.
 
-    Measures accuracy with its 95 % interval, precision and recall of each word, and the confusion matrix.
+    Measures accuracy with its 95 % interval, precision and recall of each word, and the confusion matrix. With --tune, also
+    choose the threshold that `predict` uses and write a copy of the model that contains it.
     """
     require_extra("train", "matplotlib", "sklearn", "filelock")
     from harken.cli.tables import print_evaluation, print_full_evaluation, print_note, print_repeats
@@ -241,7 +256,11 @@ def evaluate(
         raise HarkenError(f"--split {split}: give validation, test or all")
     if speech and not full:
         raise HarkenError("--speech only has an effect with --full: add --full")
-    require_writable(*filter(None, (json_file, report)))
+    if (tune is None) != (out is None):
+        raise HarkenError("--tune PERCENT and --out FILE go together: give both, since the tuned model is a copy")
+    if tune is not None and not 0 < tune < 100:
+        raise HarkenError(f"--tune {tune:g}: give the allowed percentage of other sounds, above 0 and below 100")
+    require_writable(*filter(None, (json_file, report, out)))
     opened = ModelFile(model, threads=os.cpu_count() or 1)
     evaluation = evaluate_clips(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     report = report or report_folder(opened.path) / "report.html"
@@ -260,7 +279,22 @@ def evaluate(
     print_evaluation(evaluation)
     if full:
         print_full_evaluation(**measured)
+    if tune is not None and out is not None:
+        _store_clip_threshold(evaluation, tune / 100, out)
     print(report)
+
+
+def _store_clip_threshold(evaluation: "ClipEvaluation", accepted: float, out: Path) -> None:
+    from harken.cli.tables import print_clip_threshold
+    from harken.evaluation.clips.tuning import tune_clips
+    from harken.models.onnx_writer import change_metadata
+
+    require_extra("train", "onnx", "torch")
+    card = evaluation.card
+    found = tune_clips(evaluation.probabilities, evaluation.examples.truth, card.labels, accepted=accepted)
+    change_metadata(evaluation.model.path, out, found.metadata(card.labels, card.fields.get("sensitivity")))
+    print_clip_threshold(found)
+    print(out)
 
 
 app.command("evaluate-stream")(evaluate_stream)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -204,8 +205,12 @@ def evaluate_stream(
                 f"{listener_run.hours:.2f} hours of background are too few to tune for {tune:g} false alarms per hour: "
                 "add more with --background"
             )
-        change_metadata(path, out, {"listener": settings.to_json()})
+        listener_run = replace(listener_run, tuned_on=listener_run.sources)
     evaluation = evaluate_run(listener_run, settings)
+    if out is not None:
+        sensitivity = {**recognizer.card.fields.get("sensitivity", {}), "stream": evaluation.sensitivity_shifts}
+        changes = {"listener": settings.to_json(), "sensitivity": sensitivity, "tuned_on": sorted(listener_run.sources)}
+        change_metadata(path, out, changes)
     write_stream_report(evaluation, page, title=title, sample_rate=recognizer.sample_rate)
     if json_file is not None:
         with replacing(json_file) as temporary:

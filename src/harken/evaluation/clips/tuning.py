@@ -8,7 +8,7 @@ speech an hour, a clip is one window that somebody recorded on purpose: a thresh
 the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,14 +53,21 @@ class ClipThreshold:
     others: int
     shifts: list[float]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as plain values, as the model file stores them under `clips_operating_point`."""
+    def metadata(self, labels: Sequence[str], sensitivity: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the entries of a model file that hold it.
+
+        Parameters
+        ----------
+        labels
+            Class names.
+        sensitivity
+            The file's entry of that name so far, whose shifts for streams are kept.
+        """
+        measured = ("answered", "confused", "accepted", "words", "others")
         return {
-            "answered": round(self.answered, 5),
-            "confused": round(self.confused, 5),
-            "accepted": round(self.accepted, 5),
-            "words": self.words,
-            "others": self.others,
+            "thresholds": {label: self.threshold for label in labels if label not in (UNKNOWN, SILENCE)},
+            "clips_operating_point": {name: round(getattr(self, name), 5) for name in measured},
+            "sensitivity": {**(sensitivity or {}), "clips": self.shifts},
         }
 
 
