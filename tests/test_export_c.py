@@ -284,7 +284,7 @@ def test_all_files_or_none(tiny: Exported, tmp_path: Path) -> None:
 
 
 def test_listen_decides_as_the_listener_does(tmp_path: Path) -> None:
-    """Compare the code of docs/export.md, compiled, with a Listener on the streaming model."""
+    """Compare the code of docs/how-to/microcontroller.md, compiled, with a Listener on the streaming model."""
     recipe, labels = replace(find_recipe("v12"), network="harken_tiny"), ("yes", "no", "up", "_silence_")
     spotter = train_spotter(recipe, None, len(labels))
     settings = ListenerSettings(

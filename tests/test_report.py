@@ -56,7 +56,9 @@ def evaluation(make_model: Callable[..., Path], tmp_path: Path) -> ClipEvaluatio
     assert (probabilities.argmax(axis=1) == answers).all()
     waveforms = np.random.default_rng(0).uniform(-0.5, 0.5, (len(ANSWERS), 8000)).astype(np.float32)
     names = tuple(f"clip_{row}" for row in range(len(ANSWERS)))
-    model = ModelFile(make_model(tmp_path / "spotter.onnx", **{"licence": "CC BY <4.0>"}, recipe={"name": "v12", "epochs": 3}))
+    model = ModelFile(
+        make_model(tmp_path / "spotter.onnx", **{"licence": "CC BY <4.0>"}, recipe={"name": "v12", "epochs": 3})
+    )
     examples = Examples(waveforms, truth, names, {"tree": 5}, ("bad.wav is empty: copy or record it again",))
     return ClipEvaluation(model, examples, probabilities)
 

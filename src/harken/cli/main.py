@@ -264,13 +264,14 @@ def evaluate(
     opened = ModelFile(model, threads=os.cpu_count() or 1)
     evaluation = evaluate_clips(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     report = report or report_folder(opened.path) / "report.html"
-    print_repeats(evaluation.examples.repeats)
+    print_repeats(evaluation.examples.repeats, counted=evaluation.examples.counts_repeats)
     if evaluation.examples.overlap_warning:
         print_note(evaluation.examples.overlap_warning)
     measured = vars(evaluate_fully(evaluation, folders, noise=noise or (), speech=speech or ())) if full else {}
     if speech and measured["rejection"] is None:
         print_note(
-            f"{speech[0]} has no speaker that is kept for measurement (see docs/streaming.md): no false alarms were counted"
+            f"{speech[0]} has no speakers that are kept for measurement (see docs/reference/recordings.md): "
+            "no false alarms were counted"
         )
     write_report(evaluation, report, **measured)
     if json_file is not None:

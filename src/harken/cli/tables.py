@@ -250,7 +250,7 @@ def print_note(line: str) -> None:
     print(f"harken: {line}", file=sys.stderr)
 
 
-def print_repeats(repeats: int) -> None:
-    """Print how many clips of a corpus are duplicates, if any."""
+def print_repeats(repeats: int, *, counted: bool = False) -> None:
+    """Print how many clips of a corpus are duplicates, if any, and whether each of them counts."""
     if repeats:
-        print_note(f"duplicate clips, counted once: {repeats:,}")
+        print_note(f"duplicate clips, {'each of them counted' if counted else 'counted once'}: {repeats:,}")
