@@ -118,7 +118,10 @@ def models(
 
 @app.command()
 def train(
-    recipe: Annotated[str | None, typer.Option(help="Recipe: tutorial, v12, v35 or own. Default: tutorial.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Recipe: tutorial, v12, v35 or own, or a file of stages (.toml). Default: tutorial."),
+    ] = None,
     data: _Data = [],  # noqa: B006 - typer copies it
     out: Annotated[Path | None, typer.Option(help="Folder to create for the run.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
@@ -158,19 +161,26 @@ def train(
     from harken.cli.tables import print_note, print_repeats
     from harken.tasks.protocol import Material
     from harken.tasks.recipe import find_recipe, with_settings
+    from harken.tasks.recipe_file import is_recipe_file, read_recipe_file
     from harken.training.run import resume as resume_run
     from harken.training.run import train as train_run
+    from harken.training.stages import has_stages, resume_stages, train_stages
 
     if resume is not None:
         if any((recipe, data, out, settings, network, noise, speech, other, train_only)):
             raise HarkenError(
                 "--resume reads the recipe and the folders from the run: give no other option but --devices"
             )
-        result = resume_run(resume, devices=devices)
+        continue_run = resume_stages if has_stages(resume) else resume_run
+        result = continue_run(resume, devices=devices)
     else:
         if out is None:
             raise HarkenError("no folder given for the run: add --out RUN")
-        chosen = find_recipe(recipe or "tutorial")
+        from_file = recipe is not None and is_recipe_file(recipe)
+        if from_file and (network or settings):
+            raise HarkenError(
+                f"{recipe} contains the network and all values: change them there, without --network or --set"
+            )
         changes = ([f"network={network}"] if network else []) + (settings or [])
         material = Material(
             data=tuple(data),
@@ -179,7 +189,11 @@ def train(
             other=tuple(other or ()),
             train_only=tuple(train_only or ()),
         )
-        result = train_run(with_settings(chosen, changes), material, out, devices=devices)
+        if from_file:
+            result = train_stages(read_recipe_file(Path(str(recipe))), material, out, devices=devices)
+        else:
+            chosen = with_settings(find_recipe(recipe or "tutorial"), changes)
+            result = train_run(chosen, material, out, devices=devices)
     if not result.first_process:
         return
     print_repeats(result.duplicates)

@@ -113,6 +113,8 @@ class Recipe:
     teacher: tuple[str, ...] = ()  # runs or model files with the same classes, to distill the mean of their logits from
     teacher_share: float = 0.7  # share of the loss that comes from the teachers
     teacher_temperature: float = 2.0  # softmax temperature of distillation
+    # Weights that become the model: those of the epoch with the best validation accuracy, or of the last epoch
+    keep: Literal["best", "last"] = "best"
     patience: int = 0  # stop after this many epochs without a better validation loss; 0: never stop early
     min_delta: float = 1e-4  # smallest decrease of the validation loss that counts as better
 

@@ -59,7 +59,7 @@ def load_spotter(out: Path, classes: int) -> Spotter:
         If `out` contains no run, or no epoch of it is finished.
     """
     recipe, _ = read_run(out)
-    checkpoint = out / "best.ckpt"
+    checkpoint = out / f"{recipe.keep}.ckpt"
     if not checkpoint.is_file():
         raise HarkenError(f"{out} contains no finished epoch: train it first")
     module = TrainingModule(recipe, Spotter(recipe, classes), steps_per_epoch=1)
