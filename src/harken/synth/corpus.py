@@ -82,6 +82,7 @@ def synthesize_corpus(
     room_fraction: float = 0.5,
     snr_db: tuple[float, float] = (5.0, 45.0),
     engines: Sequence[str] = (),
+    voices_named: Sequence[str] = (),
     workers: int | None = None,
 ) -> SynthesizedCorpus:
     """Speak each word `takes` times, into DIR/train/WORD and DIR/test/WORD.
@@ -100,6 +101,7 @@ def synthesize_corpus(
     room_fraction : share of clips that sound in a simulated small room, 0 to 1.
     snr_db : lowest and highest ratio of the word to the background noise.
     engines : whose voices speak, as `harken.synth.voices` names them; all that are installed by default.
+    voices_named : names of the voices to use, among those of `engines`; all of these by default.
     workers : processes; all cores by default.
 
     Raises
@@ -111,6 +113,12 @@ def synthesize_corpus(
     _check(words, takes, seed, held_out_fraction, room_fraction, snr_db)
     folder = Path(directory)
     candidates = voices_of(engines)
+    if voices_named:
+        wanted = set(voices_named)
+        candidates = tuple(voice for voice in candidates if voice.name in wanted)
+        if len(candidates) < len(wanted):
+            missing_voices = sorted(wanted - {voice.name for voice in candidates})
+            raise HarkenError(f"there is no voice {missing_voices[0]!r}: choose among harken.synth.voices()")
     settings = {
         "words": words,
         "takes": takes,

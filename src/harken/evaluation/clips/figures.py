@@ -91,7 +91,7 @@ def confusion_heat_map(evaluation: ClipEvaluation) -> Figure:
             PatchCollection(cells, facecolors=[(colour, float(alpha)) for alpha in strength[chosen]], edgecolors="none")
         )
     for row, column, alpha in zip(rows.tolist(), columns.tolist(), strength.tolist(), strict=True):
-        colour = _readable_on("accent" if row == column else "second", alpha)
+        colour = readable_on("accent" if row == column else "second", alpha)
         count = f"{counts[row, column]}"
         if roomy:
             axes.text(column, row - 0.16, count, ha="center", va="center", color=colour, fontsize=FONT_PT)
@@ -286,7 +286,7 @@ def _draw_points(axes: Axes, places: Sequence[float], points: Sequence[Point]) -
     axes.plot(places, [100 * point.accuracy for point in points], "o-", color=_ACCENT, markersize=4, linewidth=1.6)
 
 
-def _readable_on(colour: str, alpha: float) -> str:
+def readable_on(colour: str, alpha: float) -> str:
     """Return what colour of text can be read on a colour of the page, so seen on a card: light and dark alike."""
 
     def least(text: tuple[str, str]) -> float:
