@@ -4,11 +4,14 @@ write_run       the recipe and the folders that it learns from
 read_run        both again
 expect_run      refuse a run of something else
 load_spotter    the best weights
+load_checkpoint one of its checkpoints, which may come from a stranger
 """
 
 import json
+import pickle
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,9 +53,22 @@ def load_spotter(out: Path, classes: int) -> Spotter:
     if not checkpoint.is_file():
         raise HarkenError(f"{out} holds no finished epoch: train it first")
     module = TrainingModule(recipe, Spotter(recipe, classes), steps_per_epoch=1)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
-    module.load_state_dict(state)
+    module.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
     return module.shipped()
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint on the CPU: tensors and plain values alone, never code.
+
+    Raises HarkenError when the file holds anything else.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise HarkenError(
+            f"{path} holds no plain weights: train the run again, and don't use checkpoints you don't trust"
+        ) from error
+    return checkpoint
 
 
 def _material_to_json(material: Material) -> str:
