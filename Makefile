@@ -5,7 +5,7 @@
 # make test                    style, types and the whole test suite
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 DATA ?=
 VOICES ?=
 OUT ?= demo$(if $(DATA),-$(notdir $(patsubst %/,%,$(firstword $(DATA)))))

@@ -178,10 +178,6 @@ def test_the_demo_ends_with_a_picture_of_three_models(
         assert (made / name).is_file()
     assert 'href="harken.html"' in (made / "report.html").read_text()
 
-    code, out, _ = run("demo", "--out", tmp_path / "demo", "--voices", url)  # nothing is left to do but evaluate
-    assert code == 0
-    assert _Quiet.requests == ["/mini.zip"]
-
 
 @pytest.mark.parametrize(
     ("words", "said"),

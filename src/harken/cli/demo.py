@@ -1,5 +1,7 @@
 """The demo: three recognizers on the same clips, evaluated on the same unseen speakers, in one picture."""
 
+import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,7 +65,7 @@ def run_demo(out: Path, data: Sequence[Path] = (), *, voices: str = "auto") -> N
         f"{len(used.words)} words; {len(corpus.clips):,} clips by {speakers[0]:,} speakers to train, "
         f"{len(unseen.clips):,} by {speakers[1]:,} others to evaluate: {used.folder / 'corpus.html'}"
     )
-    contenders = []
+    contenders: list[tuple[str, str, Path, Path | None]] = []
     for folder, recipe, note in runs:
         progress.step(folder.name, f"Train {note}: up to {recipe.epochs} epochs")
         began = (folder / "recipe.json").is_file()
@@ -76,7 +78,7 @@ def run_demo(out: Path, data: Sequence[Path] = (), *, voices: str = "auto") -> N
 
     progress.step("evaluation", "Evaluate three models on the same unseen speakers")
     compared = [_contender(*contender, used) for contender in contenders]
-    _report(compared, used, out, progress)
+    _report(compared, used, progress)
 
 
 def _gather(out: Path, data: Sequence[Path], voices: str, progress: "_Steps") -> Voices:
@@ -140,7 +142,7 @@ def _contender(name: str, note: str, model: Path, history: Path | None, used: Vo
     )
 
 
-def _report(compared: Sequence[Contender], used: Voices, out: Path, progress: "_Steps") -> None:
+def _report(compared: Sequence[Contender], used: Voices, progress: "_Steps") -> None:
     page, picture = used.folder / "report.html", used.folder / "report.png"
     command = f"harken predict CLIP --model {used.folder / 'harken'}"
     next_steps = "harken serve                      # a page to speak to, at http://127.0.0.1:8000\n" + command
@@ -150,7 +152,7 @@ def _report(compared: Sequence[Contender], used: Voices, out: Path, progress: "_
         page=page,
         picture=picture,
         title="Three recognizers, the same unseen speakers",
-        lead=f"Trained and evaluated on {used.what}. `tutorial` and `harken` learned from the same clips.",
+        lead=f"Trained and evaluated on {used.what}. The first two learned from the same clips.",
         sections=[
             Section("What next", [listing(next_steps)], "Speak to the bundled model, teach it a word, use yours.")
         ],
@@ -160,8 +162,14 @@ def _report(compared: Sequence[Contender], used: Voices, out: Path, progress: "_
     progress.note(_one_answer(compared[1], used))
     progress.done(
         f"Picture: {picture}\nReport:  {page.absolute()}",
-        "Next: run `.venv/bin/harken serve`, open http://127.0.0.1:8000, speak to it and teach it a word of yours.",
+        f"Next: run `{_command()} serve`, open http://127.0.0.1:8000, speak to it and teach it a word of yours.",
     )
+
+
+def _command() -> str:
+    """Return what to type for harken: its path from here where it was called by one, as `make demo` does."""
+    script = Path(sys.argv[0])
+    return os.path.relpath(script) if script.stem == "harken" and script.is_file() else "harken"
 
 
 def _one_answer(contender: Contender, used: Voices) -> str:

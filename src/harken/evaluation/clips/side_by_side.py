@@ -26,10 +26,10 @@ from harken.files import replacing_all
 from harken.pages.drawing import FONT_PT, figure_svg
 from harken.pages.html import COLOURS, Html, Section, Sorted, card, document, escape, table
 
-_PANEL_PX = 392.0
-_LEFT_PX, _RIGHT_PX, _GAP_PX = 66.0, 20.0, 38.0
-_HEAD_PX, _TICKS_PX, _FOOT_PX = 112.0, 46.0, 44.0
-_NUMBER_PX = 140.0
+_PANEL_PX = 324.0
+_LEFT_PX, _RIGHT_PX, _GAP_PX = 56.0, 16.0, 34.0
+_HEAD_PX, _TICKS_PX, _FOOT_PX = 116.0, 46.0, 42.0
+_NUMBER_PX = 134.0
 _PNG_DPI = 192
 _INK, _SOFT, _PAPER = (COLOURS[name][0] for name in ("ink", "soft", "paper"))
 _SHOWN = 0.005  # shares of a row below this stay blank, so that the eye finds the errors that matter
@@ -114,8 +114,8 @@ def write_side_by_side(
     with replacing_all(page, picture) as (new_page, new_picture):
         figure.savefig(new_picture, dpi=_PNG_DPI, facecolor=_PAPER, format="png")
         drawing = figure_svg(figure, label="Confusion matrices of the models, side by side")
-        scroll = Html(f'<div class="scroll"><div style="min-width:900px">{drawing}</div></div>')
-        aside = "blue is correct, orange is wrong; `none` is an answer that is none of the words"
+        scroll = Html(f'<div class="scroll"><div style="min-width:1000px">{drawing}</div></div>')
+        aside = "blue is correct, orange is wrong; the last column holds answers that are none of the words"
         parts = [
             card("What was spoken, and what each model answered", scroll, aside=aside),
             _figures(contenders, words),
@@ -154,13 +154,14 @@ def _require_same_clips(contenders: Sequence[Contender], words: Sequence[str]) -
 def _draw_head(figure: Figure, contender: Contender, words: Sequence[str], *, x: float, px: float) -> None:
     right, clips = contender.accuracy(words)
     low, high = wilson_interval(right, clips)
-    lines = f"correct (95 % interval {100 * low:.0f} to {100 * high:.0f})\n{'  ·  '.join(_costs(contender))}"
+    trained, *costs = _costs(contender)
+    lines = f"correct (95 %: {100 * low:.0f} to {100 * high:.0f})\n{trained}\n{', '.join(costs)}"
     beside = x + _NUMBER_PX / (figure.get_figwidth() * 96)
     figure.text(x, 1 - 14 * px, contender.name, va="top", color=_INK, fontsize=FONT_PT + 3, fontweight="bold")
     figure.text(x, 1 - 38 * px, contender.note, va="top", color=_SOFT, fontsize=FONT_PT)
     number = f"{100 * right / clips:.1f} %"
-    figure.text(x, 1 - 98 * px, number, va="baseline", color=_INK, fontsize=23, fontweight="bold")
-    figure.text(beside, 1 - 102 * px, lines, va="bottom", color=_SOFT, fontsize=FONT_PT, linespacing=1.45)
+    figure.text(x, 1 - 97 * px, number, va="baseline", color=_INK, fontsize=23, fontweight="bold")
+    figure.text(beside, 1 - 109 * px, lines, va="bottom", color=_SOFT, fontsize=FONT_PT, linespacing=1.45)
 
 
 def _draw_matrix(axes: Axes, counts: NDArray[np.int64], words: Sequence[str], *, names_rows: bool) -> None:
@@ -236,7 +237,7 @@ def _figures(contenders: Sequence[Contender], words: Sequence[str]) -> Html:
 
 def _words(contenders: Sequence[Contender], words: Sequence[str]) -> Html:
     counts = [contender.counts(words) for contender in contenders]
-    rows = []
+    rows: list[tuple[str | Sorted, ...]] = []
     for row, word in enumerate(words):
         clips = int(counts[0][row].sum())
         shares = [Sorted(f"{100 * each[row, row] / clips:.0f}", each[row, row] / clips) for each in counts]
