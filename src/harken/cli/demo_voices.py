@@ -94,7 +94,7 @@ def synthetic_voices(out: Path) -> Voices:
         raise HarkenError(
             "only one family of voices is installed, so none is left for evaluation; run pip install 'harken[synth]'"
         )
-    what = "synthetic voices, chosen with the help of the model base, which flatters it here"
+    what = "synthetic voices, of which the model base, taught by people, takes many for other words"
     return Voices(folder, made.train, made.test, COMMANDS, what, synthetic=True)
 
 
