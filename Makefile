@@ -3,6 +3,7 @@
 # make demo VOICES=https://…   the same archive of real voices from another address
 # make demo DATA=DIR           the same on your clips: a folder of one-word folders
 # make test                    style, types and the whole test suite
+# make docs                    the documentation's site, in build/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -10,7 +11,7 @@ DATA ?=
 VOICES ?=
 OUT ?= demo$(if $(DATA),-$(notdir $(patsubst %/,%,$(firstword $(DATA)))))
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/demo-ready
 	$(BIN)/harken demo --out $(OUT) $(foreach folder,$(DATA),--data $(folder)) $(if $(VOICES),--voices $(VOICES))
@@ -20,6 +21,10 @@ test: $(VENV)/test-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term:skip-covered
+
+docs: $(VENV)/docs-ready
+	$(BIN)/python tools/write_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -34,6 +39,10 @@ $(VENV)/demo-ready: $(VENV)/made pyproject.toml constraints.txt
 $(VENV)/test-ready: $(VENV)/made pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,flac,serve,notebook,dev]'
 	touch $@ $(VENV)/demo-ready
+
+$(VENV)/docs-ready: $(VENV)/made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) demo demo-* .pytest_cache .mypy_cache .ruff_cache .coverage

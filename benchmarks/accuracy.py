@@ -1,11 +1,11 @@
-"""Networks of up to 60,000 parameters under one budget, and what each part of the training brings.
+"""Compare networks of up to 60,000 parameters under one training budget, and the effect of each part of the training.
 
 python benchmarks/accuracy.py --data DIR [--data DIR] --noise DIR --speech DIR [--train-only DIR]... --work DIR
                               [--epochs 4] [--teacher MODEL] [--only networks|changes] [--out benchmarks/accuracy.md]
 
-Every network trains by the recipe v12, whose settings are the same for all, and is judged on the recipe's fixed validation
-list. Then one setting at a time is changed on one network, with two seeds. Each training is a run in the work folder:
-started again, the benchmark goes on where it stopped. The page is written after the networks, and after each change.
+Every network is trained with the same settings of the recipe v12 and evaluated on the recipe's fixed validation list. Then
+one setting at a time is changed for one network, with two seeds. Each training is a run in the work folder. An interrupted
+benchmark continues where it stopped. The page is written after the networks, and after each change.
 """
 
 import argparse
@@ -26,15 +26,18 @@ from harken.tasks.recipe import find_recipe, with_settings
 from harken.training.run_folder import read_run
 
 HERE = Path(__file__).resolve().parent
-MOST_PARAMETERS = 60_000
-CHANGED = "harken_base"
+MAX_PARAMETERS = 60_000
+CHANGED_NETWORK = "harken_base"
 SEEDS = (7, 8)
 FLAGS = ("data", "noise", "speech", "train_only")  # options that name folders
 
 
 @dataclass(frozen=True)
 class Change:
-    """One departure from the recipe. settings : recipe values. words : whether the corpora of --train-only take part."""
+    """One change to the recipe.
+
+    `settings` are recipe values. `words` tells whether the corpora of --train-only are used.
+    """
 
     name: str
     settings: tuple[str, ...] = ()
@@ -42,28 +45,28 @@ class Change:
 
     @property
     def key(self) -> str:
-        """What its runs are named after."""
-        said = ["teacher" if setting.startswith("teacher=") else setting for setting in self.settings]
-        return "-".join(said) or ("recipe" if self.words else "no-train-only")
+        """The prefix of the names of its runs."""
+        parts = ["teacher" if setting.startswith("teacher=") else setting for setting in self.settings]
+        return "-".join(parts) or ("recipe" if self.words else "no-train-only")
 
 
 def changes(teacher: str | None) -> list[Change]:
-    """Return the departures that are tried."""
+    """Return the changes to try."""
     listed = [
         Change("the recipe"),
-        Change("without the corpora that only train", words=False),
-        Change("each clip through a drawn frequency response", ("max_filter_db=12", "cut_probability=0.15")),
-        Change("words that turn into running speech among `_unknown_`", ("spliced_share=0.2",)),
-        Change("running speech behind clips", ("talk_probability=0.3",)),
-        Change("steady noise taken away, as phones do", ("suppression_probability=0.2",)),
-        Change("without noise behind clips", ("noise_probability=0",)),
+        Change("without the corpora for training only", words=False),
+        Change("random frequency response for each clip", ("max_filter_db=12", "cut_probability=0.15")),
+        Change("words spliced with continuous speech as `_unknown_`", ("spliced_share=0.2",)),
+        Change("background speech behind clips", ("talk_probability=0.3",)),
+        Change("noise suppression, as on phones", ("suppression_probability=0.2",)),
+        Change("without background noise", ("noise_probability=0",)),
         Change("without rooms", ("room_probability=0",)),
-        Change("without masks of bands and frames", ("band_masks=0", "frame_masks=0")),
+        Change("without masking of bands and frames", ("band_masks=0", "frame_masks=0")),
         Change("mixup", ("mixup=0.2",)),
-        Change("weights of the last step, no moving average", ("average_decay=0",)),
-        Change("steady noise that is made among the recorded", ("steady_noise_share=0.3",)),
-        Change("other words, chained, among running speech", ("chained_share=0.4",)),
-        Change("words anywhere in the window", ("shift_ms=180",)),
+        Change("weights of the last step instead of a moving average", ("average_decay=0",)),
+        Change("synthetic steady noise in addition to recorded noise", ("steady_noise_share=0.3",)),
+        Change("chains of other words in addition to continuous speech", ("chained_share=0.4",)),
+        Change("words at any position in the window", ("shift_ms=180",)),
     ]
     if teacher is not None:
         listed.append(Change(f"distilled from {Path(teacher).name}", (f"teacher={teacher}",)))
@@ -72,46 +75,55 @@ def changes(teacher: str | None) -> list[Change]:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a run. seconds : of its epochs, by their median. command : as a reader would type it."""
+    """The result of a run: accuracy, training time in seconds, and the command as a reader would type it."""
 
     accuracy: float
     seconds: float
     command: str
 
 
-def given(corpora: Sequence[tuple[str, Path]], said: Callable[[Path], str]) -> list[str]:
-    return [part for flag, folder in corpora for part in (f"--{flag.replace('_', '-')}", said(folder))]
+def corpus_options(corpora: Sequence[tuple[str, Path]], name: Callable[[Path], str]) -> list[str]:
+    return [part for flag, folder in corpora for part in (f"--{flag.replace('_', '-')}", name(folder))]
 
 
-def short(folder: Path) -> str:
-    """Return a corpus' name as a reader would type it; a side of a synthesised one with the folders above it."""
+def short_name(folder: Path) -> str:
+    """Return the name of a corpus as a reader would type it, for synthesized ones with the folders above DIR/train."""
     return "/".join(folder.parts[-3:]) if folder.name == "train" else folder.name
 
 
 def train(options: argparse.Namespace, name: str, network: str, settings: list[str], *, words: bool = True) -> Trained:
-    """Train a run, or go on with it, unless it is there."""
+    """Train a run, or continue it, unless it is complete."""
     run = options.work / name
     corpora = [(flag, folder) for flag in FLAGS for folder in getattr(options, flag) if words or flag != "train_only"]
-    asked = ["--recipe", "v12", "--network", network]
+    recipe_options = ["--recipe", "v12", "--network", network]
     sets = [part for setting in (f"epochs={options.epochs}", *settings) for part in ("--set", setting)]
     if (run / "recipe.json").is_file():
         found = read_run(run)[0]
         wanted = with_settings(find_recipe("v12"), [f"network={network}", f"epochs={options.epochs}", *settings])
-        if replace(found, teacher=(), start_from="") != replace(wanted, teacher=(), start_from=""):  # kept as paths
-            sys.exit(f"{run} holds a run of another recipe: name another --work, or remove it")
+        found, wanted = (replace(recipe, teacher=(), start_from="") for recipe in (found, wanted))  # stored as paths
+        if found != wanted:
+            sys.exit(f"{run} contains a run of another recipe: give another --work, or delete it")
     if not (run / "model.onnx").is_file():
         print(f"training {name}", flush=True)
         harken = [sys.executable, "-m", "harken"]
-        begun = (run / "recipe.json").is_file()
-        command = ["train", "--resume", run] if begun else ["train", *asked, *given(corpora, str), *sets, "--out", run]
+        started = (run / "recipe.json").is_file()
+        command = (
+            ["train", "--resume", run]
+            if started
+            else ["train", *recipe_options, *corpus_options(corpora, str), *sets, "--out", run]
+        )
         if code := subprocess.run([*harken, *command]).returncode:
-            sys.exit(f"training {name} ended with {code}: start again to go on with it")
+            sys.exit(f"training {name} ended with exit code {code}: start the benchmark again to continue")
     fields = ModelFile(run).card.fields
     with (run / "history.csv").open() as file:
         epochs = [float(row["seconds"]) for row in csv.DictReader(file)]
-    seconds = len(epochs) * statistics.median(epochs)  # one in which the machine slept does not count
-    said = shlex.join(["harken", "train", *asked, *given(corpora, short), *sets, "--out", "RUN"])
-    return Trained(fields["validation_accuracy"], seconds, said)
+    seconds = len(epochs) * statistics.median(
+        epochs
+    )  # The median ignores epochs during which the machine was suspended.
+    command = shlex.join(
+        ["harken", "train", *recipe_options, *corpus_options(corpora, short_name), *sets, "--out", "RUN"]
+    )
+    return Trained(fields["validation_accuracy"], seconds, command)
 
 
 def percent(accuracy: float, clips: int) -> str:
@@ -120,24 +132,24 @@ def percent(accuracy: float, clips: int) -> str:
 
 
 def network_rows(options: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """Return the rows of the networks that train, and of those that are only counted."""
-    twelve = {name: count_by_name(name) for name in NETWORKS if not name.startswith("tutorial")}
+    """Return the rows of the networks that are trained, and of those that are only listed."""
+    counted = {name: count_by_name(name) for name in NETWORKS if not name.startswith("tutorial")}
     rows, commands, others = [], [], []
-    for name, counts in sorted(twelve.items(), key=lambda item: item[1].parameters):
+    for name, counts in sorted(counted.items(), key=lambda item: item[1].parameters):
         cost = f"| `{name}` | {counts.parameters:,} | {counts.multiply_adds / 1e6:.1f} M |"
-        if counts.parameters > MOST_PARAMETERS:
+        if counts.parameters > MAX_PARAMETERS:
             others.append(f"{cost} not trained here |  |")
             continue
         if options.only == "changes" and not (options.work / name / "model.onnx").is_file():
             continue
         trained = train(options, name, name, [])
-        rows.append(f"{cost} {percent(trained.accuracy, options.judged)} | {trained.seconds / 60:.1f} min |")
+        rows.append(f"{cost} {percent(trained.accuracy, options.validation_clips)} | {trained.seconds / 60:.1f} min |")
         commands.append(trained.command.replace(f"--network {name}", "--network NETWORK"))
     return [*rows, *others], commands
 
 
 def change_rows(options: argparse.Namespace) -> Iterator[str]:
-    """Yield the row of each change that both seeds have trained."""
+    """Yield the row of each change that was trained with both seeds."""
     first: list[float] = []
     for number, change in enumerate(changes(options.teacher)):
         found = []
@@ -145,13 +157,15 @@ def change_rows(options: argparse.Namespace) -> Iterator[str]:
             name = f"{change.key}-{seed}"
             if options.only == "networks" and not (options.work / name / "model.onnx").is_file():
                 break
-            found.append(train(options, name, CHANGED, [f"seed={seed}", *change.settings], words=change.words).accuracy)
+            found.append(
+                train(options, name, CHANGED_NETWORK, [f"seed={seed}", *change.settings], words=change.words).accuracy
+            )
         if len(found) < len(SEEDS):
             continue
         first = first or found
-        apart = [100 * (one - other) for one, other in zip(found, first, strict=True)]
+        differences = [100 * (one - other) for one, other in zip(found, first, strict=True)]
         shares = " | ".join(f"{100 * accuracy:.2f} %" for accuracy in found)
-        mean = sum(apart) / len(apart)
+        mean = sum(differences) / len(differences)
         settings = ", ".join(f"`{setting}`" for setting in change.settings) or (
             "no `--train-only`" if not change.words else ""
         )
@@ -159,38 +173,38 @@ def change_rows(options: argparse.Namespace) -> Iterator[str]:
 
 
 def write(options: argparse.Namespace, rows: list[str], commands: list[str], changed: list[str]) -> None:
-    """Write the page of what there is so far."""
+    """Write the page with the results so far."""
     lines = [
-        "# Networks under one budget, and what helps",
+        "# Networks under one training budget, and what improves them",
         "",
-        f"- `python benchmarks/accuracy.py {shlex.join(shown(options))}`",
-        f"- recipe v12, {options.epochs} epochs, judged on its fixed list of {options.judged:,} validation clips",
+        f"- `python benchmarks/accuracy.py {shlex.join(shown_arguments(options))}`",
+        f"- recipe v12, {options.epochs} epochs, evaluated on its fixed list of {options.validation_clips:,} validation clips",
         "",
-        "The budget is small: it ranks networks by how fast they learn, and none is at its best. The",
-        "[models in the box](../src/harken/weights) trained for longer and on.",
+        "The budget is small: it ranks networks by how fast they learn, and none reaches its best accuracy. The",
+        "[bundled models](../src/harken/weights) were trained for longer, in several stages.",
         "",
         "| network | parameters | multiply-adds | validation accuracy | training |",
         "|---|---|---|---|---|",
         *rows,
         "",
-        "An interval says how far the accuracy of one trained network is known from so many clips; another seed moves it",
-        "too. Training is the epochs times the median epoch, on one core beside other work: compare it with care. Each row",
-        "came of",
+        "An interval is the uncertainty due to the number of clips, for one trained network. Another seed changes the accuracy,",
+        "too. The training time is the number of epochs times the median epoch, on one core beside other work: compare it with",
+        "care. The command of each row was",
         "",
         *(f"    {command}" for command in dict.fromkeys(commands)),
         "",
     ]
     if changed:
         lines += [
-            f"## One change at a time, `{CHANGED}`",
+            f"## One change at a time, `{CHANGED_NETWORK}`",
             "",
             "| change | settings | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | points, mean |",
             "|---|---|" + "---|" * (len(SEEDS) + 1),
             *changed,
             "",
-            "The commands are those above with `--set seed=7` or `8` and the settings. Two seeds of one recipe differ by what",
-            "the first row shows; a change that brings less than that is not shown to help, nor to harm. What a change does for",
-            "noise, talk and muffled microphones is not seen in clean validation clips.",
+            "The commands are those above with `--set seed=7` or `8` and the settings. The first row shows how much two seeds of",
+            "one recipe differ; a smaller effect of a change is not significant. Clean validation clips do not show the effect",
+            "of a change in noise, background speech or with muffled microphones.",
             "",
         ]
     listed = changes(options.teacher)
@@ -199,24 +213,26 @@ def write(options: argparse.Namespace, rows: list[str], commands: list[str], cha
     options.out.write_text("\n".join(lines), encoding="utf-8")
 
 
-def shown(options: argparse.Namespace) -> list[str]:
-    """Return the command's arguments as a reader would type them."""
+def shown_arguments(options: argparse.Namespace) -> list[str]:
+    """Return the arguments of the command as a reader would type them."""
     corpora = [(flag, folder) for flag in FLAGS for folder in getattr(options, flag)]
-    said = [*given(corpora, short), "--work", "runs", "--epochs", str(options.epochs)]
-    return said if options.teacher is None else [*said, "--teacher", Path(options.teacher).name]
+    arguments = [*corpus_options(corpora, short_name), "--work", "runs", "--epochs", str(options.epochs)]
+    return arguments if options.teacher is None else [*arguments, "--teacher", Path(options.teacher).name]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, action="append", required=True)
-    parser.add_argument("--noise", type=Path, action="append", required=True)
-    parser.add_argument("--speech", type=Path, action="append", default=[])
-    parser.add_argument("--train-only", type=Path, action="append", default=[])
-    parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--teacher", help="model to distil from, for the row of that")
-    parser.add_argument("--only", choices=("networks", "changes"))
-    parser.add_argument("--judged", type=int, default=2_300, help="clips of the recipe's validation list")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="corpus; repeatable")
+    parser.add_argument("--noise", type=Path, action="append", required=True, help="folder of noise; repeatable")
+    parser.add_argument("--speech", type=Path, action="append", default=[], help="folder of speech; repeatable")
+    parser.add_argument("--train-only", type=Path, action="append", default=[], help="corpus for training only")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs of each training")
+    parser.add_argument("--teacher", help="model to distill from, for the row on distillation")
+    parser.add_argument("--only", choices=("networks", "changes"), help="train only these")
+    parser.add_argument(
+        "--validation-clips", type=int, default=2_300, help="number of clips in the recipe's validation list"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "accuracy.md")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

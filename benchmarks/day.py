@@ -1,9 +1,9 @@
-"""A day of audio through a listener at full speed: does memory stay flat, do event times drift?
+"""Run a listener over a day of audio at full speed, to check that memory stays constant and event times do not drift.
 
 python benchmarks/day.py [--model base] [--hours 24] [--rate 44100] [--out benchmarks/day.md]
 
-Ten minutes with words of the model at known places, in synthetic voices over noise, are heard again and again, in chunks of
-drawn length. Every round must give the events of the round before it, ten minutes later to the sample.
+Ten minutes of audio are repeated, in chunks of random length. They contain words of the model at known times, in synthetic
+voices over noise. Every round must give the same events as the round before, exactly ten minutes later.
 """
 
 import argparse
@@ -24,50 +24,50 @@ from harken.synth.voices import draw_voices, voices
 from tutorial import HERE, machine
 
 BLOCK_S = 600
-EVERY_S = 3.0  # from word to word
+WORD_INTERVAL_S = 3.0
 NOISE_DB = -50.0
 CHUNKS_S = (0.01, 2.0)
-LEAST_ROUNDS = 3  # the second is what the others are held against
+MIN_ROUNDS = 3  # The later rounds are compared with the second.
 
 
 def block(words: tuple[str, ...], rate: int) -> np.ndarray:
     """Return ten minutes of noise with a word every three seconds, float32 at `rate` Hz."""
     draws = np.random.default_rng(5)
     sound = (10 ** (NOISE_DB / 20) * draws.standard_normal(BLOCK_S * rate)).astype(np.float32)
-    places = np.arange(1.0, BLOCK_S - EVERY_S, EVERY_S)
-    for number, (place, voice) in enumerate(zip(places, draw_voices(voices(), len(places), draws), strict=True)):
-        said, said_rate = voice.speak(words[number % len(words)], seed=number)
-        spoken = soxr.resample(said, said_rate, rate)[: int(2 * rate)]
-        start = int(place * rate)
+    times_s = np.arange(1.0, BLOCK_S - WORD_INTERVAL_S, WORD_INTERVAL_S)
+    for number, (time_s, voice) in enumerate(zip(times_s, draw_voices(voices(), len(times_s), draws), strict=True)):
+        speech, speech_rate = voice.speak(words[number % len(words)], seed=number)
+        spoken = soxr.resample(speech, speech_rate, rate)[: int(2 * rate)]
+        start = int(time_s * rate)
         sound[start : start + spoken.size] += 0.3 * spoken / max(1e-6, float(np.abs(spoken).max()))
     return sound
 
 
 def resident_mb() -> float:
-    """Return the memory that this process holds now, where the system tells, else the most that it has held."""
+    """Return the resident memory of this process, or its peak if the system does not report the current value."""
     statm = Path("/proc/self/statm")
     if statm.is_file():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def placed(events: list[Event], round_number: int) -> list[tuple[str, float]]:
-    """Return words and times of events within their round; what ends with the round belongs to it."""
+def within_round(events: list[Event], round_number: int) -> list[tuple[str, float]]:
+    """Return the words of events and their times within the round."""
     return [(event.word, round(event.end_s - round_number * BLOCK_S, 6)) for event in events]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="base", help="a model or a streaming form")
-    parser.add_argument("--hours", type=float, default=24.0)
-    parser.add_argument("--rate", type=int, default=44_100, help="of the audio, Hz")
-    parser.add_argument("--out", type=Path, default=HERE / "day.md")
+    parser.add_argument("--model", default="base", help="model file, run folder, or name of a bundled model")
+    parser.add_argument("--hours", type=float, default=24.0, help="hours of audio")
+    parser.add_argument("--rate", type=int, default=44_100, help="sample rate of the audio, in Hz")
+    parser.add_argument("--out", type=Path, default=HERE / "day.md", help="page to write")
     options = parser.parse_args()
     if options.out.is_dir() or not options.out.resolve().parent.is_dir():
-        raise HarkenError(f"--out {options.out} cannot be written: name a file in a folder that is there")
-    if not LEAST_ROUNDS <= options.hours * 3600 / BLOCK_S < math.inf:
-        least = LEAST_ROUNDS * BLOCK_S / 3600
-        raise HarkenError(f"--hours {options.hours:g}: give {least:g} or more, {LEAST_ROUNDS} rounds of ten minutes")
+        raise HarkenError(f"cannot write --out {options.out}: give a file in an existing folder")
+    if not MIN_ROUNDS <= options.hours * 3600 / BLOCK_S < math.inf:
+        least = MIN_ROUNDS * BLOCK_S / 3600
+        raise HarkenError(f"--hours {options.hours:g}: give {least:g} or more, {MIN_ROUNDS} rounds of ten minutes")
     recognizer = open_stream_model(options.model)
     listener = Listener(recognizer, source_rate=options.rate)
     words = tuple(recognizer.card.words)
@@ -83,29 +83,29 @@ def main() -> None:
         while end < sound.size:
             start, end = end, min(sound.size, end + int(options.rate * draws.uniform(*CHUNKS_S)))
             pending += listener.push(sound[start:end])
-        # The resampler holds back the last hundredths of a second: the round's last hop may come with the next one.
+        # The resampler delays the last hundredths of a second, so the last hop of a round may come in the next round.
         done = [event for event in pending if event.end_s <= (number + 1) * BLOCK_S - 1]
         pending = [event for event in pending if event.end_s > (number + 1) * BLOCK_S - 1]
-        found = placed(done, number)
+        found = within_round(done, number)
         if number == 1:
             expected = found
         elif number > 1 and found != expected:
             different += 1
         memory.append(resident_mb())
         if (number + 1) % 6 == 0:
-            print(f"{(number + 1) // 6} h: {len(found)} events a round, {memory[-1]:.1f} MB", flush=True)
-    took = time.process_time() - started
-    heard = rounds * BLOCK_S
+            print(f"{(number + 1) // 6} h: {len(found)} events per round, {memory[-1]:.1f} MB", flush=True)
+    busy_s = time.process_time() - started
+    audio_s = rounds * BLOCK_S
     lines = [
-        f"# {heard / 3600:g} hours through a listener",
+        f"# {audio_s / 3600:g} hours of audio in a listener",
         "",
         f"- `python benchmarks/day.py --model {options.model} --hours {options.hours:g} --rate {options.rate}`",
         f"- {machine()}",
         "",
-        f"Rounds of {BLOCK_S / 60:g} minutes: {rounds}, of {len(expected)} events each. Rounds whose events differ from",
-        f"the second by a word or by a microsecond: {different}. Memory: {memory[1]:.1f} MB after two rounds,",
-        f"{max(memory):.1f} MB at most, {memory[-1]:.1f} MB at the end. Hops: {listener.hops:,}, of which the energy gate saved",
-        f"{listener.skipped:,}. Processor time: {took:.0f} s, a real-time factor of {took / heard:.4f}.",
+        f"{rounds} rounds of {BLOCK_S / 60:g} minutes with {len(expected)} events each. Rounds with an event that differs from",
+        f"the second round in its word or by a microsecond: {different}. Memory: {memory[1]:.1f} MB after two rounds,",
+        f"{max(memory):.1f} MB at most, {memory[-1]:.1f} MB at the end. Of {listener.hops:,} hops, the energy gate skipped",
+        f"{listener.skipped:,}. Processor time: {busy_s:.0f} s, a real-time factor of {busy_s / audio_s:.4f}.",
         "",
     ]
     options.out.write_text("\n".join(lines), encoding="utf-8")

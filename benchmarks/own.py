@@ -1,11 +1,11 @@
-"""How many recordings a word of one's own needs, beginning with `base` and with fresh weights.
+"""Measure how many recordings a new word needs, starting from `base` and from random weights.
 
 python benchmarks/own.py --data speech_commands --data speech_commands_more --noise background_noise
     [--takes 5 10 20 40] [--words bed bird cat] [--epochs 15] [--out benchmarks/own.md]
 
-Of each word so many recordings train, each by another person of the train side; 20 of each other word that is no command
-train as `_unknown_`. Judged are all clips of the words on the validation side: by strangers. `base` heard the words as other
-ones when it was trained.
+For each number of recordings, a model is trained on that many recordings of each word, each by another speaker of the
+training set. 20 clips of each other word (except the ten commands) are used as `_unknown_`. The model is evaluated on all
+clips of the words in the validation set, by unseen speakers. The training of `base` used these words as `_unknown_`.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from harken.corpus.table import Clip, Corpus, read_corpus
 from harken.files import replacing
 from harken.labels import COMMANDS
 
-_OTHERS = 20  # clips of each other word
-_STARTS = {"`base`": [], "fresh weights": ["--set", "start_from=", "--set", "learning_rate=0.006"]}
+_OTHER_CLIPS = 20  # of each other word
+_STARTS = {"`base`": [], "random weights": ["--set", "start_from=", "--set", "learning_rate=0.006"]}
 
 
-def draw(corpus: Corpus, side: str, word: str, takes: int) -> list[Clip]:
-    """Return clips of a word on a side, no two by one speaker, in an order that a seed draws."""
+def draw_clips(corpus: Corpus, side: str, word: str, takes: int) -> list[Clip]:
+    """Return clips of a word in one set of the split, at most one per speaker, in random order."""
     clips = [
         clip for clip, where in zip(corpus.clips, official(corpus), strict=True) if (clip.word, where) == (word, side)
     ]
@@ -37,8 +37,8 @@ def draw(corpus: Corpus, side: str, word: str, takes: int) -> list[Clip]:
     return list(by_speaker.values())[:takes]
 
 
-def lay(clips: Sequence[Clip], folder: Path) -> None:
-    """Lay links to clips into a corpus folder."""
+def link_clips(clips: Sequence[Clip], folder: Path) -> None:
+    """Create a corpus folder of links to clips."""
     for clip in clips:
         (folder / clip.word).mkdir(parents=True, exist_ok=True)
         (folder / clip.word / clip.path.name).symlink_to(clip.path.resolve())
@@ -50,12 +50,12 @@ def harken(*words: object) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, action="append", required=True)
-    parser.add_argument("--noise", type=Path, required=True)
-    parser.add_argument("--takes", type=int, nargs="+", default=[5, 10, 20, 40])
-    parser.add_argument("--words", nargs="+", default=["bed", "bird", "cat"])
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--data", type=Path, action="append", required=True, help="corpus; repeatable")
+    parser.add_argument("--noise", type=Path, required=True, help="folder of noise")
+    parser.add_argument("--takes", type=int, nargs="+", default=[5, 10, 20, 40], help="recordings of each word")
+    parser.add_argument("--words", nargs="+", default=["bed", "bird", "cat"], help="words to learn")
+    parser.add_argument("--epochs", type=int, default=15, help="epochs of each training")
+    parser.add_argument("--out", type=Path, help="page to write; default: none")
     options = parser.parse_args()
     corpus = read_corpus(options.data)
     others = [word for word in corpus.words if word not in (*COMMANDS, *options.words)]
@@ -63,42 +63,45 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         root = Path(work)
         for word in others:
-            lay(draw(corpus, "train", word, _OTHERS), root / "other")
-        judged = [
+            link_clips(draw_clips(corpus, "train", word, _OTHER_CLIPS), root / "other")
+        validation = [
             clip
             for clip, side in zip(corpus.clips, official(corpus), strict=True)
             if clip.word in options.words and side == "validation"
         ]
-        lay(judged, root / "judged")
+        link_clips(validation, root / "validation")
         for takes in options.takes:
-            mine = root / f"mine-{takes}"
+            own = root / f"own-{takes}"
             for word in options.words:
-                lay(draw(corpus, "train", word, takes), mine)
-            found = []
+                link_clips(draw_clips(corpus, "train", word, takes), own)
+            cells = []
             for number, settings in enumerate(_STARTS.values()):
                 run, figures = root / f"run-{takes}-{number}", root / "figures.json"
-                given = ["--data", mine, "--other", root / "other", "--noise", options.noise, "--out", run]
-                harken("train", "--recipe", "own", *given, "--set", f"epochs={options.epochs}", *settings)
-                harken("evaluate", run, root / "judged", "--noise", options.noise, "--split", "all", "--json", figures)
-                read = json.loads(figures.read_text())
-                low, high = read["accuracy_interval"]
-                found.append(f"{100 * read['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f})")
-            rows.append(f"| {takes} | {' | '.join(found)} |")
+                train_options = ["--data", own, "--other", root / "other", "--noise", options.noise, "--out", run]
+                harken("train", "--recipe", "own", *train_options, "--set", f"epochs={options.epochs}", *settings)
+                harken(
+                    "evaluate", run, root / "validation", "--noise", options.noise, "--split", "all", "--json", figures
+                )
+                result = json.loads(figures.read_text())
+                low, high = result["accuracy_interval"]
+                cells.append(f"{100 * result['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f})")
+            rows.append(f"| {takes} | {' | '.join(cells)} |")
             print(rows[-1], flush=True)
     command = f"python benchmarks/own.py {' '.join(sys.argv[1:])}"
     lines = [
-        "# How many recordings a word of one's own needs",
+        "# How many recordings a new word needs",
         "",
         f"- `{command}`",
-        f"- {', '.join(options.words)}: {len(judged)} clips by strangers are judged; {options.epochs} epochs a run",
+        f"- {', '.join(options.words)}: {len(validation)} validation clips by unseen speakers; "
+        f"{options.epochs} epochs per training",
         "",
-        f"| recordings of each word | beginning with {' | with '.join(_STARTS)} |",
+        f"| recordings of each word | starting from {' | starting from '.join(_STARTS)} |",
         f"|---|{'---|' * len(_STARTS)}",
         *rows,
         "",
-        "Each recording is by another person. `base` heard these words as other ones when it was trained. Right: the most",
-        "probable class, `_unknown_` and `_silence_` among them. Each figure is of one training: the",
-        "interval is of the clips alone, and another training on so few may fall outside it.",
+        "Each recording is by another speaker. The training of `base` used these words as `_unknown_`. Accuracy is that of",
+        "the most probable class, with `_unknown_` and `_silence_` among the classes. Each figure is of one training. Its",
+        "interval covers only the number of clips: another training on so few recordings may be outside it.",
         "",
     ]
     if options.out:

@@ -1,10 +1,10 @@
-"""One recogniser at work, clip by clip, as benchmarks/runtime.py asks for it on standard input.
+"""Run one recognizer on clips, as benchmarks/runtime.py requests on standard input.
 
 python benchmarks/runtime_contenders.py KIND MODEL CLIPS.npz
 
-KIND is one of onnx, stream, c, litert, pocketsphinx, openwakeword, keras. Lines in: `clip N`, `second N`, `memory`. A line
-of JSON out for each: milliseconds and, for a clip, the word heard or null. CLIPS.npz holds `clips`, int16 [clips, 16000].
-Each kind imports what it needs and no more, so that memory is its own.
+KIND is one of onnx, stream, c, litert, pocketsphinx, openwakeword, keras. The requests are lines: `clip N`, `second N` or
+`memory`. Each reply is a line of JSON: milliseconds and, for a clip, the recognized word or null. CLIPS.npz contains `clips`,
+int16 [clips, 16000]. Each kind imports only what it needs, so that the memory is its own.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-CHUNK = 1600  # samples, 100 ms: a stream comes in these
+CHUNK = 1600  # samples in a chunk of a stream, 100 ms
 RATE = 16_000
 
 Answer = Callable[[np.ndarray], "str | None"]
-Hear = Callable[[np.ndarray], None]
+StreamSecond = Callable[[np.ndarray], None]
 
 
-def harken_onnx(model: str) -> tuple[Answer, Hear]:
+def harken_onnx(model: str) -> tuple[Answer, StreamSecond]:
     from harken.runtime.listener import Listener
     from harken.runtime.recognizer import Recognizer
 
@@ -42,7 +42,7 @@ def harken_onnx(model: str) -> tuple[Answer, Hear]:
     return answer, lambda clip: in_chunks(clip, listener.push)
 
 
-def harken_stream(model: str) -> tuple[None, Hear]:
+def harken_stream(model: str) -> tuple[None, StreamSecond]:
     from harken.runtime.listener import Listener
     from harken.runtime.streamfile import StreamFile
 
@@ -50,14 +50,14 @@ def harken_stream(model: str) -> tuple[None, Hear]:
     return None, lambda clip: in_chunks(clip, listener.push)
 
 
-def harken_c(model: str) -> tuple[Answer, Hear]:
-    """The library by itself: harken's own caller would bring torch into the process."""
+def harken_c(model: str) -> tuple[Answer, StreamSecond]:
+    """Call the library with ctypes only: harken.export.c would import torch."""
     name, labels = Path(model).stem, json.loads(Path(model).with_suffix(".json").read_text())["labels"]
     library = ctypes.CDLL(model)
     floats, samples = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int16)
-    run, listen, look = (library[f"{name}_{what}"] for what in ("run", "push", "probabilities"))
-    run.restype = listen.restype = None
-    run.argtypes, listen.argtypes, look.argtypes = [floats, floats], [samples, ctypes.c_size_t], [floats]
+    run, push_samples, probabilities = (library[f"{name}_{what}"] for what in ("run", "push", "probabilities"))
+    run.restype = push_samples.restype = None
+    run.argtypes, push_samples.argtypes, probabilities.argtypes = [floats, floats], [samples, ctypes.c_size_t], [floats]
     out = np.zeros(len(labels), np.float32)
     found = out.ctypes.data_as(floats)
 
@@ -67,13 +67,13 @@ def harken_c(model: str) -> tuple[Answer, Hear]:
         return None if label.startswith("_") else label
 
     def push(chunk: np.ndarray) -> None:
-        listen(np.ascontiguousarray(chunk).ctypes.data_as(samples), chunk.size)
-        look(found)
+        push_samples(np.ascontiguousarray(chunk).ctypes.data_as(samples), chunk.size)
+        probabilities(found)
 
     return answer, lambda clip: in_chunks(clip, push)
 
 
-def harken_litert(model: str) -> tuple[Answer, Hear]:
+def harken_litert(model: str) -> tuple[Answer, StreamSecond]:
     from ai_edge_litert.interpreter import Interpreter
 
     labels = json.loads(Path(f"{model}.json").read_text())["labels"]
@@ -90,7 +90,7 @@ def harken_litert(model: str) -> tuple[Answer, Hear]:
     return answer, sliding(answer)
 
 
-def pocketsphinx(words: str) -> tuple[Answer, Hear]:
+def pocketsphinx(words: str) -> tuple[Answer, StreamSecond]:
     from pocketsphinx import Decoder, get_model_path
 
     decoder = Decoder(
@@ -104,19 +104,19 @@ def pocketsphinx(words: str) -> tuple[Answer, Hear]:
         decoder.start_utt()
         decoder.process_raw(clip.tobytes(), full_utt=True)
         decoder.end_utt()
-        heard = decoder.hyp()
-        return heard.hypstr if heard is not None and heard.hypstr else None
+        hypothesis = decoder.hyp()
+        return hypothesis.hypstr if hypothesis is not None and hypothesis.hypstr else None
 
-    def hear(clip: np.ndarray) -> None:
+    def stream_second(clip: np.ndarray) -> None:
         decoder.start_utt()
         in_chunks(clip, lambda chunk: (decoder.process_raw(chunk.tobytes()), decoder.hyp()))
         decoder.end_utt()
 
-    return answer, hear
+    return answer, stream_second
 
 
-def openwakeword(_: str) -> tuple[None, Hear]:
-    """The front-end and embedding that all of openWakeWord's words share, each 80 ms, without the words' small heads."""
+def openwakeword(_: str) -> tuple[None, StreamSecond]:
+    """Run the front-end and embedding that all words of openWakeWord share, every 80 ms, without their classifiers."""
     import onnxruntime
     import wakebox
 
@@ -127,24 +127,24 @@ def openwakeword(_: str) -> tuple[None, Hear]:
         onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
         for name in ("melspectrogram.onnx", "embedding_model.onnx")
     )
-    step, past = 1280, 480  # samples: a step's 8 frames reach so far back
+    step, past = 1280, 480  # in samples; the 8 frames of a step also need the `past` samples before it
     names = [session.get_inputs()[0].name for session in (spectrum, embedding)]
     sound, frames = np.zeros(past, np.float32), np.zeros((76, 32), np.float32)
 
-    def hear(clip: np.ndarray) -> None:
+    def push(chunk: np.ndarray) -> None:
         nonlocal sound, frames
-        sound = np.concatenate([sound, clip.astype(np.float32)])
+        sound = np.concatenate([sound, chunk.astype(np.float32)])
         while sound.size >= past + step:
             mel = spectrum.run(None, {names[0]: sound[None, : past + step]})[0].reshape(-1, 32) / 10 + 2
             frames = np.concatenate([frames, mel.astype(np.float32)])[-76:]
             embedding.run(None, {names[1]: frames[None, :, :, None]})
             sound = sound[step:]
 
-    return None, lambda clip: in_chunks(clip, hear)
+    return None, lambda clip: in_chunks(clip, push)
 
 
-def keras(_: str) -> tuple[Answer, Hear]:
-    """The tutorial's network and the tutorial's way to ask it; untrained, since only its cost is measured."""
+def keras(_: str) -> tuple[Answer, StreamSecond]:
+    """Run the network of the tutorial as the tutorial does. It is untrained, since only its cost is measured."""
     import tensorflow
 
     from tutorial_keras import build_model
@@ -164,8 +164,8 @@ def in_chunks(clip: np.ndarray, take: Callable[[np.ndarray], Any]) -> None:
         take(clip[start : start + CHUNK])
 
 
-def sliding(answer: Answer) -> Hear:
-    """Return how a stream is heard by one who judges windows alone: the last second, every 100 ms."""
+def sliding(answer: Answer) -> StreamSecond:
+    """Return a function that evaluates the last second of a stream every 100 ms."""
     window = np.zeros(RATE, np.int16)
 
     def push(chunk: np.ndarray) -> None:
@@ -177,7 +177,7 @@ def sliding(answer: Answer) -> Hear:
 
 
 def resident_mb() -> float:
-    """Return the memory that this process holds now; where the system does not tell, the most that it has held."""
+    """Return the resident memory of this process, or its peak if the system does not report the current value."""
     statm = Path("/proc/self/statm")
     if statm.is_file():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -200,24 +200,24 @@ KINDS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=list(KINDS))
-    parser.add_argument("model", help="path, name or words, whatever the kind takes; - where it takes none")
-    parser.add_argument("clips", type=Path, help="the clips, .npz")
+    parser.add_argument("model", help="path, name or words, depending on KIND; - for none")
+    parser.add_argument("clips", type=Path, help="the clips (.npz)")
     options = parser.parse_args()
     clips = np.load(options.clips)["clips"]
     before = resident_mb()
-    answer, hear = KINDS[options.kind](options.model)
+    answer, stream_second = KINDS[options.kind](options.model)
     print(json.dumps({"ready": True, "answers": answer is not None}), flush=True)
     for line in sys.stdin:
-        asked, _, number = line.strip().partition(" ")
-        if asked == "memory":
+        request, _, number = line.strip().partition(" ")
+        if request == "memory":
             print(json.dumps({"mb": resident_mb() - before}), flush=True)
             continue
         clip, word = clips[int(number)], None
         started = time.perf_counter()
-        if asked == "clip" and answer is not None:
+        if request == "clip" and answer is not None:
             word = answer(clip)
         else:
-            hear(clip)
+            stream_second(clip)
         print(json.dumps({"ms": 1000 * (time.perf_counter() - started), "word": word}), flush=True)
 
 

@@ -1,8 +1,8 @@
-"""The tutorial by harken's own calls, step for step what tutorial_keras.py does. benchmarks/tutorial.py runs it.
+"""The tutorial in harken, with the same steps as tutorial_keras.py. benchmarks/tutorial.py runs it.
 
 python benchmarks/tutorial_harken.py load | train | predict --data DIR --run RUN --result FILE [--epochs N] [--clips FILE]
 
-Packs go into $HARKEN_CACHE. train is the very function behind `harken train`.
+Packs are written to $HARKEN_CACHE. `train` calls the function behind `harken train`.
 """
 
 import argparse
@@ -21,9 +21,9 @@ WARM_UP = 10
 
 
 def load_corpus(data: Path) -> dict[str, Any]:
-    """Return how many clips have the exact length, and the seconds until every sample and class was read.
+    """Return the number of clips of exact length, and the seconds to read all samples and classes.
 
-    pack_s : those of them that remain once the folder has been listed. cpu_s : of all processes and cores.
+    `pack_s` is the time without listing the folder, `cpu_s` the CPU time of all processes and cores.
     """
     from harken.audio.clip import load_clip
     from harken.corpus.pack import pack
@@ -36,7 +36,7 @@ def load_corpus(data: Path) -> dict[str, Any]:
     corpus = read_corpus([data], words=recipe.words)
     listed = time.perf_counter()
     packed = pack(corpus.clips, sample_rate=recipe.sample_rate, samples=recipe.samples)
-    # Training reads the memory map as it goes; here all of it is read, lest opening a file be taken for loading it.
+    # Training reads the memory map as needed. Here all of it is read, since opening a file is not loading it.
     assert max(int(shard.max()) for shard in packed.shards) > 0
     classes = [recipe.words.index(word) for word in corpus.clips.words]
     assert len(classes) == len(packed)
@@ -46,7 +46,7 @@ def load_corpus(data: Path) -> dict[str, Any]:
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of this process and of those that it has waited for."""
+    """Return the CPU time of this process and of its ended child processes."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
@@ -59,7 +59,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     loaded = load_corpus(options.data)
     from harken.threads import let_threads_yield
 
-    let_threads_yield()  # as the command line does, before torch is read
+    let_threads_yield()  # as the command line does before it imports torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     from harken.cli.main import train as train_command

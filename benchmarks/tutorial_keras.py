@@ -1,8 +1,8 @@
-"""The tutorial as a student writes it: librosa, Keras 3 and TensorFlow, clip by clip. benchmarks/tutorial.py runs it.
+"""The tutorial with librosa, Keras 3 and TensorFlow, clip by clip. benchmarks/tutorial.py runs it.
 
 python benchmarks/tutorial_keras.py load | train | predict --data DIR --run RUN --result FILE [--epochs N] [--clips FILE]
 
-load reads the corpus; train reads it and fits the network into RUN; predict hears the clips listed in FILE one by one.
+load reads the corpus. train reads it and trains the network in RUN. predict predicts the clips listed in FILE one by one.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def build_model():
 
 
 def timed_load(data: Path):
-    # Once before the clock starts, since librosa compiles and imports parts of itself at the first clip.
+    # One clip before the clock starts, since librosa compiles and imports parts of itself at the first clip.
     load_waveform(next(path for path in sorted((data / WORDS[0]).iterdir()) if path.suffix in SUFFIXES))
     started, cpu = time.perf_counter(), time.process_time()
     waves, labels = load_corpus(data)

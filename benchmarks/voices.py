@@ -1,8 +1,8 @@
-"""What a spoken word costs, engine by engine, on one thread, interleaved.
+"""Measure the time to synthesize a word, for each speech engine, on one thread.
 
 python benchmarks/voices.py [--words 40]
 
-Prints the table of docs/voices.md. Kokoro speaks where HARKEN_KOKORO names its model.
+The engines take turns. Prints the table of docs/how-to/make-a-corpus.md. Kokoro is included if HARKEN_KOKORO names its model.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from harken.synth.voices import engine_of
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What a spoken word costs, engine by engine.")
-    parser.add_argument("--words", type=int, default=40)
+    parser = argparse.ArgumentParser(description="Measure the time to synthesize a word, for each speech engine.")
+    parser.add_argument("--words", type=int, default=40, help="words per engine")
     words = parser.parse_args().words
     rng = np.random.default_rng(0)
     members: dict[str, list[int]] = {}
@@ -30,10 +30,10 @@ def main() -> None:
             voice = voices()[int(rng.choice(indices))]
             start = time.perf_counter()
             voice.speak(str(rng.choice(NOUNS)), seed=max(0, number))
-            if number >= 0:  # the first word of each engine pays for loading it
+            if number >= 0:  # The first word includes loading the engine.
                 spent[engine].append(time.perf_counter() - start)
     fastest = min(median(times) for times in spent.values())
-    print("| engine | voices | a word, ms | times the fastest |\n|---|---|---|---|")
+    print("| engine | voices | ms per word | relative to the fastest |\n|---|---|---|---|")
     for engine, times in spent.items():
         print(f"| {engine} | {len(members[engine])} | {1000 * median(times):.0f} | {median(times) / fastest:.1f} |")
 

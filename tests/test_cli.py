@@ -1,4 +1,4 @@
-"""The command line: what it prints, where it writes, and how it refuses."""
+"""The command line: what it prints, where it writes, and its errors."""
 
 import errno
 import io
@@ -15,6 +15,7 @@ import soundfile
 from conftest import TEN_WORDS, MakeModel, Run
 from harken import __version__
 from harken.cli.tables import print_evaluation
+from harken.runtime.modelfile import ModelFile
 
 LABELS = ["yes", "no", "_unknown_", "_silence_"]
 
@@ -33,25 +34,25 @@ def test_version(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["predict"], "missing argument 'CLIP': see `harken predict --help`"),
-        (["predict", "x", "--bogus"], "no such option: --bogus: see `harken predict --help`"),
+        (["predict"], "missing argument 'CLIP'; see `harken predict --help`"),
+        (["predict", "x", "--bogus"], "no such option: --bogus; see `harken predict --help`"),
         (["corpus", "get"], "missing argument"),
-        (["nosuch"], "no such command 'nosuch': see `harken --help`"),
+        (["nosuch"], "no such command 'nosuch'; see `harken --help`"),
     ],
 )
-def test_an_unfit_command_line_is_refused_in_one_line(run: Run, words: list[str], line: str) -> None:
+def test_a_wrong_command_line_gives_one_line(run: Run, words: list[str], line: str) -> None:
     code, out, err = run(*words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"harken: {line}")
 
 
-def test_without_words_it_shows_its_help(run: Run) -> None:
+def test_without_arguments_it_shows_its_help(run: Run) -> None:
     code, out, err = run()
     assert (code, err) == (2, "")
     assert "evaluate-stream" in out
 
 
-def test_predict_prints_a_line_a_clip_in_a_pipe(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+def test_predict_prints_one_line_per_clip_in_a_pipe(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     clips = [loud_in_quarter(tmp_path / f"{quarter}.wav", quarter) for quarter in range(4)]
     code, out, _ = run("predict", *clips, "--model", model)
@@ -76,12 +77,16 @@ def test_predict_reads_paths_from_standard_input_and_walks_folders(
     code, out, _ = run("predict", tmp_path / "clips", "-", "--json", "--model", model)
     answers = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    heard = [(answer["clip"], answer["word"]) for answer in answers]
-    assert heard == [(str(inner), "yes"), (str(single), "no"), (str(inner), "yes")]
+    words = [(answer["clip"], answer["word"]) for answer in answers]
+    assert words == [
+        (str(inner), "yes"),
+        (str(single), "no"),
+        (str(inner), "yes"),
+    ]
     assert set(answers[0]["probabilities"]) == set(LABELS)
 
 
-def test_predict_answers_for_what_stands_before_a_clip_that_cannot_be_read(
+def test_predict_prints_the_clips_before_one_that_cannot_be_read(
     run: Run, make_model: MakeModel, tmp_path: Path
 ) -> None:
     good = loud_in_quarter(tmp_path / "a.wav", 0)
@@ -92,44 +97,49 @@ def test_predict_answers_for_what_stands_before_a_clip_that_cannot_be_read(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (("predict", "nowhere.wav", "--model", "MODEL"), "nowhere.wav does not exist"),
-        (("predict", "EMPTY", "--model", "MODEL"), "holds no WAV, FLAC, OGG or MP3"),
-        (("predict", "a.wav", "--model", "nosuchmodel"), "nosuchmodel is no model file, nor a bundled model"),
+        (("predict", "EMPTY", "--model", "MODEL"), "contains no WAV, FLAC, OGG or MP3"),
+        (("predict", "a.wav", "--model", "nosuchmodel"), "nosuchmodel is neither a model file nor a bundled model"),
         (("train", "--recipe", "tutoriel", "--data", "EMPTY", "--out", "out"), "did you mean tutorial?"),
         (("train", "--data", "EMPTY", "--out", "out", "--set", "epoch=3"), "did you mean epochs?"),
-        (("train", "--data", "EMPTY", "--out", "out"), "holds no clips"),
-        (("train", "--data", "EMPTY"), "give --out RUN"),
-        (("train", "--resume", "EMPTY"), "holds no run"),
-        (("train", "--resume", "EMPTY", "--set", "epochs=3"), "give it alone"),
-        (("train", "--resume", "EMPTY", "--noise", "EMPTY"), "give it alone"),
+        (("train", "--data", "EMPTY", "--out", "out"), "contains no clips"),
+        (("train", "--data", "EMPTY"), "add --out RUN"),
+        (("train", "--resume", "EMPTY"), "contains no readable run"),
+        (("train", "--resume", "EMPTY", "--set", "epochs=3"), "give no other option"),
+        (("train", "--resume", "EMPTY", "--noise", "EMPTY"), "give no other option"),
         (("demo", "--out", "a.wav", "--data", "EMPTY"), "a.wav is a file"),
         (("export", "tiny", "--to", "onnx-stream", "--out", "out.onnx", "--data", "EMPTY"), "takes no clips"),
         (("export", "tiny", "--to", "onnx-stream", "--out", "out"), "written as NAME.onnx"),
-        (("evaluate", "MODEL", "EMPTY"), "holds no clips"),
+        (("evaluate", "MODEL", "EMPTY"), "contains no clips"),
         (("evaluate", "MODEL", "EMPTY", "--split", "half"), "give validation, test or all"),
         (("listen", "a.wav", "--model", "MODEL", "--rate", "8000"), "--rate and --channels are for raw PCM"),
         (("listen", "a.wav", "--model", "MODEL", "--run", "maybe=true"), "maybe"),
         (("models", "bc_resnet_9"), "did you mean bc_resnet_"),
-        (("corpus", "show", "EMPTY"), "holds no clips"),
+        (("corpus", "show", "EMPTY"), "contains no clips"),
         (("corpus", "get", "speech-command-v0.01"), "speech-commands-v0.01"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    words: tuple[str, ...], said: str, run: Run, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...],
+    message: str,
+    run: Run,
+    make_model: MakeModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     loud_in_quarter(tmp_path / "a.wav", 0)
     (tmp_path / "empty").mkdir()
     places = {"MODEL": str(model), "EMPTY": "empty"}
-    code, out, err = run(*(places.get(word, word) for word in words))
+    code, out, err = run(*(places.get(word, word) for word in arguments))
     assert code == 2
     assert out == ""
     assert err.startswith("harken: ")
     assert err.count("\n") == 1
-    assert said in err
+    assert message in err
     assert not (tmp_path / "out").exists()
 
 
@@ -141,9 +151,7 @@ def test_a_full_disk_is_one_line_and_exit_code_2(run: Run, tiny_corpus: Path, tm
         patch.setattr("harken.corpus.page.write_page", full)
         code, _, err = run("corpus", "show", tiny_corpus)
     assert code == 2
-    assert (
-        err == f"harken: {tmp_path / 'corpus.html'} cannot be written: No space left on device; make room on the disk\n"
-    )
+    assert err == f"harken: cannot write {tmp_path / 'corpus.html'}: No space left on device; free some disk space\n"
 
 
 def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +169,7 @@ def test_models_lists_networks_and_prints_layers(run: Run) -> None:
     assert out.splitlines()[-1].split() == ["total", "1,611,498", "14,292,000"]
 
 
-def test_doctor_says_what_is_missing_and_how_to_install_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_prints_what_is_missing_and_how_to_install_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from harken.cli import doctor
 
     known = doctor._version
@@ -173,7 +181,7 @@ def test_doctor_says_what_is_missing_and_how_to_install_it(run: Run, monkeypatch
     assert "pip install harken\n" not in out
 
 
-def test_evaluate_judges_a_test_archive_whole(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+def test_evaluate_uses_the_whole_of_a_test_archive(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     for quarter, label in enumerate(LABELS):
         (tmp_path / "archive" / label).mkdir(parents=True)
@@ -182,17 +190,49 @@ def test_evaluate_judges_a_test_archive_whole(run: Run, make_model: MakeModel, t
     report, figures = tmp_path / "report.html", tmp_path / "figures.json"
     code, out, err = run("evaluate", model, tmp_path / "archive", "--json", figures, "--report", report)
     assert code == 0
-    assert "twice, counted once: 1\n" in err
-    # The two clips of the first class are the same bytes and count once; "b" of the other classes is heard as yes.
-    assert "accuracy 57.14 %" in out
+    assert "duplicate clips, each of them counted: 1\n" in err
+    # The two clips of the first class are the same bytes, and both count; "b" of the other classes is recognized as yes.
+    assert "accuracy 62.50 %" in out
     found = json.loads(figures.read_text())
-    assert found["accuracy"] == pytest.approx(4 / 7)
-    assert found["clips"] == 7
-    assert found["accuracy_interval"] == pytest.approx([0.2505, 0.8418], abs=1e-4)
+    assert found["accuracy"] == pytest.approx(5 / 8)
+    assert found["clips"] == 8
+    assert found["accuracy_interval"] == pytest.approx([0.3057, 0.8632], abs=1e-4)
     assert "<html" in report.read_text(encoding="utf-8")
 
 
-def test_evaluate_hears_longer_clips_as_predict_does(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+def test_evaluate_tunes_the_threshold_for_clips(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    for quarter, label in enumerate(LABELS):
+        (tmp_path / "archive" / label).mkdir(parents=True)
+        loud_in_quarter(tmp_path / "archive" / label / "a.wav", quarter)
+    options = ["--report", tmp_path / "report.html", "--tune", 2, "--out", tmp_path / "tuned.onnx"]
+    code, out, _ = run("evaluate", model, tmp_path / "archive", *options)
+    assert code == 0
+    assert "100.0 % of 2 words answered" in out
+    assert "0.0 % of 2 other clips accepted" in out
+    card = ModelFile(tmp_path / "tuned.onnx").card
+    assert set(card.thresholds) == set(card.words)
+    assert card.fields["clips_operating_point"]["words"] == 2
+    assert len(card.fields["sensitivity"]["clips"]) == 11
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--tune", 2), "go together"),
+        (("--out", "tuned.onnx"), "go together"),
+        (("--tune", 0, "--out", "t.onnx"), "above 0"),
+    ],
+)
+def test_evaluate_rejects_bad_tuning_options(run: Run, make_model: MakeModel, tmp_path: Path, options, message) -> None:
+    code, _, err = run("evaluate", make_model(), tmp_path, *options)
+    assert code == 2
+    assert message in err
+
+
+def test_evaluate_uses_the_same_window_of_longer_clips_as_predict(
+    run: Run, make_model: MakeModel, tmp_path: Path
+) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     for word, quarter in (("yes", 0), ("no", 1)):
         (tmp_path / "long" / word).mkdir(parents=True)
@@ -204,20 +244,20 @@ def test_evaluate_hears_longer_clips_as_predict_does(run: Run, make_model: MakeM
     assert "accuracy 100.00 %" in out
 
 
-def test_evaluate_says_where_it_writes_before_it_works(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+def test_evaluate_rejects_a_bad_output_path_before_it_starts(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     code, out, err = run("evaluate", model, tmp_path, "--json", tmp_path, "--report", tmp_path / "report.html")
     assert (code, out) == (2, "")
     assert f"{tmp_path} is a folder" in err
 
 
-def test_evaluate_in_full_measures_noise_false_alarms_and_cost(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+def test_full_evaluation_measures_noise_false_alarms_and_cost(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     for quarter, label in enumerate(LABELS):
         (tmp_path / "archive" / label).mkdir(parents=True)
         loud_in_quarter(tmp_path / "archive" / label / "a.wav", quarter)
     (tmp_path / "talk").mkdir()
-    for name in ("3170-1-0001", "84-1-0001"):  # of these speakers only the first measures
+    for name in ("3170-1-0001", "84-1-0001"):  # Only the first of these speakers is kept for measurement.
         loud_in_quarter(tmp_path / "talk" / f"{name}.wav", 0)
     (tmp_path / "noise").mkdir()
     hum = 0.1 * np.random.default_rng(0).standard_normal(31 * 8000)
@@ -227,21 +267,21 @@ def test_evaluate_in_full_measures_noise_false_alarms_and_cost(run: Run, make_mo
     code, out, _ = run("evaluate", model, tmp_path / "archive", *options, "--report", tmp_path / "report.html")
     assert code == 0
     found = json.loads(figures.read_text())
-    assert found["robustness"]["clips"] == 3  # silence has no place in it
+    assert found["robustness"]["clips"] == 3  # without silence
     assert [point["snr_db"] for point in found["robustness"]["snr"]] == [20, 10, 5, 0]
     assert found["speech_without_commands"]["false_alarms"] == 1
     assert found["speech_without_commands"]["minutes"] == pytest.approx(1 / 60)
     assert found["cost"]["file_bytes"] == Path(model).stat().st_size
-    assert "60.00 false alarms a minute" in out
-    assert "in unheard noise: 100.0 % clean" in out
+    assert "60.00 false alarms per minute" in out
+    assert "accuracy in new noise: 100.0 % clean" in out
     (tmp_path / "talk" / "3170-1-0001.wav").unlink()
     code, _, err = run("evaluate", model, tmp_path / "archive", *options, "--report", tmp_path / "report.html")
     assert code == 0
-    assert "no speaker of" in err
+    assert "has no speakers that are kept for measurement" in err
     assert "speech_without_commands" not in json.loads(figures.read_text())
 
 
-def test_export_prints_the_check_and_leaves_the_file(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+def test_export_prints_the_check_and_writes_the_file(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     for quarter, label in enumerate(LABELS):
         (tmp_path / "archive" / label).mkdir(parents=True)
@@ -249,18 +289,20 @@ def test_export_prints_the_check_and_leaves_the_file(run: Run, make_model: MakeM
     options = ["--to", "onnx-int8", "--out", tmp_path / "small.onnx", "--data", tmp_path / "archive"]
     code, out, _ = run("export", model, *options)
     assert code == 0
-    assert out.startswith("100.00 % of 2 clips answered alike; largest difference 0\n")
+    assert out.startswith("same answer on 100.00 % of 2 clips; largest difference in probability 0\n")
     assert out.splitlines()[-1] == str(tmp_path / "small.onnx")
     assert json.loads((tmp_path / "small.onnx.json").read_text())["agreement"] == 1
-    for form, name, said in (
+    for export_format, name, message in (
         ("onnx-int8", "small.c", "written as NAME.onnx"),
         ("c", "small.onnx", "written as NAME.c"),
         ("tflite", "x.c", "give one of"),
         ("litert", "x.onnx", "written as NAME.tflite"),
     ):
-        code, _, err = run("export", model, "--to", form, "--out", tmp_path / name, "--data", tmp_path / "archive")
+        code, _, err = run(
+            "export", model, "--to", export_format, "--out", tmp_path / name, "--data", tmp_path / "archive"
+        )
         assert code == 2
-        assert said in err
+        assert message in err
 
 
 def test_litert_without_its_extra(
@@ -280,27 +322,27 @@ def test_train_evaluate_and_predict_as_the_readme_says(run: Run, tiny_corpus: Pa
     out = tmp_path / "run"
     code, printed, err = run("train", "--recipe", "tutorial", "--data", tiny_corpus, "--out", out, "--set", "epochs=1")
     assert (code, printed) == (0, f"{out / 'model.onnx'}\n")
-    assert "64 to train, 16 to validation, 20 to test; 1 epochs" in err
-    code, printed, said = run("evaluate", out, tiny_corpus)
-    assert "clips that trained it" not in said
+    assert "clips: train 64, validation 16, test 20; 1 epochs" in err
+    code, printed, err = run("evaluate", out, tiny_corpus)
+    assert "training clips may be among them" not in err
     assert code == 0
     assert "on 16 clips" in printed
     assert printed.splitlines()[-1] == str(out / "report.html")
     part = Path(shutil.copytree(tiny_corpus, tmp_path / "part"))
     for path in [path for word in TEN_WORDS for path in sorted((part / word).glob("*.wav"))[::2]]:
         path.unlink()
-    code, _, said = run("evaluate", out, part)
+    code, _, err = run("evaluate", out, part)
     assert code == 0
-    assert "clips that trained it may be among them" in said
+    assert "training clips may be among them" in err
     clip = next((tiny_corpus / TEN_WORDS[0]).glob("*.wav"))
     code, printed, _ = run("predict", clip, "--model", out)
     assert code == 0
     assert printed.split("\t")[1] in TEN_WORDS
 
 
-def test_listen_prints_a_json_line_a_word(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+def test_listen_prints_one_json_line_per_word(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
-    # The burst passes the quarter of `no` too, but only `yes` has a stored threshold, lower than a word's without one.
+    # The burst also passes through the quarter of `no`. But only `yes` has a stored threshold, lower than the default.
     samples = np.zeros(24_000, np.float32)
     samples[8_000:10_000] = 0.9
     soundfile.write(tmp_path / "stream.wav", samples, 8000)
@@ -309,7 +351,7 @@ def test_listen_prints_a_json_line_a_word(run: Run, make_model: MakeModel, tmp_p
     assert [json.loads(line)["word"] for line in out.splitlines()] == ["yes"]
 
 
-def test_words_without_a_class_are_named(
+def test_words_without_a_class_are_printed(
     make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from harken.evaluation.clips.evaluate import evaluate_clips

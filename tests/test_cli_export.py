@@ -1,4 +1,4 @@
-"""The command `harken export`: what it prints, and how it refuses with nothing half-written."""
+"""The command `harken export`: what it prints, and that errors leave no file behind."""
 
 import json
 import shutil
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from conftest import Run
-from harken.export import clips as form_clips
+from harken.export import clips as export_clips
 from harken.export.onnx_int8 import write_onnx_int8
 from harken.runtime.modelfile import find_model
-from taught import RATE, clips, words
+from trained_spotter import RATE, clips, words
 
 with_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("gcc", "cc", "clang"))), reason="there is no C compiler here: install gcc"
@@ -21,29 +21,34 @@ with_compiler = pytest.mark.skipif(
 
 @pytest.fixture
 def run(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Return a caller of `harken export` in a folder of its own."""
+    """Return a function that runs `harken export` in a temporary folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(form_clips, "_SPOKEN", 36)
+    monkeypatch.setattr(export_clips, "_SYNTHETIC_CLIPS", 36)
     return partial(run, "export")
 
 
 @pytest.fixture(scope="module")
-def of_8_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("int8") / "small.onnx"
-    heard = np.repeat(clips(RATE)[:1], 2, axis=0)  # digital silence: both agree on it
-    write_onnx_int8("tiny", path, heard, calibration=words(RATE, 30, 31))
+    silence = np.repeat(clips(RATE)[:1], 2, axis=0)  # Both agree on digital silence.
+    write_onnx_int8("tiny", path, silence, calibration=words(RATE, 30, 31))
     return path
 
 
-@pytest.mark.parametrize(("form", "name"), [("onnx-int8", "a.onnx"), pytest.param("c", "a.c", marks=with_compiler)])
-def test_without_a_corpus_voices_speak(run: Run, form: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("export_format", "name"), [("onnx-int8", "a.onnx"), pytest.param("c", "a.c", marks=with_compiler)]
+)
+def test_without_a_corpus_clips_are_synthesized(run: Run, export_format: str, name: str) -> None:
     pytest.importorskip("espeakng_loader", reason="harken[synth] is not installed")
-    code, out, err = run("tiny", "--to", form, "--out", name)
+    code, out, err = run("tiny", "--to", export_format, "--out", name)
     assert code == 0, err
-    assert " of 43 synthesised clips answered alike; " in out
-    assert err == "harken: clips that were checked: 43, which tell little; name a larger corpus by --data DIR\n"
+    assert "% of 43 synthetic clips; largest difference" in out
+    assert (
+        err
+        == "harken: only 43 clips were compared, too few for a reliable check; give a larger corpus with --data DIR\n"
+    )
     check = json.loads(Path(f"{name}.json").read_text())
-    assert check.get("export", check)["synthesised"] is True
+    assert check.get("export", check)["synthesized"] is True
 
 
 @with_compiler
@@ -53,47 +58,49 @@ def test_a_plain_corpus_is_enough(run: Run, tiny_corpus: Path, tmp_path: Path) -
         (tmp_path / "plain" / word).symlink_to(tiny_corpus / word)
     code, out, err = run("tiny", "--to", "c", "--out", "a.c", "--data", "plain")
     assert code == 0, err
-    assert out.startswith("100.00 % of 17 clips answered alike; ")
-    assert json.loads(Path("a.c.json").read_text())["export"]["synthesised"] is False
-    assert [line.split()[1] for line in err.splitlines()] == ["all", "no", "clips"]
+    assert out.startswith("same answer on 100.00 % of 17 clips; ")
+    assert json.loads(Path("a.c.json").read_text())["export"]["synthesized"] is False
+    assert [line.split()[1] for line in err.splitlines()] == ["all", "no", "only"]
 
 
-@pytest.mark.parametrize("form", ["onnx-int8", "onnx-stream", "litert", "litert-int8", "c", "c-int8"])
-def test_an_8_bit_form_is_no_source(run: Run, of_8_bits: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+@pytest.mark.parametrize("export_format", ["onnx-int8", "onnx-stream", "litert", "litert-int8", "c", "c-int8"])
+def test_an_8_bit_export_cannot_be_exported(
+    run: Run, int8_model: Path, monkeypatch: pytest.MonkeyPatch, export_format: str
+) -> None:
     monkeypatch.setattr("harken.extras.find_spec", lambda name: name)
-    name = {"onnx": "a.onnx", "lite": "a.tflite"}.get(form[:4], "a.c")
-    code, out, err = run(of_8_bits, "--to", form, "--out", name)
+    name = {"onnx": "a.onnx", "lite": "a.tflite"}.get(export_format[:4], "a.c")
+    code, out, err = run(int8_model, "--to", export_format, "--out", name)
     assert (code, out) == (2, "")
-    assert err == f"harken: {of_8_bits} is already an 8-bit form: name the model it was made of\n"
+    assert err == f"harken: {int8_model} is already an 8-bit export: give the model it was made from\n"
     assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("arguments", "message"),
     [
-        (("--to", "c", "--out", "math.c"), "math.h would hide the C library's own header: choose another name"),
+        (("--to", "c", "--out", "math.c"), "math.h would hide a header of the C library: choose another name"),
         (("--to", "c", "--out", "taken.c"), "taken.c.json is a folder"),
         (("--to", "onnx-int8", "--out", "taken.onnx"), "taken.onnx.json is a folder"),
         (("--to", "onnx-stream", "--out", "taken.onnx"), "taken.onnx.json is a folder"),
         (("--to", "onnx-int8", "--out", "a.onnx", "--listener", "tiny.stream"), "--listener is for c and c-int8"),
-        (("--to", "c", "--out", "a.c", "--listener", "nosuch"), "nosuch is no model file"),
+        (("--to", "c", "--out", "a.c", "--listener", "nosuch"), "nosuch is neither a model file nor a bundled model"),
         (("--to", "c", "--out", "a.c", "--other", "nosuch"), "--other goes with --data"),
         (("--to", "c", "--out", "a.c", "--noise", "nosuch"), "nosuch does not exist"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(run: Run, given: tuple[str, ...], said: str) -> None:
+def test_bad_input_gives_one_line_and_leaves_no_file(run: Run, arguments: tuple[str, ...], message: str) -> None:
     pytest.importorskip("espeakng_loader", reason="harken[synth] is not installed")
     for name in ("taken.c.json", "taken.onnx.json"):
         Path(name).mkdir()
-    code, out, err = run("tiny", *given)
+    code, out, err = run("tiny", *arguments)
     assert (code, out) == (2, "")
     assert err.startswith("harken: ")
     assert err.count("\n") == 1
-    assert said in err
+    assert message in err
     assert {path.name for path in Path().iterdir()} == {"taken.c.json", "taken.onnx.json"}
 
 
-def test_the_model_itself_is_not_written_over(run: Run) -> None:
+def test_the_model_itself_is_not_overwritten(run: Run) -> None:
     shutil.copy(find_model("tiny"), "model.onnx")
     before = Path("model.onnx").read_bytes()
     code, _, err = run("model.onnx", "--to", "onnx-int8", "--out", "model.onnx")
@@ -101,16 +108,16 @@ def test_the_model_itself_is_not_written_over(run: Run) -> None:
     assert Path("model.onnx").read_bytes() == before
 
 
-def test_the_streaming_forms_check_says_what_was_compared(run: Run) -> None:
+def test_the_check_of_onnx_stream_reports_what_was_compared(run: Run) -> None:
     pytest.importorskip("espeakng_loader", reason="harken[synth] is not installed")
     code, out, _ = run("tiny", "--to", "onnx-stream", "--out", "a.onnx")
     assert code == 0
     check = json.loads(Path("a.onnx.json").read_text())
-    assert check["synthesised"]
+    assert check["synthesized"]
     assert check["clips"] == 43
     assert 0.8 < check["agreement"] <= 1
     assert 0 < check["largest_difference"] < 1e-4
     assert 0 < check["source_difference"] < 1e-4
     assert 0 < check["step_ms"] < check["source_clip_ms"]
-    assert "of 43 synthesised clips answered as the source answers them" in out
-    assert "a step " in out
+    assert "of 43 synthetic clips, each at the start of a stream" in out
+    assert "ms per step" in out

@@ -1,4 +1,4 @@
-"""The command that judges a model on continuous audio, on a stream whose answers are known."""
+"""The commands `evaluate-stream` and `listen`, on streams with known answers."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ RATE = 8_000
 
 
 def bursts(path: Path, seconds: float, at_s: tuple[float, ...] = (), level: float = 0.0) -> Path:
-    """Write a recording that is quiet but for bursts of a quarter of a second at full level."""
+    """Write a quiet recording with loud bursts of a quarter of a second."""
     samples = level * np.random.default_rng(1).standard_normal(round(seconds * RATE)).astype(np.float32)
     for start in at_s:
         samples[round(start * RATE) : round((start + 0.25) * RATE)] = 0.9
@@ -25,7 +25,7 @@ def bursts(path: Path, seconds: float, at_s: tuple[float, ...] = (), level: floa
 
 @pytest.fixture
 def stream(tmp_path: Path, make_model: MakeModel) -> list[object]:
-    """Return the options of a stream: four words, and a minute of background in which one burst is a false alarm."""
+    """Return the arguments for a stream with four words, and a minute of background in which one burst is a false alarm."""
     for number in range(4):
         bursts(tmp_path / "words" / ("yes", "no")[number % 2] / f"{number}.wav", 0.5, (0.1 + 0.01 * number,))
     bursts(tmp_path / "talk" / "2100-1-0001.wav", 30, (10.0,), 0.002)
@@ -48,14 +48,14 @@ def test_the_figures_the_page_and_the_json_agree(run: Run, stream: list[object],
     low, high = found["false_alarms_per_hour_interval"]
     assert low < found["false_alarms_per_hour"] < high
     assert {"miss_rate", "latency_s", "real_time_factor"} <= set(found)
-    assert f"false alarms {found['false_alarms_per_hour']:.2f} an hour" in out
+    assert f"false alarms per hour {found['false_alarms_per_hour']:.2f}, at most " in out
     assert out.splitlines()[-1] == str(page)
     text = page.read_text(encoding="utf-8")
     assert text.count("<audio") == found["false_alarms"]
     assert "2100-1-0001.wav" in text
 
 
-def test_the_speakers_of_one_side_are_heard_alone(run: Run, stream: list[object], tmp_path: Path) -> None:
+def test_a_background_can_be_limited_to_one_group_of_speakers(run: Run, stream: list[object], tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     stream[-1] = f"{stream[-1]}:measure"
     code, _, _ = run("evaluate-stream", *stream, "--json", figures, "--report", tmp_path / "page.html")
@@ -65,9 +65,7 @@ def test_the_speakers_of_one_side_are_heard_alone(run: Run, stream: list[object]
     assert found["false_alarms"] == 0
 
 
-def test_tuning_writes_a_copy_with_the_thresholds_that_were_judged(
-    run: Run, stream: list[object], tmp_path: Path
-) -> None:
+def test_tuning_writes_a_copy_with_the_evaluated_thresholds(run: Run, stream: list[object], tmp_path: Path) -> None:
     figures, tuned = tmp_path / "figures.json", tmp_path / "tuned.onnx"
     options = ["--tune", 600, "--out", tuned, "--json", figures, "--report", tmp_path / "page.html"]
     before = Path(str(stream[0])).read_bytes()
@@ -79,83 +77,89 @@ def test_tuning_writes_a_copy_with_the_thresholds_that_were_judged(
     assert stored["smoothing_ms"] == 100.0
     assert Path(str(stream[0])).read_bytes() == before
     assert str(tuned) in out
-    assert "tuned for 600 an hour" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "tuned for 600 false alarms per hour" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_a_listener_is_judged_and_tuned_as_it_is_told_to_hear(run: Run, stream: list[object], tmp_path: Path) -> None:
+def test_a_listener_is_evaluated_and_tuned_with_the_given_settings(
+    run: Run, stream: list[object], tmp_path: Path
+) -> None:
     figures, tuned = tmp_path / "figures.json", tmp_path / "tuned.onnx"
-    told = ["--hop-ms", 50, "--smoothing-ms", 150, "--refractory-ms", 700, "--gate-db", -50, "--isolation", 1.5]
+    given = ["--hop-ms", 50, "--smoothing-ms", 150, "--refractory-ms", 700, "--gate-db", -50, "--isolation", 1.5]
     options = ["--json", figures, "--report", tmp_path / "page.html", "--out", tuned, "--tune", 600]
-    assert run("evaluate-stream", *stream, *told, *options)[0] == 0
+    assert run("evaluate-stream", *stream, *given, *options)[0] == 0
     settings = json.loads(figures.read_text())["settings"]
     assert ModelFile(tuned).card.fields["listener"] == settings
     values = {"hop_ms": 50, "smoothing_ms": 150, "refractory_ms": 700, "gate_db": -50, "isolation": 1.5}
     assert {name: settings[name] for name in values} == values
 
 
-def test_tuning_on_too_little_background_says_so(run: Run, stream: list[object], tmp_path: Path) -> None:
+def test_tuning_on_too_little_background_prints_a_note(run: Run, stream: list[object], tmp_path: Path) -> None:
     options = ["--out", tmp_path / "tuned.onnx", "--report", tmp_path / "page.html"]
-    assert "tell little" not in run("evaluate-stream", *stream, "--tune", 600, *options)[2]
+    assert "too few to tune" not in run("evaluate-stream", *stream, "--tune", 600, *options)[2]
     assert (
-        "0.02 hours of background tell little of 100 false"
+        "0.02 hours of background are too few to tune for 100 false"
         in run("evaluate-stream", *stream, "--tune", 100, *options)[2]
     )
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--tune", "1"], "--tune RATE and --out FILE go together"),
         (["--out", "x.onnx"], "--tune RATE and --out FILE go together"),
         (["--split", "half"], "give validation, test or all"),
         (["--snr", "nan"], "signal-to-noise ratios"),
-        (["--tune", "-1", "--out", "x.onnx"], "--tune -1: give the false alarms an hour"),
+        (["--tune", "-1", "--out", "x.onnx"], "--tune -1: give the allowed false alarms per hour"),
         (["--tune", "nan", "--out", "x.onnx"], "--tune nan"),
         (["--tune", "inf", "--out", "x.onnx"], "--tune inf"),
-        (["--hop-ms", "0"], "hop_ms=0.0 must be a number over 0"),
-        (["--isolation", "-1"], "isolation=-1.0 must be a number of 0 or more"),
+        (["--hop-ms", "0"], "hop_ms=0.0 must be above 0"),
+        (["--isolation", "-1"], "isolation=-1.0 must be 0 or more"),
         (["--json", "."], ". is a folder: name a file to write"),
         (["--report", f"{__file__}/page.html"], "cannot write"),
         (["--tune", "1", "--out", f"{__file__}/x.onnx"], "cannot write"),
     ],
 )
-def test_impossible_options_are_refused_in_a_line_before_anything_is_heard(
-    run: Run, stream: list[object], options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+def test_impossible_options_give_one_line_before_the_listener_runs(
+    run: Run, stream: list[object], options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harken.evaluation.stream.evaluate.run_listener", lambda *_, **__: pytest.fail("it listened"))
+    monkeypatch.setattr(
+        "harken.evaluation.stream.evaluate.run_listener", lambda *_, **__: pytest.fail("the listener ran")
+    )
     code, out, err = run("evaluate-stream", *stream, *options)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("samples", [[0.1, float("nan")], [], [1e10]])
-def test_a_background_that_is_unfit_is_named_before_anything_is_heard(
+def test_a_bad_background_is_reported_before_the_listener_runs(
     run: Run, stream: list[object], tmp_path: Path, samples: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harken.evaluation.stream.evaluate.run_listener", lambda *_, **__: pytest.fail("it listened"))
+    monkeypatch.setattr(
+        "harken.evaluation.stream.evaluate.run_listener", lambda *_, **__: pytest.fail("the listener ran")
+    )
     soundfile.write(tmp_path / "talk" / "bad.wav", np.array(samples, np.float32), RATE, subtype="FLOAT")
     code, out, err = run("evaluate-stream", *stream, "--report", tmp_path / "page.html")
     assert (code, out) == (2, "")
-    assert err.startswith(f"harken: {tmp_path / 'talk' / 'bad.wav'} holds ")
+    assert err.startswith(f"harken: {tmp_path / 'talk' / 'bad.wav'} contains ")
     assert err.count("\n") == 1
     assert not (tmp_path / "page.html").exists()
 
 
-def test_listen_takes_settings_in_place_of_the_models(run: Run, stream: list[object], tmp_path: Path) -> None:
-    heard = tmp_path / "talk" / "2100-1-0001.wav"
-    code, out, err = run("listen", heard, "--model", stream[0])
+def test_options_of_listen_replace_the_settings_of_the_model(run: Run, stream: list[object], tmp_path: Path) -> None:
+    recording = tmp_path / "talk" / "2100-1-0001.wav"
+    code, out, err = run("listen", recording, "--model", stream[0])
     assert (code, err) == (0, "")
     assert [json.loads(line)["word"] for line in out.splitlines()] == ["no"]
     options = ["--threshold", "no=1", "--smoothing-ms", "0", "--refractory-ms", "50", "--hop-ms", "50"]
-    code, out, err = run("listen", heard, "--model", stream[0], *options, "--gate-db", "-inf")
+    code, out, err = run("listen", recording, "--model", stream[0], *options, "--gate-db", "-inf")
     assert (code, err) == (0, "")
     assert [json.loads(line)["word"] for line in out.splitlines()] == ["yes"]
-    assert run("listen", heard, "--model", stream[0], "--gate-db", "-0.5")[:2] == (0, "")
+    assert run("listen", recording, "--model", stream[0], "--gate-db", "-0.5")[:2] == (0, "")
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--threshold", "yes"], "WORD=VALUE"),
         (["--threshold", "dog=0.5"], "there is a threshold for dog"),
@@ -166,10 +170,10 @@ def test_listen_takes_settings_in_place_of_the_models(run: Run, stream: list[obj
         (["--gate-db", "3"], "gate_db=3.0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_in_a_line(
-    run: Run, stream: list[object], tmp_path: Path, options: list[str], said: str
+def test_impossible_settings_give_one_line(
+    run: Run, stream: list[object], tmp_path: Path, options: list[str], message: str
 ) -> None:
     code, out, err = run("listen", tmp_path / "talk" / "2100-1-0001.wav", "--model", stream[0], *options)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1

@@ -8,10 +8,18 @@ import pytest
 import soundfile
 
 from conftest import level, tone
-from harken.audio.clip import MAX_AMPLITUDE, _quietly, clip_name, clip_rate, load_clip, open_blocks, to_int16
+from harken.audio.clip import (
+    MAX_AMPLITUDE,
+    _suppress_libmpg123_notes,
+    clip_name,
+    clip_rate,
+    load_clip,
+    open_blocks,
+    to_int16,
+)
 from harken.errors import HarkenError
 
-# (container, encoding, largest error of a sample against what was written; None: the codec is lossy)
+# (container, encoding, largest difference between a sample and what was written; None: the codec is lossy)
 ENCODINGS = [
     ("WAV", "PCM_U8", 1 / 128),
     ("WAV", "PCM_16", 2**-15),
@@ -38,12 +46,12 @@ def encoded(samples, rate, container="WAV", encoding="PCM_16", **settings):
 
 
 def error_of(source, sample_rate=16_000, **settings):
-    """Return the message of the one error that loading must end in."""
+    """Return the message of the error that loading must raise."""
     with pytest.raises(HarkenError) as caught:
         load_clip(source, sample_rate, **settings)
     message = str(caught.value)
     assert "\n" not in message
-    assert ": " in message  # what is wrong, then the mend
+    assert ": " in message  # what is wrong, then how to fix it
     return message
 
 
@@ -81,10 +89,10 @@ def test_a_resampled_sine_keeps_frequency_and_level(rate, wanted):
     assert level(clip, 1_000, wanted) == pytest.approx(0.5, rel=0.002)
 
 
-def test_what_the_wanted_rate_cannot_hold_is_filtered_out_not_folded():
+def test_frequencies_above_half_the_new_rate_are_filtered_out():
     clip = load_clip(tone(6_000, 1.0, 16_000), 8_000, source_rate=16_000)
     assert np.abs(clip[1_000:-1_000]).max() < 1e-3
-    assert level(clip, 2_000, 8_000) < 1e-4  # where 6 kHz would fold to
+    assert level(clip, 2_000, 8_000) < 1e-4  # the alias of 6 kHz
 
 
 @pytest.mark.parametrize(
@@ -100,7 +108,7 @@ def test_what_the_wanted_rate_cannot_hold_is_filtered_out_not_folded():
         ("MP3", "MPEG_LAYER_III", 8_000),
     ],
 )
-def test_lowest_and_highest_rates_of_the_containers(container, encoding, rate):
+def test_lowest_and_highest_rates_of_each_container_are_read(container, encoding, rate):
     clip = load_clip(io.BytesIO(encoded(tone(440, 1.0, rate), rate, container, encoding)), 16_000)
     assert len(clip) == 16_000
     assert level(clip, 440, 16_000) == pytest.approx(0.5, rel=0.03)
@@ -109,7 +117,7 @@ def test_lowest_and_highest_rates_of_the_containers(container, encoding, rate):
 @pytest.mark.parametrize("samples", [1, 2, 3, 100, 7_999, 8_000, 16_000, 16_001])
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("wanted", [8_000, 16_000])
-def test_length_is_the_ceiling_of_the_ratio_and_librosas(samples, rate, wanted):
+def test_resampled_length_is_rounded_up_and_matches_librosa(samples, rate, wanted):
     librosa = pytest.importorskip("librosa")
     array = tone(500, samples / rate, rate)
     clip = load_clip(array, wanted, source_rate=rate)
@@ -121,8 +129,8 @@ def test_length_is_the_ceiling_of_the_ratio_and_librosas(samples, rate, wanted):
     np.testing.assert_allclose(clip, reference, atol=1e-6)
 
 
-def test_length_does_not_inherit_the_rounding_of_floating_point():
-    # 44,100 * (48,000 / 44,100) is 48,000.00000000001 in floating point; librosa makes 48,001 samples of it.
+def test_resampled_length_is_exact_where_floating_point_would_round_up():
+    # 44,100 * (48,000 / 44,100) is 48,000.00000000001 in floating point, so librosa returns 48,001 samples.
     assert len(load_clip(np.zeros(44_100, np.float32), 48_000, source_rate=44_100)) == 48_000
 
 
@@ -157,28 +165,28 @@ def test_channels_are_averaged(container, channels):
     ],
     ids=lambda value: str(value.dtype) if isinstance(value, np.ndarray) else "",
 )
-def test_arrays_of_every_type_are_taken_at_full_scale(array, expected):
+def test_arrays_of_every_type_are_scaled_to_full_scale(array, expected):
     clip = load_clip(array, 8_000, source_rate=8_000)
     assert clip.dtype == np.float32
     assert clip.flags.c_contiguous
     assert clip.tolist() == pytest.approx(expected, abs=1e-7)
 
 
-def test_every_other_sample_of_an_array_may_be_given():
+def test_a_strided_array_can_be_passed():
     sine = tone(500, 1.0, 32_000)
     np.testing.assert_array_equal(
         load_clip(sine[::2], 8_000, source_rate=16_000), load_clip(sine[::2].copy(), 8_000, source_rate=16_000)
     )
 
 
-def test_a_path_may_be_a_string_and_a_file_object_stays_open(tmp_path):
+def test_a_path_can_be_a_string_and_a_file_object_stays_open(tmp_path):
     path = write(tmp_path / "clip.wav", encoded(tone(440, 0.5, 8_000), 8_000))
     with path.open("rb") as file:
         np.testing.assert_array_equal(load_clip(file, 8_000), load_clip(str(path), 8_000))
         assert not file.closed
 
 
-def test_a_pipe_is_a_file_object(capfd):
+def test_a_pipe_can_be_read_like_a_file_object(capfd):
     content = encoded(tone(440, 0.5, 8_000), 8_000)
     reader, writer = os.pipe()
     os.write(writer, content)
@@ -189,13 +197,13 @@ def test_a_pipe_is_a_file_object(capfd):
 
 
 @pytest.mark.parametrize("container", ["MP3", "WAV"])
-def test_a_file_behind_other_bytes_of_its_kind_is_whole(container):
+def test_a_complete_file_with_additional_data_is_read(container):
     if container == "MP3":  # an ID3 tag with a picture of 200 KB before the first frame
         size = 200_000
         sizes = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
         content = b"ID3\x04\x00\x00" + sizes + bytes(size) + encoded(tone(440, 1.0, 16_000), 16_000, "MP3", None)
         cut = content[:-2_000]
-    else:  # a list of remarks behind the samples, and a size of the file that nobody corrected
+    else:  # a list of comments after the samples, which the size in the header does not include
         content = bytearray(encoded(tone(440, 1.0, 16_000), 16_000)) + b"LIST" + struct.pack("<I", 4) + b"INFO"
         cut = content[:20_000]
     assert len(load_clip(io.BytesIO(content), 16_000)) == 16_000
@@ -203,19 +211,19 @@ def test_a_file_behind_other_bytes_of_its_kind_is_whole(container):
 
 
 @pytest.mark.parametrize("size", [0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
-def test_a_wav_that_was_written_into_a_pipe_is_whole(size):
+def test_a_wav_that_was_written_to_a_pipe_is_read(size):
     content = bytearray(encoded(tone(440, 1.0, 16_000), 16_000))
     content[4:8] = content[40:44] = struct.pack("<I", size)
     assert len(load_clip(io.BytesIO(content), 16_000)) == 16_000
 
 
-def test_a_wav_of_an_odd_number_of_bytes_is_whole():
+def test_a_wav_with_an_odd_number_of_bytes_is_read():
     content = encoded(tone(440, 1.0, 15_999), 15_999, "WAV", "PCM_U8")
     assert len(content) == 44 + 15_999 + 1
-    assert len(load_clip(io.BytesIO(content[:-1]), 15_999)) == 15_999  # many writers leave the padding byte out
+    assert len(load_clip(io.BytesIO(content[:-1]), 15_999)) == 15_999  # many programs omit the padding byte
 
 
-def test_an_mp3_of_constant_bit_rate_that_does_not_state_its_length_is_whole():
+def test_an_mp3_of_constant_bit_rate_that_does_not_state_its_length_is_read():
     content = encoded(tone(440, 30.0, 44_100), 44_100, "MP3", None, bitrate_mode="CONSTANT", compression_level=0.95)
     assert b"Xing" not in content[:2_000]
     assert b"Info" not in content[:2_000]
@@ -246,21 +254,21 @@ def test_an_ogg_without_its_last_byte_is_refused(encoding):
 
 
 @pytest.mark.parametrize("content", [b"RIFF", b"not audio at all, but some text", bytes(5_000), os.urandom(100) * 100])
-def test_what_is_not_audio_is_refused(tmp_path, content):
+def test_a_file_that_is_not_audio_is_refused(tmp_path, content):
     path = write(tmp_path / "letter.wav", content)
     message = error_of(path)
-    assert message.startswith(f"{path} is not audio")
+    assert message.startswith(f"{path} is not a readable audio file")
     assert "convert it to WAV" in message
-    assert "is not audio" in error_of(io.BytesIO(content))
+    assert "is not a readable audio file" in error_of(io.BytesIO(content))
 
 
-def test_a_name_that_soundfile_takes_for_headerless_samples_is_refused(tmp_path):
-    assert "is not audio" in error_of(write(tmp_path / "clip.raw", bytes(2_000)))
+def test_a_file_name_of_a_headerless_format_is_refused(tmp_path):
+    assert "is not a readable audio file" in error_of(write(tmp_path / "clip.raw", bytes(2_000)))
 
 
 def test_a_file_without_samples_is_refused(tmp_path):
     path = write(tmp_path / "none.wav", encoded(np.zeros(0), 16_000))
-    assert error_of(path) == f"{path} holds no samples: record it again"
+    assert error_of(path) == f"{path} contains no samples: record it again"
 
 
 def test_an_empty_file_a_folder_and_a_missing_file_are_refused(tmp_path):
@@ -272,25 +280,25 @@ def test_an_empty_file_a_folder_and_a_missing_file_are_refused(tmp_path):
     assert "cannot be opened: Not a directory" in error_of(path / "clip.wav")
 
 
-def test_file_objects_that_hold_nothing_or_text_are_refused(tmp_path):
+def test_empty_file_objects_and_text_files_are_refused(tmp_path):
     path = write(tmp_path / "clip.wav", encoded(tone(440, 0.1, 8_000), 8_000))
     with path.open("rb") as file:
         file.read()
-        assert error_of(file).startswith(f"{path} is empty or read to its end: go back to its start")
+        assert error_of(file).startswith(f"{path} is empty or was read to its end: seek to its start")
     assert error_of(io.BytesIO()).startswith("audio stream is empty")
     with path.open(encoding="latin-1") as file:
-        assert error_of(file).startswith(f"{path} is no binary file: open it in binary mode")
+        assert error_of(file).startswith(f"{path} is not a binary file: open it in binary mode")
 
 
 @pytest.mark.parametrize("source", [[0.1] * 100, (0.1, 0.2), 0.5, np.float32(0.5), None, b"RIFF"])
-def test_what_is_neither_path_nor_file_nor_array_is_refused(source):
+def test_a_source_that_is_not_a_path_file_or_array_is_refused(source):
     for settings in ({}, {"source_rate": 8_000}):
-        assert error_of(source, **settings).startswith(f"{type(source).__name__} is no clip: pass a path")
+        assert error_of(source, **settings).startswith(f"{type(source).__name__} is not a clip: pass a path")
 
 
 def test_a_path_with_a_nul_is_refused():
-    assert error_of("a\0b.wav") == r"'a\x00b.wav' is no path: a name holds no NUL"
-    with pytest.raises(HarkenError, match="is no path"):
+    assert error_of("a\0b.wav") == r"'a\x00b.wav' is not a path: remove the NUL character"
+    with pytest.raises(HarkenError, match="is not a path"):
         clip_rate("a\0b.wav")
 
 
@@ -299,36 +307,36 @@ def test_nan_and_infinity_are_refused(tmp_path, bad):
     samples = tone(440, 0.1, 16_000)
     samples[100] = bad
     path = write(tmp_path / "bad.wav", encoded(samples, 16_000, "WAV", "FLOAT"))
-    assert error_of(path) == f"{path} holds NaN or infinite samples: export it again from its source"
-    assert error_of(samples, source_rate=16_000).startswith("array holds NaN or infinite samples")
+    assert error_of(path) == f"{path} contains NaN or infinite samples: export it again from its source"
+    assert error_of(samples, source_rate=16_000).startswith("array contains NaN or infinite samples")
 
 
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros(0, np.float32), "array holds no samples"),
-        (np.zeros((0, 2), np.float32), "array holds no samples"),
+        (np.zeros(0, np.float32), "array contains no samples"),
+        (np.zeros((0, 2), np.float32), "array contains no samples"),
         (np.zeros(()), "array has 0 dimensions"),
         (np.zeros((2, 3, 4), np.float32), "array has 3 dimensions"),
         (np.zeros((2, 8_000), np.float32), "array has more channels than samples, (2, 8000)"),
-        (np.zeros(10, np.uint16), "array is of type uint16"),
-        (np.zeros(10, np.complex64), "array is of type complex64"),
-        (np.zeros(10, bool), "array is of type bool"),
+        (np.zeros(10, np.uint16), "array has the type uint16"),
+        (np.zeros(10, np.complex64), "array has the type complex64"),
+        (np.zeros(10, bool), "array has the type bool"),
     ],
 )
-def test_arrays_that_are_no_clip_are_refused(array, message):
+def test_arrays_that_are_not_clips_are_refused(array, message):
     assert error_of(array, source_rate=16_000).startswith(message)
 
 
-def test_an_array_needs_its_rate_and_a_file_refuses_one(tmp_path):
+def test_a_sample_rate_is_required_for_an_array_and_refused_for_a_file(tmp_path):
     assert "pass source_rate=, in Hz" in error_of(np.zeros(10, np.float32))
     path = write(tmp_path / "clip.wav", encoded(tone(440, 0.1, 8_000), 8_000))
-    assert error_of(path, source_rate=8_000).startswith(f"{path}: a file states its own sample rate")
+    assert error_of(path, source_rate=8_000).startswith(f"{path}: a file contains its own sample rate")
 
 
 @pytest.mark.parametrize("rate", [0, -8_000, 3_999, 192_001, 8_000.5, float("nan"), "8000", [8_000], 8_000j])
 def test_rates_out_of_range_are_refused(rate):
-    assert error_of(np.zeros(10, np.float32), rate, source_rate=8_000).startswith("the wanted sample rate is")
+    assert error_of(np.zeros(10, np.float32), rate, source_rate=8_000).startswith("the requested sample rate is")
     assert error_of(np.zeros(10, np.float32), 8_000, source_rate=rate).startswith("array: the sample rate is")
 
 
@@ -337,22 +345,22 @@ def test_samples_far_over_full_scale_are_refused(tmp_path, scale):
     loud = np.array([0.5, -1.0, 0.25], np.float32) * np.float32(scale)
     path = write(tmp_path / "loud.wav", encoded(loud, 16_000, "WAV", "FLOAT"))
     for message in (error_of(path), error_of(path, 8_000), error_of(loud, source_rate=8_000)):
-        assert f"holds a sample of {scale:.3g}: floats must be within ±1; divide int16 by 32768" in message
-    assert "holds a sample of 1e+300" in error_of(np.array([1e300, 0.0]), source_rate=16_000)
+        assert f"contains a sample of {scale:.3g}: floats must be within ±1; divide int16 by 32768" in message
+    assert "contains a sample of 1e+300" in error_of(np.array([1e300, 0.0]), source_rate=16_000)
 
 
-def test_samples_over_full_scale_are_kept(tmp_path):
+def test_samples_somewhat_over_full_scale_are_kept(tmp_path):
     samples = np.array([1.5, -MAX_AMPLITUDE, MAX_AMPLITUDE], np.float32)
     path = write(tmp_path / "hot.wav", encoded(samples, 16_000, "WAV", "FLOAT"))
     np.testing.assert_array_equal(load_clip(path, 16_000), samples)
 
 
-def test_a_file_of_a_rate_out_of_range_is_named(tmp_path):
+def test_a_file_with_a_rate_out_of_range_is_refused(tmp_path):
     path = write(tmp_path / "slow.wav", encoded(tone(100, 1.0, 2_000), 2_000))
     assert error_of(path).startswith(f"{path}: the sample rate is 2000 Hz")
 
 
-def test_clip_rate_is_that_of_the_recording(tmp_path):
+def test_clip_rate_is_the_rate_of_the_recording(tmp_path):
     path = write(tmp_path / "clip.ogg", encoded(tone(440, 0.5, 24_000), 24_000, "OGG", "OPUS"))
     assert clip_rate(path) == 24_000
     for bad in (write(tmp_path / "letter.wav", b"dear"), tmp_path, tmp_path / "none.wav"):
@@ -373,15 +381,15 @@ def test_to_int16_rounds_and_clips():
     assert to_int16(samples).dtype == np.int16
 
 
-def flac_that_states(samples, content):
-    """Return a FLAC whose header states another number of samples; 0: the length is not known."""
+def with_stated_length(samples, content):
+    """Return a FLAC with another number of samples in its header. 0: the length is not known."""
     fields = int.from_bytes(content[18:26]) >> 36 << 36 | samples
     return content[:18] + fields.to_bytes(8) + content[26:]
 
 
-def test_a_flac_that_was_written_into_a_pipe_is_read_to_its_end(tmp_path):
+def test_a_flac_that_was_written_to_a_pipe_is_read_to_its_end(tmp_path):
     samples = np.random.default_rng(4).integers(-30_000, 30_000, 20_500).astype(np.int16)
-    content = flac_that_states(0, encoded(samples, 16_000, "FLAC"))
+    content = with_stated_length(0, encoded(samples, 16_000, "FLAC"))
     path = write(tmp_path / "piped.flac", content)
     for source in (path, io.BytesIO(content)):
         np.testing.assert_array_equal(load_clip(source, 16_000) * 32_768, samples)
@@ -391,15 +399,15 @@ def test_a_flac_that_was_written_into_a_pipe_is_read_to_its_end(tmp_path):
 
 
 @pytest.mark.parametrize("stated", [16_001, 60_000_000_000])
-def test_a_flac_that_states_more_than_it_holds_is_damaged(tmp_path, stated):
-    content = flac_that_states(stated, encoded(tone(440, 1.0, 16_000), 16_000, "FLAC"))
+def test_a_flac_that_states_more_samples_than_it_contains_is_refused(tmp_path, stated):
+    content = with_stated_length(stated, encoded(tone(440, 1.0, 16_000), 16_000, "FLAC"))
     path = write(tmp_path / "forged.flac", content)
-    damaged = f"is damaged: it states {stated:,} samples and holds 16,000"
+    damaged = f"is damaged: its header states {stated:,} samples, but it contains 16,000"
     assert error_of(path).startswith(f"{path} {damaged}")
     assert damaged in error_of(io.BytesIO(content))
 
 
-def test_an_mp3_that_states_more_than_it_holds_is_refused(tmp_path):
+def test_an_mp3_that_states_more_samples_than_it_contains_is_refused(tmp_path):
     content = bytearray(encoded(tone(440, 1.0, 16_000), 16_000, "MP3", None))
     frames = content.index(b"Xing") + 8
     content[frames : frames + 4] = b"\x7f\xff\xff\xff"  # 10^12 samples, 8 TB
@@ -407,15 +415,15 @@ def test_an_mp3_that_states_more_than_it_holds_is_refused(tmp_path):
     assert error_of(path) == f"{path} is cut short: copy or record it again"
 
 
-def test_an_rf64_with_a_wrong_size_of_its_data_is_no_traceback():
+def test_an_rf64_with_a_wrong_data_size_is_read():
     content = bytearray(encoded(tone(440, 1.0, 16_000), 16_000, "RF64"))
     data = content.index(b"data") + 4
-    content[data : data + 4] = b"\x00\xff\xff\xff"  # 0xFFFFFFFF says that the length stands elsewhere
+    content[data : data + 4] = b"\x00\xff\xff\xff"  # the correct value, 0xFFFFFFFF, means that the size is elsewhere
     assert len(load_clip(io.BytesIO(content), 16_000)) == 16_000
 
 
 @pytest.mark.parametrize("encoding", ["GSM610", "G721_32", "NMS_ADPCM_16", "NMS_ADPCM_32"])
-def test_what_libsndfile_cannot_seek_in_is_read(tmp_path, encoding):
+def test_encodings_in_which_libsndfile_cannot_seek_are_read(tmp_path, encoding):
     path = tmp_path / "phone.wav"
     soundfile.write(path, tone(440, 1.0, 8_000), 8_000, subtype=encoding)
     clip = load_clip(path, 8_000)
@@ -424,7 +432,7 @@ def test_what_libsndfile_cannot_seek_in_is_read(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("kept", [0.4, 0.7])
-def test_a_bad_mp3_gives_its_error_and_nothing_beside_it(tmp_path, capfd, kept):
+def test_a_bad_mp3_raises_an_error_and_writes_nothing_to_stderr(tmp_path, capfd, kept):
     noise = np.random.default_rng(5).standard_normal(16_000) * 0.1
     whole = encoded(noise, 16_000, "MP3", None)
     path = write(tmp_path / "cut.mp3", whole[: int(kept * len(whole))] + bytes(300))
@@ -433,28 +441,28 @@ def test_a_bad_mp3_gives_its_error_and_nothing_beside_it(tmp_path, capfd, kept):
     clip_rate(path)
     with pytest.raises(HarkenError, match="cut short"), open_blocks(path, 1.0) as (_, blocks):
         list(blocks)
-    with pytest.raises(HarkenError, match="not audio"):
+    with pytest.raises(HarkenError, match="is not a readable audio file"):
         load_clip(write(tmp_path / "random.mp3", np.random.default_rng(1).bytes(300)), 16_000)
     assert capfd.readouterr().err == ""
 
 
-def test_what_others_write_while_an_mp3_is_decoded_is_kept(capfd):
-    with _quietly():
+def test_other_output_on_stderr_is_kept_while_an_mp3_is_decoded(capfd):
+    with _suppress_libmpg123_notes():
         os.write(2, b"Note: Trying to resync...\n[src/libmpg123/layer3.c:1] error: bits\nserver: a line\n")
         os.write(2, b"the end")
     assert capfd.readouterr().err == "server: a line\nthe end"
 
 
 def test_an_mp3_needs_no_folder_for_temporary_files(monkeypatch):
-    def nowhere(**_):
+    def fail(**_):
         raise FileNotFoundError("No usable temporary directory found")
 
-    monkeypatch.setattr("tempfile.TemporaryFile", nowhere)
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
     assert len(load_clip(io.BytesIO(encoded(tone(440, 1.0, 16_000), 16_000, "MP3", None)), 16_000)) == 16_000
 
 
 @pytest.mark.parametrize(("container", "encoding"), [("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None)])
-def test_blocks_are_what_the_whole_file_is(tmp_path, container, encoding):
+def test_blocks_contain_the_same_samples_as_the_whole_file(tmp_path, container, encoding):
     time = np.arange(6 * 16_000) / 16_000
     sweep = 0.4 * np.sin(2 * np.pi * (200 * time + 300 * time**2)) * (np.sin(2 * np.pi * 3 * time) > 0)
     path = write(tmp_path / "sweep", encoded(sweep, 16_000, container, encoding))

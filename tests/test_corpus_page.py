@@ -1,4 +1,4 @@
-"""The page of a corpus, the blocks it is built of, and the figures on it."""
+"""The page of a corpus, its building blocks and its figures."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 from harken.pages.drawing import blend, contrast, figure_svg, new_figure
 from harken.pages.html import (
-    COLOURS,
+    COLORS,
     Html,
     Section,
     Sorted,
@@ -38,7 +38,7 @@ VOID = {"meta", "br", "img", "link", "input", "wbr"}
 
 
 class Outline(HTMLParser):
-    """Checks that elements nest, and collects what the tests ask for."""
+    """Check that elements are nested correctly, and collect counts, ids and attributes."""
 
     def __init__(self, page):
         super().__init__()
@@ -76,7 +76,7 @@ def corpus_folder(tmp_path):
     return folder
 
 
-def test_the_page_stands_alone_and_holds_each_word(corpus_folder, tmp_path):
+def test_the_page_needs_no_other_files_and_shows_each_word(corpus_folder, tmp_path):
     soundfile.write(corpus_folder / "yes" / "ben_nohash_0.wav", tone(300, 0.25), RATE)
     (corpus_folder / "yes" / "ben_nohash_1.wav").write_bytes(b"not audio")
     inspection = write_page(read_corpus([corpus_folder]), tmp_path / "out" / "index.html")
@@ -95,26 +95,26 @@ def test_the_page_stands_alone_and_holds_each_word(corpus_folder, tmp_path):
     assert str(tmp_path) not in page
 
 
-def test_a_range_of_one_value_is_said_as_one(corpus_folder, tmp_path):
-    def said():
+def test_a_range_of_equal_values_is_written_as_one_value(corpus_folder, tmp_path):
+    def written_page():
         write_page(read_corpus([corpus_folder]), tmp_path / "page.html")
         return (tmp_path / "page.html").read_text(encoding="utf-8")
 
-    page = said()
-    assert "1 to 3 clips a word" in page
-    assert "all of 1.00 s" in page
+    page = written_page()
+    assert "1 to 3 clips per word" in page
+    assert "all 1.00 s" in page
     for name, seconds in (("ben_nohash_0", 0.5), ("ben_nohash_1", 1.0)):
         soundfile.write(corpus_folder / "no & <nay>" / f"{name}.wav", tone(300, seconds), RATE)
-    page = said()
+    page = written_page()
     assert "3 clips of each word" in page
-    assert "commonest" not in page
+    assert "most frequent" not in page
     (corpus_folder / "maybe").mkdir()
     (corpus_folder / "maybe" / "a.wav").write_bytes(b"not audio")
-    assert "Of 1 word no clip could be read." in said()
+    assert "1 word has no readable clip." in written_page()
     assert "0.50 to 1.00 s, median 1.00 s" in page
 
 
-def test_the_example_is_the_clip_of_middle_level_without_problems(tmp_path):
+def test_the_example_is_the_clip_with_median_level_without_problems(tmp_path):
     (tmp_path / "yes").mkdir()
     for name, peak in {"a": 1e-4, "b": 0.2, "c": 0.1, "d": 0.8, "e": 1e-4}.items():
         soundfile.write(tmp_path / "yes" / f"{name}.wav", peak * tone(100 + ord(name)), RATE)
@@ -123,7 +123,7 @@ def test_the_example_is_the_clip_of_middle_level_without_problems(tmp_path):
     assert re.search(r'<h3>yes</h3><div class="aside">(\w)\.wav</div></div></div><svg', page)[1] == "b"
 
 
-def test_a_long_clip_is_played_in_part_only(tmp_path):
+def test_only_the_start_of_a_long_clip_is_played(tmp_path):
     (tmp_path / "yes").mkdir()
     soundfile.write(tmp_path / "yes" / "long.wav", tone(300, 20.0), RATE)
     write_page(read_corpus([tmp_path]), tmp_path / "page.html")
@@ -131,7 +131,7 @@ def test_a_long_clip_is_played_in_part_only(tmp_path):
     assert soundfile.info(io.BytesIO(base64.b64decode(encoded))).duration == 5.0
 
 
-def test_a_corpus_that_cannot_be_read_or_names_no_speakers_still_gets_its_page(tmp_path):
+def test_a_corpus_without_readable_clips_or_speakers_gets_a_page(tmp_path):
     (tmp_path / "yes").mkdir()
     for name in ("a.wav", "b.wav"):
         (tmp_path / "yes" / name).write_bytes(b"not audio")
@@ -141,10 +141,10 @@ def test_a_corpus_that_cannot_be_read_or_names_no_speakers_still_gets_its_page(t
     assert "Speakers per word" not in page
     assert "Examples" not in page
     assert "Unreadable: 1 clip<" in page
-    assert "Repeated: 1 clip<" in page
+    assert "Duplicate: 1 clip<" in page
 
 
-def test_nothing_is_written_where_a_folder_stands(corpus_folder, tmp_path):
+def test_a_folder_is_not_overwritten(corpus_folder, tmp_path):
     with pytest.raises(HarkenError, match="is a folder"):
         write_page(read_corpus([corpus_folder]), tmp_path)
 
@@ -171,33 +171,33 @@ def test_table_sorts_numbers_by_value():
     assert '<th scope="col">Name</th><th scope="col" class="number">Size</th>' in markup
 
 
-def test_names_break_after_their_joints_and_lines_not_at_all():
+def test_names_can_break_after_separators():
     assert breakable("a_b/c__<d>.wav") == "a_<wbr>b/<wbr>c__<wbr>&lt;d&gt;.wav"
     assert '<pre class="scroll">a \\\n  &lt;b&gt;</pre>' in listing("a \\\n  <b>")
     assert '<tr><th scope="row">a</th><td>&lt;b&gt;</td></tr>' in pairs([("a", "<b>")])
 
 
-def test_contrast_is_that_of_wcag():
+def test_contrast_follows_wcag():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == contrast("#ffffff", "#777777") == pytest.approx(4.48, abs=0.005)
     assert blend("#000000", "#ffffff", 0.4) == "#999999"
     for side in (0, 1):
-        assert contrast(COLOURS["soft"][side], COLOURS["card"][side]) > 4.5
+        assert contrast(COLORS["soft"][side], COLORS["card"][side]) > 4.5
 
 
-def test_player_holds_the_samples_and_clips_what_is_over_full_scale():
+def test_player_contains_the_samples_clipped_at_full_scale():
     samples = np.array([0.0, 0.5, -0.25, 2.0], dtype=np.float32)
     encoded = re.search(r"base64,([^\"]+)", player(samples, RATE, label="x"))[1]
-    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(encoded)))
+    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(encoded)))
     assert rate == RATE
-    np.testing.assert_allclose(heard, [0.0, 0.5, -0.25, 1.0], atol=1e-4)
+    np.testing.assert_allclose(decoded, [0.0, 0.5, -0.25, 1.0], atol=1e-4)
 
 
-def test_a_figure_takes_the_pages_colours_and_is_the_same_each_time():
+def test_a_figure_has_the_colors_of_the_page_and_is_reproducible():
     def drawn(values):
         figure = new_figure(200, 100)
         axes = figure.add_subplot()
-        axes.plot(values, marker="o", color=COLOURS["accent"][0])
+        axes.plot(values, marker="o", color=COLORS["accent"][0])
         axes.set_title("a & <b>")
         before = figure.dpi
         svg = figure_svg(figure, label='say "x"')
@@ -206,7 +206,7 @@ def test_a_figure_takes_the_pages_colours_and_is_the_same_each_time():
 
     svg = drawn([1, 2])
     assert "stroke: var(--accent)" in svg
-    assert COLOURS["accent"][0] not in svg
+    assert COLORS["accent"][0] not in svg
     assert 'aria-label="say &quot;x&quot;"' in svg
     assert "a &amp; &lt;b&gt;" in svg
     assert svg == drawn([1, 2])
@@ -257,7 +257,7 @@ def test_silent_and_tiny_clips_are_drawn(samples):
     assert len(figures.clip_views(samples, RATE).axes) == 4
 
 
-def test_bars_stand_in_order_of_clips(corpus_folder):
+def test_bars_are_ordered_by_number_of_clips(corpus_folder):
     corpus = read_corpus([corpus_folder])
     (clips,), (speakers,) = figures.clips_per_word(corpus).axes, figures.speakers_per_word(corpus).axes
     assert [label.get_text() for label in clips.get_yticklabels()] == ["yes", "no & <nay>"]
@@ -265,13 +265,13 @@ def test_bars_stand_in_order_of_clips(corpus_folder):
     assert [bar.get_width() for bar in speakers.patches] == [2, 1]
 
 
-def test_bars_stay_readable_with_many_words(tmp_path):
+def test_bars_are_readable_with_many_words(tmp_path):
     for number in range(figures.MOST_WORDS + 5):
         (tmp_path / f"w{number:03}").mkdir()
         soundfile.write(tmp_path / f"w{number:03}" / "a.wav", tone(100 + number), RATE)
     (axes,) = figures.clips_per_word(read_corpus([tmp_path])).axes
     assert len(axes.patches) == figures.MOST_WORDS
-    assert axes.get_xlabel() == f"clips (the {figures.MOST_WORDS} commonest of {figures.MOST_WORDS + 5} words)"
+    assert axes.get_xlabel() == f"clips (the {figures.MOST_WORDS} most frequent of {figures.MOST_WORDS + 5} words)"
 
 
 def test_histograms_count_every_readable_clip(corpus_folder):

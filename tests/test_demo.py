@@ -141,9 +141,9 @@ def test_the_synthetic_voices_are_there_and_the_natural_ones_on_both_sides() -> 
     for package in ("espeakng_loader", "hibari", "piper"):
         pytest.importorskip(package)
     from harken.synth.corpus import hold_out
-    from harken.synth.voices import voice_named
+    from harken.synth.voices import find_voice
 
-    chosen = [voice_named(name) for name in demo_voices.chosen_voices()]
+    chosen = [find_voice(name) for name in demo_voices.chosen_voices()]
     assert {voice.accent for voice in chosen} == demo_voices._ACCENTS
     assert {f"espeak-{variant}" for variant in demo_voices._VARIANTS} < {voice.family for voice in chosen}
     train, unseen = hold_out(chosen, 0.2, demo_voices._SEED)

@@ -27,7 +27,7 @@ with tiny_training.tiny_networks():
 """
 
 
-def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_train_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     material = write_material(tmp_path / "corpus")
     monkeypatch.setattr(run, "finish", not_finished)
     monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: False)  # both on the CPU
@@ -43,25 +43,27 @@ def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert done.returncode == 0, done.stderr
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
-    assert max((one[f"spotter.{name}"] - value).abs().max() for name, value in fresh.items()) > 0.1  # it has learned
+    assert (
+        max((one[f"spotter.{name}"] - value).abs().max() for name, value in fresh.items()) > 0.1
+    )  # training has changed the weights
     for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
         values = [[float(row[name]) for row in history(tmp_path / out)] for out in ("one", "two")]
         assert values[0] == pytest.approx(values[1], abs=1e-4)
 
 
 @pytest.mark.parametrize(("world", "here", "wanted"), [(8, 4, (4, 2)), (2, 2, (2, 1)), (3, 1, (1, 3))])
-def test_torchrun_says_how_many_processes_there_are(
+def test_torchrun_sets_the_number_of_processes(
     monkeypatch: pytest.MonkeyPatch, world: int, here: int, wanted: tuple[int, int]
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", str(world))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
-    assert run._processes(1) == wanted
+    assert run._process_counts(1) == wanted
 
 
-def test_more_gpus_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_gpus_than_available_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert run._processes(2) == (2, 1)
-    with pytest.raises(HarkenError, match="devices=3 must be from 1 to the 2 GPUs"):
-        run._processes(3)
+    assert run._process_counts(2) == (2, 1)
+    with pytest.raises(HarkenError, match="devices=3 must be from 1 to 2, the number of GPUs"):
+        run._process_counts(3)

@@ -13,14 +13,14 @@ def test_dropout_drops_its_share_and_scales_the_rest() -> None:
     torch.testing.assert_close(y[kept], torch.full_like(y[kept], 10.0))
     flat = kept.flatten().double()
     assert flat.mean().item() == pytest.approx(0.7, abs=0.003)  # six standard deviations
-    for distance in (1, 2, 3, 4):  # values that share a random number, and those that do not
+    for distance in (1, 2, 3, 4):  # values with the same random number and with different ones
         both = (flat[:-distance] * flat[distance:]).mean().item()
         assert both == pytest.approx(0.49, abs=0.003)
     y.sum().backward()
     torch.testing.assert_close(x.grad, kept / 0.7)
 
 
-def test_dropout_follows_the_seed_and_rests_in_evaluation() -> None:
+def test_dropout_follows_the_seed_and_does_nothing_in_evaluation() -> None:
     dropout, x = Dropout(0.5), torch.ones(8, 3, 1, 50)
     torch.manual_seed(4)
     first, second = dropout(x), dropout(x)
@@ -32,7 +32,7 @@ def test_dropout_follows_the_seed_and_rests_in_evaluation() -> None:
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels last", "with gaps"])
-def test_dropout_keeps_the_layout_of_its_input(layout: str) -> None:
+def test_dropout_keeps_the_memory_layout_of_its_input(layout: str) -> None:
     x = torch.full((3, 8, 2, 51), 7.0)
     x = {"contiguous": x, "channels last": x.to(memory_format=torch.channels_last), "with gaps": x[..., ::2]}[layout]
     x.requires_grad_()

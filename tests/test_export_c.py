@@ -1,4 +1,4 @@
-"""A causal network as C: the same answers as the model file, streaming, frugal, and nothing left where it disagrees."""
+"""Export to C: the answers of the model file, streaming, small size, and no file if it disagrees."""
 
 import ctypes
 import json
@@ -28,14 +28,15 @@ from harken.export.onnx_stream import write_stream_file
 from harken.models.bc_resnet import BCResNet
 from harken.models.onnx_writer import change_metadata, write_model_file
 from harken.models.spotter import Spotter
-from harken.runtime.listener import Listener, ListenerSettings
+from harken.runtime.listener import Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import ModelFile, find_model
 from harken.runtime.streamfile import StreamFile
 from harken.tasks.recipe import Recipe, find_recipe
-from taught import RATE, clips, speech_like, taught, words
+from trained_spotter import RATE, clips, speech_like, train_spotter, words
 
 pytestmark = pytest.mark.skipif(
-    not any(map(shutil.which, ("gcc", "cc", "clang"))), reason="there is no C compiler here: install gcc"
+    not any(map(shutil.which, ("gcc", "cc", "clang"))), reason="there is no C compiler: install gcc"
 )
 
 LABELS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "_unknown_", "_silence_")
@@ -44,7 +45,7 @@ TEMPERATURE = 0.8
 
 @dataclass
 class Exported:
-    """A network, its model file, and the C written of it."""
+    """A network, its model file, and its C export."""
 
     spotter: Spotter
     model: Path
@@ -54,7 +55,7 @@ class Exported:
 
 
 def exported(folder: Path, recipe: Recipe, labels: tuple[str, ...], network: nn.Module | None = None) -> Exported:
-    spotter = taught(recipe, network, len(labels))
+    spotter = train_spotter(recipe, network, len(labels))
     model = folder / "model.onnx"
     card = {"labels": labels, "sample_rate": RATE, "window": recipe.samples, "recipe": asdict(recipe)}
     write_model_file(spotter, model, card | {"thresholds": {"yes": 0.5}}, temperature=TEMPERATURE)
@@ -71,7 +72,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="module")
 def strided(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Half the frame rate, frames of 2 * 2 * 2 * 4 * 2 * 3 * 3 samples, another window, three classes."""
+    """Return a network with half the frame rate, frames of 2 * 2 * 2 * 4 * 2 * 3 * 3 samples, another window, three classes."""
     recipe = replace(find_recipe("v12"), network="harken_tiny", frame_ms=36.0, window_s=0.655)
     network = BCResNet(3, 40, 62, causal=True, time_stride=2)
     return exported(tmp_path_factory.mktemp("strided"), recipe, ("yes", "no", "_silence_"), network)
@@ -85,10 +86,10 @@ def either(request: pytest.FixtureRequest) -> Iterator[Exported]:
     chosen.c.reset()
 
 
-def over_history(spotter: Spotter, samples: NDArray[np.int16], window: int) -> tuple[NDArray[np.float32], bool]:
-    """Return the probabilities of a stream: the network over all of it, its logits averaged over the last window.
+def full_history(spotter: Spotter, samples: NDArray[np.int16], window: int) -> tuple[NDArray[np.float32], bool]:
+    """Return the probabilities of a stream, and whether it fills a whole window.
 
-    And whether a whole window was heard.
+    The network runs over the whole stream, and its logits are averaged over the last window.
     """
     network = spotter.network
     assert isinstance(network, BCResNet)
@@ -107,14 +108,14 @@ def pcm(samples: int, seed: int = 3) -> NDArray[np.int16]:
 
 
 def logits(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the logits, but for what is common to all: they tell apart what a confident softmax hides."""
+    """Return the logits, up to a constant: they show differences that a confident softmax hides."""
     logs: NDArray[np.float32] = np.log(np.maximum(probabilities, 1e-30))
     return logs
 
 
-def test_a_clip_has_the_model_files_answer(either: Exported) -> None:
+def test_a_clip_has_the_answer_of_the_model_file(either: Exported) -> None:
     wanted = ModelFile(either.model).probabilities(clips(either.window))
-    assert np.ptp(wanted, axis=0).min() > 0.05  # the answers hang on the clip
+    assert np.ptp(wanted, axis=0).min() > 0.05  # The answers depend on the clip.
     found = either.c.run(clips(either.window))
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     np.testing.assert_allclose(logits(found), logits(wanted), atol=1e-2)
@@ -122,25 +123,23 @@ def test_a_clip_has_the_model_files_answer(either: Exported) -> None:
     assert either.report.agreement == 1
 
 
-def test_a_stream_is_the_network_over_all_history(either: Exported) -> None:
+def test_a_stream_is_the_network_over_the_whole_history(either: Exported) -> None:
     stream = pcm(int(2.7 * RATE))
-    heard, draws = 0, np.random.default_rng(1)
+    pushed, draws = 0, np.random.default_rng(1)
     last = either.window
     for checkpoint in (2000, last - 1, last, last + 160, last + 321, len(stream)):
-        while heard < checkpoint:
-            size = min(int(draws.integers(0, 900)), checkpoint - heard)
-            either.c.push(stream[heard : heard + size])
-            heard += size
-        (found, whole), (wanted, enough) = either.c.probabilities(), over_history(either.spotter, stream[:heard], last)
+        while pushed < checkpoint:
+            size = min(int(draws.integers(0, 900)), checkpoint - pushed)
+            either.c.push(stream[pushed : pushed + size])
+            pushed += size
+        (found, whole), (wanted, enough) = either.c.probabilities(), full_history(either.spotter, stream[:pushed], last)
         np.testing.assert_allclose(logits(found), logits(wanted), atol=1e-2)
         assert whole == enough
     alone = either.c.run((stream[-last:] / 32768).astype(np.float32)[None])[0]
-    assert (
-        np.abs(logits(found) - logits(alone)).max() > 0.1
-    )  # the last window alone lacks its past, and the stream does not
+    assert np.abs(logits(found) - logits(alone)).max() > 0.1  # The last window alone lacks the history of the stream.
 
 
-def test_chunks_do_not_matter(either: Exported) -> None:
+def test_the_size_of_chunks_does_not_matter(either: Exported) -> None:
     stream = pcm(int(1.3 * RATE))
     either.c.push(stream)
     at_once, _ = either.c.probabilities()
@@ -153,7 +152,7 @@ def test_chunks_do_not_matter(either: Exported) -> None:
     np.testing.assert_array_equal(either.c.probabilities()[0], at_once)
 
 
-def test_reset_and_run_leave_no_trace(either: Exported) -> None:
+def test_reset_and_run_clear_the_state(either: Exported) -> None:
     clip = pcm(either.window, seed=5)
     either.c.push(clip)
     fresh, _ = either.c.probabilities()
@@ -167,7 +166,7 @@ def test_reset_and_run_leave_no_trace(either: Exported) -> None:
     np.testing.assert_array_equal(either.c.probabilities()[0], fresh)
 
 
-def test_before_the_first_frame_there_is_no_answer(either: Exported) -> None:
+def test_before_the_first_frame_all_probabilities_are_zero(either: Exported) -> None:
     either.c.push(pcm(479))
     probabilities, whole = either.c.probabilities()
     assert not whole
@@ -176,18 +175,18 @@ def test_before_the_first_frame_there_is_no_answer(either: Exported) -> None:
 
 def test_nothing_is_allocated(tiny: Exported) -> None:
     if not shutil.which("nm"):
-        pytest.skip("there is no nm here: install binutils")
+        pytest.skip("there is no nm: install binutils")
     unit = tiny.report.source.with_suffix(".o")
     listing = subprocess.run(["nm", "-u", str(unit)], check=True, capture_output=True, text=True).stdout
     wanted = {line.split()[-1].lstrip("_") for line in listing.splitlines()}
-    # Compilers write loops over memory as calls of these three themselves.
+    # Compilers replace loops over memory by calls of the memory functions.
     assert wanted <= {"expf", "logf", "memset", "memcpy", "memmove", "GLOBAL_OFFSET_TABLE_", "stack_chk_fail"}
     assert {"expf", "logf"} <= wanted
     included = {line for line in tiny.report.source.read_text().splitlines() if line.startswith("#include")}
     assert included == {'#include "spot.h"', "#include <math.h>"}
 
 
-def test_tiny_keeps_to_its_budget(tiny: Exported) -> None:
+def test_tiny_is_small(tiny: Exported) -> None:
     sizes = tiny.report.sizes
     parameters = sum(weight.numel() for weight in tiny.spotter.network.parameters())
     assert 4 * parameters < sizes.constants < 100_000
@@ -195,7 +194,7 @@ def test_tiny_keeps_to_its_budget(tiny: Exported) -> None:
     assert 1_000 < sizes.code < 20_000
 
 
-def test_the_card_stands_beside_it(tiny: Exported) -> None:
+def test_the_card_is_beside_the_source(tiny: Exported) -> None:
     card = json.loads(tiny.report.card.read_text())
     assert tiny.report.card.name == "spot.c.json"
     assert card["labels"] == list(LABELS)
@@ -205,10 +204,10 @@ def test_the_card_stands_beside_it(tiny: Exported) -> None:
     assert card["export"]["sizes"] == asdict(tiny.report.sizes)
 
 
-def test_8_bits_answer_alike_in_less_room(tiny: Exported, tmp_path: Path) -> None:
-    heard = np.concatenate([clips(tiny.window, take) for take in range(30, 34)])
+def test_8_bits_give_the_same_answers_in_less_memory(tiny: Exported, tmp_path: Path) -> None:
+    calibration = np.concatenate([clips(tiny.window, take) for take in range(30, 34)])
     compared = words(tiny.window, *range(40, 44))
-    report = write_c(tiny.model, tmp_path, "spot8", compared, calibration=heard)
+    report = write_c(tiny.model, tmp_path, "spot8", compared, calibration=calibration)
     assert report.bits == 8
     assert report.agreement >= 0.97
     assert report.largest_difference < 0.3
@@ -223,7 +222,7 @@ def test_8_bits_answer_alike_in_less_room(tiny: Exported, tmp_path: Path) -> Non
     np.testing.assert_array_equal(c.probabilities()[0], c.run((clip / 32768).astype(np.float32)[None])[0])
 
 
-def test_8_bit_weights_are_rounded_to_half_a_unit(tiny: Exported) -> None:
+def test_8_bit_weights_are_within_half_a_step(tiny: Exported) -> None:
     network = read_network(tiny.model)
     units = calibrate(tiny.model, network, clips(tiny.window))
     whole, rounded = float_tables(network), int8_tables(network, units)
@@ -233,26 +232,26 @@ def test_8_bit_weights_are_rounded_to_half_a_unit(tiny: Exported) -> None:
     assert rounded.expand.values.dtype == np.int8
     assert np.abs(rounded.expand.values).max(axis=0).min() == 127  # each output channel uses the whole range
     found = rounded.expand.values * rounded.expand.scale * written
-    unit = rounded.expand.scale * written
-    assert (np.abs(found - whole.expand.values * read) <= unit / 2 * 1.001).all()
+    step = rounded.expand.scale * written
+    assert (np.abs(found - whole.expand.values * read) <= step / 2 * 1.001).all()
 
 
-def test_a_form_that_disagrees_is_not_left(tiny: Exported, tmp_path: Path) -> None:
+def test_an_export_that_disagrees_is_not_written(tiny: Exported, tmp_path: Path) -> None:
     recipe = ModelFile(tiny.model).card.fields["recipe"]
-    change_metadata(tiny.model, tmp_path / "lies.onnx", {"recipe": recipe | {"hop_ms": 12.0}})
-    with pytest.raises(HarkenError, match=r"spot\.c was not written: its answers differ"):
-        write_c(tmp_path / "lies.onnx", tmp_path / "out", "spot", clips(tiny.window))
+    change_metadata(tiny.model, tmp_path / "wrong.onnx", {"recipe": recipe | {"hop_ms": 12.0}})
+    with pytest.raises(HarkenError, match=r"spot\.c was not written: its probabilities differ"):
+        write_c(tmp_path / "wrong.onnx", tmp_path / "out", "spot", clips(tiny.window))
     assert not (tmp_path / "out").exists()
 
 
-def test_frames_without_a_short_fft_are_refused(tiny: Exported, tmp_path: Path) -> None:
+def test_frames_with_an_unsupported_length_are_an_error(tiny: Exported, tmp_path: Path) -> None:
     recipe = ModelFile(tiny.model).card.fields["recipe"]
     change_metadata(tiny.model, tmp_path / "odd.onnx", {"recipe": recipe | {"frame_ms": 482 / 16}})
-    with pytest.raises(HarkenError, match="frames of 482 samples"):
+    with pytest.raises(HarkenError, match="does not support frames of 482 samples"):
         write_c(tmp_path / "odd.onnx", tmp_path, "spot", clips(tiny.window))
 
 
-def test_a_network_that_looks_ahead_is_refused(tiny: Exported, tmp_path: Path) -> None:
+def test_a_network_that_looks_ahead_is_an_error(tiny: Exported, tmp_path: Path) -> None:
     model = onnx.load(str(tiny.model))
     over_time = next(node for node in model.graph.node if node.op_type == "Conv" and "over_time" in node.input[1])
     pads = next(attribute for attribute in over_time.attribute if attribute.name == "pads")
@@ -262,12 +261,12 @@ def test_a_network_that_looks_ahead_is_refused(tiny: Exported, tmp_path: Path) -
         write_c(tmp_path / "ahead.onnx", tmp_path, "spot", clips(tiny.window))
 
 
-def test_another_network_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
+def test_another_network_is_an_error(make_model: MakeModel, tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match="causal BC-ResNet"):
         write_c(make_model(), tmp_path, "spot", np.zeros((1, 8000), np.float32))
 
 
-def test_clips_of_another_length(tiny: Exported, tmp_path: Path) -> None:
+def test_clips_of_another_length_are_an_error(tiny: Exported, tmp_path: Path) -> None:
     short = clips(8000)
     with pytest.raises(HarkenError, match=r"pass \[N, 16000\]"):
         write_c(tiny.model, tmp_path, "spot", short)
@@ -284,10 +283,10 @@ def test_all_files_or_none(tiny: Exported, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["spot.c.json"]
 
 
-def test_a_stream_is_decided_on_as_the_listener_does(tmp_path: Path) -> None:
-    """The code of docs/export.md, compiled, beside a Listener on the streaming form."""
+def test_listen_decides_as_the_listener_does(tmp_path: Path) -> None:
+    """Compare the code of docs/how-to/microcontroller.md, compiled, with a Listener on the streaming model."""
     recipe, labels = replace(find_recipe("v12"), network="harken_tiny"), ("yes", "no", "up", "_silence_")
-    spotter = taught(recipe, None, len(labels))
+    spotter = train_spotter(recipe, None, len(labels))
     settings = ListenerSettings(
         thresholds={"yes": 0.51, "no": 0.62, "up": 0.53}, smoothing_ms=300, refractory_ms=700, gate_db=-math.inf
     )
@@ -296,9 +295,9 @@ def test_a_stream_is_decided_on_as_the_listener_does(tmp_path: Path) -> None:
     write_stream_file(spotter, tmp_path / "tuned.onnx", card | {"listener": settings.to_json()})
     report = write_c(tmp_path / "tiny.onnx", tmp_path, "tiny", clips(RATE), listener=tmp_path / "tuned.onnx")
     header = report.header.read_text()
-    assert "tuned on the streaming form tuned.onnx, which hears as this code does" in header
+    assert "tuned for the streaming model tuned.onnx, which processes streams as this code does" in header
     assert json.loads(report.card.read_text())["listener"] == settings.to_json()
-    page = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "microcontroller.md").read_text()
     (tmp_path / "main.c").write_text(page.split("```c\n")[1].split("```")[0])
     program, library = tmp_path / "main", tmp_path / "tiny.so"
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O2"]
@@ -310,13 +309,13 @@ def test_a_stream_is_decided_on_as_the_listener_does(tmp_path: Path) -> None:
     assert list(thresholds) == pytest.approx([0.51, 0.62, 0.53, 2.0])
     assert (ctypes.c_float * 4).in_dll(functions, "tiny_thresholds")[0] == 0.25
     quiet = np.zeros(RATE, np.float32)
-    said = [part for take in (70, 71, 72) for word in words(RATE, take)[:3] for part in (word, quiet)]
-    among = np.concatenate([word for take in (73, 74) for word in words(RATE, take)[:3]])
-    sound = (32767 * np.concatenate([quiet, quiet, *said, among, quiet])).astype(np.int16)
+    alone = [part for take in (70, 71, 72) for word in words(RATE, take)[:3] for part in (word, quiet)]
+    in_a_row = np.concatenate([word for take in (73, 74) for word in words(RATE, take)[:3]])
+    sound = (32767 * np.concatenate([quiet, quiet, *alone, in_a_row, quiet])).astype(np.int16)
     listener = Listener(StreamFile(tmp_path / "tuned.onnx"), source_rate=RATE)
     wanted = listener.push(sound)
     assert len(wanted) >= 5
-    # Some words in the midst of others count only where isolation costs nothing.
+    # Some words that directly follow others are detected only without isolation.
     assert len(Listener(StreamFile(tmp_path / "tuned.onnx"), source_rate=RATE, isolation=0).push(sound)) > len(wanted)
     found, confidence = [], ctypes.c_float()
     for _ in range(2):
@@ -332,45 +331,47 @@ def test_a_stream_is_decided_on_as_the_listener_does(tmp_path: Path) -> None:
     assert [line.split()[0] for line in printed.splitlines()] == [event.word for event in wanted]
 
 
-def test_where_the_header_has_its_settings_from(tiny: Exported, tmp_path: Path) -> None:
-    assert "harken's defaults, tuned on nothing" in tiny.report.header.read_text()
+def test_the_header_names_the_origin_of_its_settings(tiny: Exported, tmp_path: Path) -> None:
+    assert "harken's defaults, which were not tuned" in tiny.report.header.read_text()
     shutil.copy(find_model("tiny"), tmp_path / "tiny.onnx")
     own = write_c(tmp_path / "tiny.onnx", tmp_path, "own", clips(RATE))
-    assert "tuned on tiny.onnx, whose windows are judged whole" in own.header.read_text()
-    shutil.copy(find_model("base.stream"), tmp_path / "tiny.stream.onnx")  # beside the model, but of other weights
+    assert "tuned for tiny.onnx, which evaluates single windows" in own.header.read_text()
+    shutil.copy(find_model("base.stream"), tmp_path / "tiny.stream.onnx")  # beside the model, but with other weights
     assert write_c(tmp_path / "tiny.onnx", tmp_path, "own", clips(RATE)).header.read_text() == own.header.read_text()
-    box = write_c("tiny", tmp_path, "box", clips(RATE))
-    of_form = ListenerSettings.of_card(StreamFile("tiny.stream").card)
-    assert json.loads(box.card.read_text())["listener"] == of_form.to_json()
-    with pytest.raises(HarkenError, match=r"hears other words than .*: name a form of the same model by --listener"):
-        write_c("tiny", tmp_path, "other", clips(RATE), listener=_of_other_words(tmp_path))
+    bundled = write_c("tiny", tmp_path, "bundled", clips(RATE))
+    streaming = ListenerSettings.from_card(StreamFile("tiny.stream").card)
+    assert json.loads(bundled.card.read_text())["listener"] == streaming.to_json()
+    with pytest.raises(HarkenError, match=r"has other words than .*: give a file of the same model with --listener"):
+        write_c("tiny", tmp_path, "other", clips(RATE), listener=_model_of_other_words(tmp_path))
 
 
-def _of_other_words(folder: Path) -> Path:
+def _model_of_other_words(folder: Path) -> Path:
     change_metadata(find_model("tiny"), folder / "other.onnx", {"labels": [f"word{number}" for number in range(12)]})
     return folder / "other.onnx"
 
 
 @pytest.mark.parametrize("name", ["math", "stdint", "float", "threads"])
-def test_names_of_the_c_librarys_headers(tiny: Exported, tmp_path: Path, name: str) -> None:
-    with pytest.raises(HarkenError, match=rf"{name}\.h would hide the C library's own header"):
+def test_names_of_c_headers_are_an_error(tiny: Exported, tmp_path: Path, name: str) -> None:
+    with pytest.raises(HarkenError, match=rf"{name}\.h would hide a header of the C library"):
         write_c(tiny.model, tmp_path, name, clips(tiny.window))
 
 
-def test_a_compiler_whose_quotes_do_not_close(tiny: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_quotation_mark_in_cc_is_an_error(
+    tiny: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CC", 'gcc "')
-    with pytest.raises(HarkenError, match="cannot be parted into words: close its quotes"):
+    with pytest.raises(HarkenError, match="a quotation mark that is not closed"):
         write_c(tiny.model, tmp_path / "out", "spot", clips(tiny.window))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["", "Spot", "2spot", "spot-on", "spot.c"])
-def test_names_that_c_cannot_have(tiny: Exported, tmp_path: Path, name: str) -> None:
-    with pytest.raises(HarkenError, match="cannot name C functions"):
+def test_names_that_are_not_c_names_are_an_error(tiny: Exported, tmp_path: Path, name: str) -> None:
+    with pytest.raises(HarkenError, match="cannot be a C name"):
         write_c(tiny.model, tmp_path, name, clips(tiny.window))
 
 
-def test_without_a_compiler(tiny: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_compiler_is_an_error(tiny: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(HarkenError, match="install gcc"):

@@ -1,4 +1,4 @@
-"""The clips that forms are checked on: any corpus is enough, and without one voices speak."""
+"""The clips that exports are checked on: from any corpus, or else synthetic speech."""
 
 import sys
 from dataclasses import asdict
@@ -10,8 +10,8 @@ import soundfile
 
 from conftest import OTHER_WORDS, TEN_WORDS
 from harken.errors import HarkenError
-from harken.export import clips as form_clips
-from harken.export.clips import FormClips, corpus_clips, spoken_clips
+from harken.export import clips as export_clips
+from harken.export.clips import CheckClips, corpus_clips, synthetic_clips
 from harken.runtime.modelfile import Card
 from harken.synth import voices
 from harken.tasks.recipe import find_recipe
@@ -28,7 +28,7 @@ def card() -> Card:
 
 @pytest.fixture
 def plain(tiny_corpus: Path, tmp_path: Path) -> Path:
-    """Ten words and two others, and no noise."""
+    """Return a corpus of ten words and two others, without noise."""
     (tmp_path / "plain").mkdir()
     for word in (*TEN_WORDS, *OTHER_WORDS):
         (tmp_path / "plain" / word).symlink_to(tiny_corpus / word)
@@ -43,7 +43,7 @@ def noise_folder(folder: Path, count: int) -> Path:
     return folder
 
 
-def rows(found: FormClips) -> set[bytes]:
+def rows(found: CheckClips) -> set[bytes]:
     return {clip.tobytes() for clip in (*found.calibration, *found.clips)}
 
 
@@ -51,54 +51,54 @@ def test_a_plain_corpus_is_enough(card: Card, plain: Path) -> None:
     found = corpus_clips(card, [plain])
     assert len(found.calibration) + len(found.clips) == len(rows(found)) == 120 + 12  # none twice
     assert set(found.truth) == set(range(len(LABELS)))
-    assert not found.synthesised
-    assert [note.split()[:2] for note in found.notes] == [["all", "of"], ["no", "recording"]]
+    assert not found.synthesized
+    assert [note.split()[:2] for note in found.notes] == [["all", "of"], ["no", "noise"]]
     again = corpus_clips(card, [plain])
     np.testing.assert_array_equal(again.clips, found.clips)
 
 
-def test_noise_of_which_none_is_held_out_stands_for_silence(card: Card, plain: Path, tmp_path: Path) -> None:
+def test_noise_that_is_not_held_out_stands_for_silence(card: Card, plain: Path, tmp_path: Path) -> None:
     found = corpus_clips(card, [plain], noise=[noise_folder(tmp_path / "noise", 1)])
-    assert not any("made noise" in note for note in found.notes)
+    assert not any("synthetic noise" in note for note in found.notes)
     recorded = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
     silence = found.clips[found.truth == SILENCE][0].astype(np.float64)
     correlation = np.correlate(recorded, silence, "valid") / np.linalg.norm(silence) / np.linalg.norm(recorded[:RATE])
     assert correlation.max() > 0.9
 
 
-def test_a_model_without_silence_is_given_none(card: Card, plain: Path) -> None:
+def test_a_model_without_silence_gets_none(card: Card, plain: Path) -> None:
     bare = Card(TEN_WORDS, RATE, RATE, {}, {})
     found = corpus_clips(bare, [plain])
     assert len(found.calibration) + len(found.clips) == 100
     assert set(found.truth) == set(range(10))
 
 
-def test_a_large_validation_side_is_heard_alone(card: Card, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form_clips, "FEW", 5)
+def test_only_a_large_validation_set_is_used(card: Card, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_clips, "FEW_CLIPS", 5)
     found = corpus_clips(card, [plain])
     assert len(found.calibration) + len(found.clips) < 40
     assert len(found.notes) == 1
-    assert "made noise stands for silence" in found.notes[0]
+    assert "synthetic noise stands for silence" in found.notes[0]
 
 
-def test_what_is_refused(card: Card, plain: Path, tmp_path: Path) -> None:
+def test_bad_input_is_an_error(card: Card, plain: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(HarkenError, match=r"empty holds no WAV, FLAC, OGG or MP3 to cut silence from"):
+    with pytest.raises(HarkenError, match=r"empty contains no WAV, FLAC, OGG or MP3 files to cut silence from"):
         corpus_clips(card, [plain], noise=[tmp_path / "empty"])
     with pytest.raises(HarkenError, match=r"--other is for models of the recipe own; leave it out"):
         corpus_clips(card, [plain], other=[plain])
-    with pytest.raises(HarkenError, match=r"nowhere does not exist") as told:
+    with pytest.raises(HarkenError, match=r"nowhere does not exist") as raised:
         corpus_clips(card, [tmp_path / "nowhere"])
-    assert "--split" not in str(told.value)
+    assert "--split" not in str(raised.value)
 
 
-def test_voices_speak_where_there_is_no_corpus(card: Card, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_clips_are_synthesized_without_a_corpus(card: Card, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader", reason="harken[synth] is not installed")
     monkeypatch.setenv("HARKEN_CACHE", str(tmp_path))
-    monkeypatch.setattr(form_clips, "_SPOKEN", 12)
+    monkeypatch.setattr(export_clips, "_SYNTHETIC_CLIPS", 12)
     few = Card(("yes", "no", "_unknown_", "_silence_"), RATE, RATE, {}, {})
-    found = spoken_clips(few)
-    assert found.synthesised
+    found = synthetic_clips(few)
+    assert found.synthesized
     assert found.clips.shape == (15 + 2, RATE)  # three takes of five words, and silence
     assert found.calibration.shape == found.clips.shape
     assert np.bincount(found.truth).tolist() == [3, 3, 9, 2]
@@ -108,22 +108,22 @@ def test_voices_speak_where_there_is_no_corpus(card: Card, monkeypatch: pytest.M
         for side in ("train", "test")
     }
     assert len(spoken["test"]) > 1
-    assert not spoken["train"] & spoken["test"]  # other voices calibrate
-    np.testing.assert_array_equal(spoken_clips(few).clips, found.clips)
+    assert not spoken["train"] & spoken["test"]  # The calibration has other voices.
+    np.testing.assert_array_equal(synthetic_clips(few).clips, found.clips)
 
 
-def test_without_voices_both_mends_are_named(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_voices_the_error_names_both_fixes(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["harken.synth.voices"], "_installed", lambda engine: False)
     voices.cache_clear()
     monkeypatch.delitem(sys.modules, "harken.synth")
     try:
-        with pytest.raises(HarkenError, match=r"name a corpus by --data DIR, or .* pip install 'harken\[synth\]'"):
-            spoken_clips(card)
+        with pytest.raises(HarkenError, match=r"give a corpus with --data DIR, or .* pip install 'harken\[synth\]'"):
+            synthetic_clips(card)
     finally:
         voices.cache_clear()
 
 
-def test_words_that_no_voice_can_say() -> None:
+def test_words_that_no_voice_can_say_are_an_error() -> None:
     pytest.importorskip("espeakng_loader", reason="harken[synth] is not installed")
-    with pytest.raises(HarkenError, match=r"cannot say the model's words \(да, off_2\): name a corpus"):
-        spoken_clips(Card(("да", "off_2"), RATE, RATE, {}, {}))
+    with pytest.raises(HarkenError, match=r"cannot say the model's words \(да, off_2\): give a corpus"):
+        synthetic_clips(Card(("да", "off_2"), RATE, RATE, {}, {}))

@@ -1,4 +1,4 @@
-"""LiteRT: the source's answers from a flatbuffer, metadata beside it, and nothing left where it disagrees."""
+"""Export to LiteRT: the answers of the original, metadata beside the file, and no file if it disagrees."""
 
 import json
 from dataclasses import asdict, replace
@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from harken.errors import HarkenError
-from harken.export.comparison import FormReport
+from harken.export.comparison import ExportReport
 from harken.export.litert import LitertFile, write, write_litert
-from harken.export.litert.convert import _prepared
+from harken.export.litert.convert import _prepare
 from harken.models.onnx_writer import write_model_file
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile
 from harken.tasks.recipe import Recipe, find_recipe
 from harken.training.module import TrainingModule
-from taught import RATE, clips, taught, words
+from trained_spotter import RATE, clips, train_spotter, words
 
 LABELS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "_unknown_", "_silence_")
 with_litert = pytest.mark.skipif(
@@ -34,12 +34,12 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="module")
 def spotter(recipe: Recipe) -> Spotter:
-    return taught(recipe, None, len(LABELS))
+    return train_spotter(recipe, None, len(LABELS))
 
 
 @pytest.fixture(scope="module")
 def model(spotter: Spotter, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of that network: its model file, and its best weights beside it."""
+    """Return a run of that network, with its model file and its best weights."""
     run = tmp_path_factory.mktemp("run")
     (run / "recipe.json").write_text(json.dumps(asdict(recipe)))
     (run / "material.json").write_text(json.dumps({"data": ["corpus"]}))
@@ -58,14 +58,14 @@ def compared() -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, n
 @pytest.fixture(scope="module")
 def written(
     model: Path, compared: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, FormReport]:
+) -> tuple[Path, ExportReport]:
     path = tmp_path_factory.mktemp("litert") / "float.tflite"
     return path, write_litert(model, path, compared[0], truth=compared[1])
 
 
 @pytest.fixture
-def converted_before(written: tuple[Path, FormReport], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the converter's answer from before: it thinks for many seconds."""
+def reused_conversion(written: tuple[Path, ExportReport], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reuse the result of an earlier conversion, since one takes many seconds."""
     content = written[0].read_bytes()
     monkeypatch.setattr(write, "convert", lambda *_, **__: content)
 
@@ -83,15 +83,15 @@ def tensors(path: Path) -> list[tuple[str, str]]:
 
 
 @with_litert
-def test_float32_answers_as_the_source_and_says_what_it_is(
-    model: Path, compared: tuple[Any, Any], written: tuple[Path, FormReport]
+def test_float32_gives_the_same_answers_and_has_metadata(
+    model: Path, compared: tuple[Any, Any], written: tuple[Path, ExportReport]
 ) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     path, report = written
     wanted = ModelFile(model).probabilities(compared[0])
-    judge = Interpreter(str(path)).get_signature_runner()
-    found = np.concatenate([judge(waveform=clip[None])["probabilities"] for clip in compared[0]])
+    runner = Interpreter(str(path)).get_signature_runner()
+    found = np.concatenate([runner(waveform=clip[None])["probabilities"] for clip in compared[0]])
     assert report.largest_difference == pytest.approx(np.abs(found - wanted).max(), abs=1e-6)
     assert report.largest_difference < 1e-4
     assert report.agreement == 1
@@ -110,17 +110,17 @@ def test_float32_answers_as_the_source_and_says_what_it_is(
 
 
 @with_litert
-@pytest.mark.usefixtures("converted_before")
+@pytest.mark.usefixtures("reused_conversion")
 def test_in_8_bits_the_front_end_stays_in_float(model: Path, compared: tuple[Any, Any], tmp_path: Path) -> None:
     path = tmp_path / "int8.tflite"
     report = write_litert(model, path, compared[0], calibration=words(RATE, *range(30, 34)))
     assert 0.97 <= report.agreement <= 1
     assert report.largest_difference > 0
     assert report.accuracy is None
-    form = LitertFile(path)
-    assert form.input["dtype"] == form.output["dtype"] == np.float32
-    assert np.isfinite(form.run(clips(RATE))[0]).all()  # digital silence among them
-    # The log-mels are handed over in 8 bits, under their own name.
+    litert_file = LitertFile(path)
+    assert litert_file.input["dtype"] == litert_file.output["dtype"] == np.float32
+    assert np.isfinite(litert_file.run(clips(RATE))[0]).all()  # also for digital silence
+    # The quantized log-mels are a further tensor, with a name of its own.
     found = [(name, kind) for name, kind in tensors(path) if not name.endswith("_quantized")]
     front_end = {kind for name, kind in found if name.startswith("front_end/")}
     network = {kind for name, kind in found if name.startswith("network/")}
@@ -131,7 +131,7 @@ def test_in_8_bits_the_front_end_stays_in_float(model: Path, compared: tuple[Any
 
 
 @with_litert
-def test_without_its_front_end_8_bits_are_the_whole_graph(
+def test_without_the_front_end_the_whole_graph_is_in_8_bits(
     model: Path, spotter: Spotter, compared: tuple[Any, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "features.tflite"
@@ -139,11 +139,11 @@ def test_without_its_front_end_8_bits_are_the_whole_graph(
     assert report.agreement >= 0.97
     assert report.bytes < report.source_bytes / 3
     assert "FLOAT32" not in {kind for _, kind in tensors(path)}
-    told = json.loads(Path(f"{path}.json").read_text())["input"]
-    assert (told["name"], told["shape"], told["dtype"]) == ("features", [1, 40, 98], "int8")
-    # As a microcontroller does it: quantised by what stands in the JSON.
+    described = json.loads(Path(f"{path}.json").read_text())["input"]
+    assert (described["name"], described["shape"], described["dtype"]) == ("features", [1, 40, 98], "int8")
+    # Quantize with the values of the JSON, as a microcontroller does.
     features = spotter.front_end(torch.from_numpy(compared[0][:1])).numpy()
-    given = np.clip(np.round(features / told["scale"]) + told["zero_point"], -128, 127).astype(np.int8)
+    given = np.clip(np.round(features / described["scale"]) + described["zero_point"], -128, 127).astype(np.int8)
     from ai_edge_litert.interpreter import Interpreter
 
     answer = Interpreter(str(path)).get_signature_runner()(features=given)["probabilities"]
@@ -152,34 +152,34 @@ def test_without_its_front_end_8_bits_are_the_whole_graph(
 
 
 @with_litert
-@pytest.mark.usefixtures("converted_before")
+@pytest.mark.usefixtures("reused_conversion")
 @pytest.mark.parametrize(
-    ("limit", "value", "bits", "said"),
+    ("limit", "value", "bits", "message"),
     [
         ("_TOLERANCE", -1.0, 32, "differ from the model file's by"),
-        ("too_many_differ", lambda *_: True, 8, "calibrate on more clips"),
+        ("too_many_differ", lambda *_: True, 8, "calibrate on a larger corpus"),
     ],
 )
-def test_a_form_that_disagrees_is_not_left(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: Any, bits: int, said: str
+def test_an_export_that_disagrees_is_not_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: Any, bits: int, message: str
 ) -> None:
     monkeypatch.setattr(write, limit, value)
     calibration = clips(RATE, 1) if bits == 8 else None
-    with pytest.raises(HarkenError, match=f"bad.tflite was not written: .*{said}"):
+    with pytest.raises(HarkenError, match=f"bad.tflite was not written: .*{message}"):
         write_litert(model, tmp_path / "bad.tflite", clips(RATE), calibration=calibration)
     assert list(tmp_path.iterdir()) == []
 
 
 @with_litert
-def test_a_file_that_is_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_litert_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.tflite").write_bytes(b"not a flatbuffer, whatever its name")
-    with pytest.raises(HarkenError, match=r"bad.tflite is no LiteRT model that can be run"):
+    with pytest.raises(HarkenError, match=r"bad.tflite is not a LiteRT model that can be run"):
         LitertFile(tmp_path / "bad.tflite")
 
 
 @pytest.fixture(scope="module")
 def broadcast() -> Spotter:
-    """An untaught BC-ResNet whose normalisations have seen something: factors of either sign, none of them 1."""
+    """Return an untrained BC-ResNet with normalization statistics: its factors have both signs, and none is 1."""
     torch.manual_seed(0)
     made = Spotter(replace(find_recipe("v12"), network="harken_tiny"), len(LABELS))
     with torch.no_grad():
@@ -190,38 +190,42 @@ def broadcast() -> Spotter:
     return made.eval()
 
 
-def test_a_model_file_alone_gives_the_weights_too(broadcast: Spotter, recipe: Recipe, tmp_path: Path) -> None:
+def test_weights_are_restored_from_a_model_file_without_its_run(
+    broadcast: Spotter, recipe: Recipe, tmp_path: Path
+) -> None:
     card = {"labels": LABELS, "sample_rate": RATE, "window": RATE}
     card |= {"recipe": asdict(replace(recipe, network="harken_tiny"))}
     write_model_file(broadcast, tmp_path / "model.onnx", card)
-    heard = words(RATE, 3, 4)
-    opened = write._spotter(ModelFile(tmp_path / "model.onnx"), heard)
+    clips = words(RATE, 3, 4)
+    opened = write._spotter(ModelFile(tmp_path / "model.onnx"), clips)
     with torch.no_grad():
-        found, wanted = opened(torch.from_numpy(heard)), broadcast(torch.from_numpy(heard))
+        found, wanted = opened(torch.from_numpy(clips)), broadcast(torch.from_numpy(clips))
     assert (found - wanted).abs().max() < 1e-3 * wanted.abs().max()
 
 
 def test_folded_sub_spectral_norms_compute_the_same(broadcast: Spotter) -> None:
-    heard = torch.from_numpy(words(RATE, 1, 2))
+    waveforms = torch.from_numpy(words(RATE, 1, 2))
     before = broadcast.network.blocks[0].over_bands.weight.clone()
     with torch.no_grad():
-        wanted, found = broadcast(heard), _prepared(broadcast)(heard)
+        wanted, found = broadcast(waveforms), _prepare(broadcast)(waveforms)
     assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
-    assert torch.equal(broadcast.network.blocks[0].over_bands.weight, before)  # a copy was folded
+    assert torch.equal(broadcast.network.blocks[0].over_bands.weight, before)  # A copy was folded.
 
 
-def test_a_network_that_hears_the_waveform_has_no_features(tmp_path: Path) -> None:
+def test_a_network_on_the_waveform_has_no_features(tmp_path: Path) -> None:
     tutorial = find_recipe("tutorial")
     card = {"labels": LABELS, "sample_rate": 8000, "window": 8000, "recipe": asdict(tutorial)}
     spotter = Spotter(tutorial, len(LABELS)).eval()
     with torch.no_grad():
-        for parameter in spotter.parameters():  # fresh biases are all zeros, which the exporter keeps once for all
+        for (
+            parameter
+        ) in spotter.parameters():  # Initial biases are all zeros, which the exporter would store only once.
             parameter.add_(0.01 * torch.randn_like(parameter))
     write_model_file(spotter, tmp_path / "model.onnx", card)
-    with pytest.raises(HarkenError, match="hears the waveform itself: export it without --features"):
+    with pytest.raises(HarkenError, match="has no log-mel front-end: export it without --features"):
         write_litert(tmp_path / "model.onnx", tmp_path / "x.tflite", np.zeros((2, 8000), np.float32), features=True)
 
 
-def test_no_clips(model: Path, tmp_path: Path) -> None:
+def test_no_clips_are_an_error(model: Path, tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match="no clips to check"):
         write_litert(model, tmp_path / "x.tflite", clips(RATE)[:0])

@@ -24,7 +24,7 @@ METADATA: dict[str, Any] = {
 
 
 class Small(nn.Module):
-    """Logits that depend on the loudness of each quarter of the window."""
+    """A network whose logits depend on the loudness of each quarter of the window."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def test_metadata_are_stored_as_json(written: tuple[nn.Module, Path]) -> None:
     assert dict(card.fields) == {"corpus": ["Käfer & Söhne"], "clips": {"train": 3}}
 
 
-def test_names_and_shapes_are_the_model_files(written: tuple[nn.Module, Path]) -> None:
+def test_names_and_shapes_are_those_of_a_model_file(written: tuple[nn.Module, Path]) -> None:
     graph = onnx.load(written[1]).graph
     (given,), (answer,) = graph.input, graph.output
     assert (given.name, answer.name) == ("waveform", "probabilities")
@@ -66,7 +66,7 @@ def test_names_and_shapes_are_the_model_files(written: tuple[nn.Module, Path]) -
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_any_number_of_clips_is_answered_as_torch_does(written: tuple[nn.Module, Path], count: int) -> None:
+def test_any_number_of_clips_has_the_probabilities_of_torch(written: tuple[nn.Module, Path], count: int) -> None:
     network, path = written
     found = ModelFile(path).probabilities(waveforms(count))
     with torch.no_grad():
@@ -76,37 +76,37 @@ def test_any_number_of_clips_is_answered_as_torch_does(written: tuple[nn.Module,
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
 
 
-def test_the_file_alone_is_written_and_the_network_left_in_evaluation(written: tuple[nn.Module, Path]) -> None:
+def test_only_the_file_is_written_and_the_network_is_in_evaluation_mode(written: tuple[nn.Module, Path]) -> None:
     network, path = written
     assert [entry.name for entry in path.parent.iterdir()] == ["small.onnx"]
     assert not network.training
 
 
-def test_largest_difference_sees_another_network(written: tuple[nn.Module, Path]) -> None:
+def test_largest_difference_detects_another_network(written: tuple[nn.Module, Path]) -> None:
     network, path = written
     assert largest_difference(WithProbabilities(network, 2.0), path, WINDOW) < 1e-6
     assert largest_difference(WithProbabilities(network, 1.0), path, WINDOW) > 1e-3
 
 
 @pytest.mark.parametrize("difference", [2e-4, float("nan")])
-def test_disagreement_leaves_no_file(
+def test_a_file_that_disagrees_is_not_written(
     written: tuple[nn.Module, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, difference: float
 ) -> None:
     class Program:
         model_proto = onnx.load(written[1])
 
-    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: Program)  # exporting takes seconds
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: Program)  # A real export takes seconds.
     monkeypatch.setattr(export, "largest_difference", lambda *_: difference)
     old = tmp_path / "old.onnx"
     old.write_bytes(b"an older model")
     for path in (tmp_path / "fresh.onnx", old):
-        with pytest.raises(HarkenError, match="was not written: its answers differ from the network's by"):
+        with pytest.raises(HarkenError, match="was not written: its probabilities differ from the network's by"):
             write_model_file(Small(), path, METADATA)
     assert [entry.name for entry in tmp_path.iterdir()] == ["old.onnx"]
     assert old.read_bytes() == b"an older model"
 
 
-def test_changed_metadata_stand_beside_the_others(written: tuple[nn.Module, Path], tmp_path: Path) -> None:
+def test_changed_metadata_are_added_to_the_others(written: tuple[nn.Module, Path], tmp_path: Path) -> None:
     _, path = written
     copy = tmp_path / "copy.onnx"
     change_metadata(path, copy, {"thresholds": {"yes": 0.5}, "clips": {"train": 4}})
@@ -120,6 +120,6 @@ def test_changed_metadata_stand_beside_the_others(written: tuple[nn.Module, Path
     assert ModelFile(path).card.thresholds == {}
 
 
-def test_nothing_of_the_machine_that_trained_is_in_the_file(written: tuple[nn.Module, Path]) -> None:
+def test_the_file_contains_no_paths_of_the_training_machine(written: tuple[nn.Module, Path]) -> None:
     assert str(Path(__file__).parent).encode() not in written[1].read_bytes()
     assert b"stack_trace" not in written[1].read_bytes()

@@ -55,7 +55,7 @@ HALF = len(ARCHIVE) // 2
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content` at every path, with the vices that a test gives it."""
+    """Serve `content` at every path, with the faults that a test sets."""
 
     daemon_threads = True
 
@@ -64,16 +64,16 @@ class Server(ThreadingHTTPServer):
         self.content = ARCHIVE
         self.etag = '"one"'
         self.requests = []  # (path, Range, If-Range)
-        self.statuses = []  # answered first, one a request
-        self.drops = []  # bytes of the body after which the connection drops, one a request
+        self.statuses = []  # status codes of the first requests, one for each
+        self.drops = []  # bytes of the body after which the connection drops, one for each request
         self.ranges = True
         self.if_range = True
-        self.repeats_etag = True  # in partial answers
-        self.names_whole = True  # the length of the whole in partial answers
-        self.shift = 0  # bytes by which a partial answer misses the asked start
+        self.repeats_etag = True  # in partial responses
+        self.names_whole = True  # whether partial responses state the total length
+        self.shift = 0  # error of the start of a partial response, in bytes
         self.announce = lambda length: length  # None: no Content-Length at all
         self.chunked = False
-        self.stalls = 0  # requests whose connection goes silent in the middle
+        self.stalls = 0  # number of requests whose connection stops sending in the middle
         self.closing = threading.Event()
         self.content_type = "application/gzip"
 
@@ -148,7 +148,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def publish(monkeypatch, server):
-    """Put the corpus `tiny` into the catalog; keyword arguments replace what is known of it."""
+    """Return a function that adds the corpus `tiny` to the catalog. Keyword arguments replace its attributes."""
 
     def put(**known):
         corpus = replace(PublishedCorpus(name="tiny", url=server.url, recordings=RECORDINGS), **known)
@@ -160,7 +160,7 @@ def publish(monkeypatch, server):
 
 @pytest.fixture
 def get(publish, tmp_path):
-    """Fetch `tiny`; returns the lines that were printed."""
+    """Return a function that downloads `tiny` and returns the printed lines."""
 
     def call(url=None):
         out = io.StringIO()
@@ -190,7 +190,7 @@ def assert_removed(tmp_path):
 # The catalog
 
 
-def test_catalog_holds_what_was_published():
+def test_catalog_contains_the_published_counts():
     clips = {name: (corpus.clips, corpus.folders) for name, corpus in CORPORA.items()}
     assert clips == {
         "speech-commands-v0.01": (64_721, 30),
@@ -204,31 +204,31 @@ def test_catalog_holds_what_was_published():
         assert corpus.sha256 is None or re.fullmatch("[0-9a-f]{64}", corpus.sha256)
 
 
-def test_unknown_name_is_answered_with_the_nearest_and_the_list():
+def test_unknown_name_gets_a_suggestion_and_the_list():
     with pytest.raises(HarkenError, match=r"did you mean speech-commands-v0\.02\?") as caught:
         find_corpus("speech-comands-v0.2")
     assert all(name in str(caught.value) for name in CORPORA)
-    with pytest.raises(HarkenError, match=r"no corpus is called 'xyzzy': harken can fetch speech-commands-v0\.01"):
+    with pytest.raises(HarkenError, match=r"no corpus is called 'xyzzy': harken can download speech-commands-v0\.01"):
         find_corpus("xyzzy")
 
 
-# A server that behaves
+# A well-behaved server
 
 
-def test_tar_lands_with_its_words_directly_in_the_folder(get, server, tmp_path):
+def test_tar_is_unpacked_with_its_words_directly_in_the_folder(get, server, tmp_path):
     assert get() == [f"tiny: 5 clips in 2 folders in {tmp_path / 'corpus'}"]
     assert_complete(tmp_path)
     assert server.requests == [("/archive", None, None)]
 
 
-def test_zip_with_a_top_folder_lands_the_same(get, publish, server, tmp_path):
+def test_zip_with_a_top_folder_is_unpacked_the_same(get, publish, server, tmp_path):
     publish()
     server.content = as_zip(wav_files("mini_speech_commands/"))
     get()
     assert_complete(tmp_path)
 
 
-def test_sha256_is_printed_where_none_is_published(get, publish):
+def test_sha256_is_printed_if_none_is_published(get, publish):
     publish()
     assert hashlib.sha256(ARCHIVE).hexdigest() in get()[0]
 
@@ -242,7 +242,7 @@ def test_another_address_is_used(get, publish, server, tmp_path):
 
 @pytest.mark.parametrize("known_length", [True, False])
 @pytest.mark.parametrize("chunked", [True, False])
-def test_a_server_that_names_no_length(get, publish, server, tmp_path, chunked, known_length):
+def test_a_server_that_states_no_length(get, publish, server, tmp_path, chunked, known_length):
     publish(archive_bytes=len(ARCHIVE) if known_length else None)
     server.chunked, server.announce = chunked, lambda _: None
     get()
@@ -255,16 +255,16 @@ def test_an_empty_folder_is_used(get, tmp_path):
     assert_complete(tmp_path)
 
 
-def test_bars_go_to_a_terminal_only(publish, tmp_path):
+def test_progress_bars_are_only_shown_on_a_terminal(publish, tmp_path):
     terminal = io.StringIO()
     get_corpus("tiny", tmp_path / "corpus", console=Console(file=terminal, force_terminal=True, width=100))
-    assert all(word in terminal.getvalue() for word in ("fetching", "checking", "unpacking"))
+    assert all(word in terminal.getvalue() for word in ("downloading", "checking", "unpacking"))
 
 
 # The folder
 
 
-def test_a_complete_corpus_is_left_alone(get, server, tmp_path):
+def test_a_complete_corpus_is_left_unchanged(get, server, tmp_path):
     get()
     assert get() == [f"tiny is already complete in {tmp_path / 'corpus'}"]
     assert len(server.requests) == 1
@@ -273,7 +273,7 @@ def test_a_complete_corpus_is_left_alone(get, server, tmp_path):
 def test_a_folder_with_something_else_is_refused(get, server, tmp_path):
     get()
     (tmp_path / "corpus/yes/00000000_nohash_0.wav").unlink()
-    with pytest.raises(HarkenError, match="not empty and not tiny either: name a new folder"):
+    with pytest.raises(HarkenError, match="neither empty nor a complete tiny: choose a new folder"):
         get()
     assert len(server.requests) == 1
     assert len(content_of(tmp_path / "corpus")) == 5
@@ -281,11 +281,11 @@ def test_a_folder_with_something_else_is_refused(get, server, tmp_path):
 
 def test_a_file_is_refused(get, tmp_path):
     (tmp_path / "corpus").write_text("")
-    with pytest.raises(HarkenError, match="is a file: name a new folder"):
+    with pytest.raises(HarkenError, match="is a file: choose a new folder"):
         get()
 
 
-def test_a_folder_that_cannot_be_made_is_named(publish, tmp_path):
+def test_a_folder_that_cannot_be_created_is_named(publish, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HarkenError, match=f"cannot use {tmp_path / 'file'}"):
         get_corpus("tiny", tmp_path / "file/in/corpus")
@@ -295,7 +295,7 @@ def test_two_runs_at_once(get, server, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     with (tmp_path / "corpus.part").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(HarkenError, match="another run is fetching into"):
+        with pytest.raises(HarkenError, match="another run is downloading into"):
             get()
     assert server.requests == []
     assert (tmp_path / "corpus.part").exists()
@@ -329,14 +329,14 @@ def test_without_locks_a_corpus_is_fetched_all_the_same(get, tmp_path, monkeypat
 def test_the_root_of_a_disk_is_refused(get, tmp_path, monkeypatch):
     (tmp_path / "corpus").mkdir()
     monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "corpus")
-    with pytest.raises(HarkenError, match="root of a disk: name a new folder in it"):
+    with pytest.raises(HarkenError, match="root of a disk: choose a new folder in it"):
         get()
 
 
-# A server that fails for a while
+# A server that fails temporarily
 
 
-def test_a_dropped_connection_is_taken_up_where_it_stopped(get, server, tmp_path):
+def test_a_dropped_connection_is_resumed(get, server, tmp_path):
     server.drops = [1000, 2000]
     get()
     assert_complete(tmp_path)
@@ -347,14 +347,14 @@ def test_a_dropped_connection_is_taken_up_where_it_stopped(get, server, tmp_path
     ]
 
 
-def test_every_new_byte_earns_new_tries(get, server, tmp_path):
+def test_new_bytes_reset_the_number_of_tries(get, server, tmp_path):
     server.drops = [1000] * 9
     get()
     assert server.asked[1:] == [f"bytes={done}000-" for done in range(1, 10)]
     assert_complete(tmp_path)
 
 
-def test_terse_partial_answers_are_enough(get, publish, server, tmp_path):
+def test_partial_responses_may_omit_optional_headers(get, publish, server, tmp_path):
     publish()
     server.repeats_etag, server.names_whole, server.drops = False, False, [1000, 1000]
     get()
@@ -362,7 +362,7 @@ def test_terse_partial_answers_are_enough(get, publish, server, tmp_path):
     assert_complete(tmp_path)
 
 
-def test_a_dropped_chunked_transfer_is_taken_up_too(get, publish, server, tmp_path):
+def test_a_dropped_chunked_transfer_is_resumed(get, publish, server, tmp_path):
     publish()
     server.chunked, server.announce, server.drops = True, lambda _: None, [1000]
     get()
@@ -370,9 +370,11 @@ def test_a_dropped_chunked_transfer_is_taken_up_too(get, publish, server, tmp_pa
     assert server.asked == [None, "bytes=1000-"]
 
 
-def test_giving_up_keeps_the_part_and_the_next_call_goes_on(get, server, tmp_path):
+def test_giving_up_keeps_the_part_and_the_next_call_continues(get, server, tmp_path):
     server.drops = [1000, 0, 0, 0]
-    with pytest.raises(HarkenError, match=r"stopped at 1,000 of [\d,]+ bytes; the same command goes on from 1,000"):
+    with pytest.raises(
+        HarkenError, match=r"stopped at 1,000 of [\d,]+ bytes; run the same command to continue from 1,000"
+    ):
         get()
     assert (tmp_path / "corpus.part").read_bytes() == ARCHIVE[:1000]
     server.requests.clear()
@@ -401,7 +403,7 @@ def test_an_interruption_keeps_the_part(get, server, tmp_path, monkeypatch):
     assert_complete(tmp_path)
 
 
-def test_an_interruption_while_unpacking_costs_no_second_transfer(get, server, tmp_path, monkeypatch):
+def test_an_interruption_while_unpacking_needs_no_second_download(get, server, tmp_path, monkeypatch):
     difference = fetch._difference
 
     def interrupted(*_):
@@ -417,22 +419,22 @@ def test_an_interruption_while_unpacking_costs_no_second_transfer(get, server, t
     assert_complete(tmp_path)
 
 
-def test_a_silent_connection_is_given_up_and_taken_up_again(get, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "_SILENCE", 0.2)
+def test_a_connection_without_data_is_closed_and_resumed(get, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "_TIMEOUT_S", 0.2)
     server.drops, server.stalls = [1000], 1
     get()
     assert server.asked == [None, "bytes=1000-"]
     assert_complete(tmp_path)
 
 
-def test_passing_troubles_are_waited_out(get, server, tmp_path):
+def test_temporary_errors_are_retried(get, server, tmp_path):
     server.statuses = [503, 500, 429]
     get()
     assert len(server.requests) == 4
     assert_complete(tmp_path)
 
 
-def test_lasting_trouble_ends_in_an_error(get, server, tmp_path):
+def test_a_persistent_error_is_reported(get, server, tmp_path):
     server.statuses = [503] * 9
     with pytest.raises(HarkenError, match="HTTP 503 Service Unavailable: try again later"):
         get()
@@ -440,7 +442,7 @@ def test_lasting_trouble_ends_in_an_error(get, server, tmp_path):
     assert_removed(tmp_path)
 
 
-def test_a_missing_file_is_not_asked_for_again(get, server, tmp_path):
+def test_a_missing_file_is_not_requested_again(get, server, tmp_path):
     server.statuses = [404]
     with pytest.raises(HarkenError, match="HTTP 404 Not Found; check the address"):
         get()
@@ -448,36 +450,36 @@ def test_a_missing_file_is_not_asked_for_again(get, server, tmp_path):
     assert_removed(tmp_path)
 
 
-def test_a_server_that_is_not_there(get, tmp_path):
-    with pytest.raises(HarkenError, match=r"cannot fetch http://127.0.0.1:9/x: Connection refused: try again later"):
+def test_an_unreachable_server_is_reported(get, tmp_path):
+    with pytest.raises(HarkenError, match=r"cannot download http://127.0.0.1:9/x: Connection refused: try again later"):
         get(url="http://127.0.0.1:9/x")
     assert_removed(tmp_path)
 
 
 @pytest.mark.parametrize("url", ["archive.tar.gz", "file:///etc/passwd", "ftp://host/x", "http://", "http://a b/"])
-def test_an_address_that_is_none(get, url):
+def test_an_invalid_address_is_refused(get, url):
     with pytest.raises(HarkenError, match="give an address that starts with https://"):
         get(url=url)
 
 
-# A server that does not keep to the rules
+# A server that violates the protocol
 
 
-def test_a_server_without_ranges_sends_the_whole_again(get, server, tmp_path):
+def test_a_server_without_ranges_sends_the_whole_file_again(get, server, tmp_path):
     server.ranges, server.drops = False, [1000, 2000]
     get()
     assert server.asked == [None, "bytes=1000-", "bytes=2000-"]
     assert_complete(tmp_path)
 
 
-def test_a_partial_answer_from_another_place_is_not_appended(get, server, tmp_path):
+def test_a_partial_response_with_another_start_is_not_appended(get, server, tmp_path):
     server.shift, server.drops = 7, [1000]
     get()
     assert server.asked == [None, "bytes=1000-", None]
     assert_complete(tmp_path)
 
 
-def test_an_answer_without_a_body_is_an_error(get, server, tmp_path):
+def test_a_response_without_a_body_is_an_error(get, server, tmp_path):
     server.statuses = [204]
     with pytest.raises(HarkenError, match="HTTP 204"):
         get()
@@ -485,9 +487,9 @@ def test_an_answer_without_a_body_is_an_error(get, server, tmp_path):
 
 
 @pytest.mark.parametrize("if_range", [True, False])
-def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(get, server, tmp_path, if_range):
+def test_a_file_that_has_changed_is_downloaded_from_the_start(get, server, tmp_path, if_range):
     server.content, server.drops = bytes(len(ARCHIVE)), [1000, 0, 0, 0]
-    with pytest.raises(HarkenError, match="goes on from 1,000"):
+    with pytest.raises(HarkenError, match="continue from 1,000"):
         get()
     server.content, server.etag, server.if_range = ARCHIVE, '"two"', if_range
     get()
@@ -495,16 +497,16 @@ def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(get, server, tm
     assert_complete(tmp_path)
 
 
-def test_a_part_of_another_address_or_without_a_note_is_not_built_on(get, server, tmp_path):
-    (tmp_path / "corpus.part").write_bytes(b"stranger")
+def test_a_part_of_another_address_or_without_a_note_is_not_resumed(get, server, tmp_path):
+    (tmp_path / "corpus.part").write_bytes(b"8 others")
     get()
     assert server.asked == [None]
     assert_complete(tmp_path)
 
 
 @pytest.mark.parametrize("note", ["", "[]", "{}", '{"url": "http://other/", "total": 9, "validator": null}'])
-def test_a_note_that_does_not_fit_is_not_trusted(get, server, tmp_path, note):
-    (tmp_path / "corpus.part").write_bytes(b"stranger")
+def test_an_inconsistent_note_is_ignored(get, server, tmp_path, note):
+    (tmp_path / "corpus.part").write_bytes(b"8 others")
     (tmp_path / "corpus.part.json").write_text(note)
     get()
     assert server.asked == [None]
@@ -514,7 +516,7 @@ def test_a_note_that_does_not_fit_is_not_trusted(get, server, tmp_path, note):
 def test_without_a_validator_the_length_must_agree(get, publish, server, tmp_path):
     publish()
     server.etag, server.content, server.drops = None, bytes(len(ARCHIVE) + 5), [1000, 0, 0, 0]
-    with pytest.raises(HarkenError, match="goes on from 1,000"):
+    with pytest.raises(HarkenError, match="continue from 1,000"):
         get()
     server.content = ARCHIVE
     get()
@@ -522,24 +524,24 @@ def test_without_a_validator_the_length_must_agree(get, publish, server, tmp_pat
     assert_complete(tmp_path)
 
 
-def test_a_length_other_than_the_published_one_is_refused_before_the_transfer(get, server, tmp_path):
+def test_another_length_than_the_published_one_is_refused_before_the_download(get, server, tmp_path):
     server.announce = lambda length: length + 1
-    with pytest.raises(HarkenError, match=r"a file of [\d,]+ bytes where tiny has [\d,]+: check the address"):
+    with pytest.raises(HarkenError, match=r"a file of [\d,]+ bytes, where tiny has [\d,]+: check the address"):
         get()
     assert len(server.requests) == 1
     assert_removed(tmp_path)
 
 
-def test_a_length_that_promises_too_much(get, publish, server, tmp_path):
+def test_a_stated_length_that_is_too_large(get, publish, server, tmp_path):
     publish()
     server.announce = lambda length: length + 1000
-    with pytest.raises(HarkenError, match=r"promised [\d,]+ bytes and has no more than [\d,]+"):
+    with pytest.raises(HarkenError, match=r"announced [\d,]+ bytes but has no more than [\d,]+"):
         get()
     assert server.asked == [None, f"bytes={len(ARCHIVE)}-"]
     assert_removed(tmp_path)
 
 
-def test_a_length_that_promises_too_much_without_ranges(get, publish, server):
+def test_a_stated_length_that_is_too_large_without_ranges(get, publish, server):
     publish()
     server.announce, server.ranges = lambda length: length + 1000, False
     with pytest.raises(HarkenError, match=rf"the server stopped at {len(ARCHIVE):,} of {len(ARCHIVE) + 1000:,} bytes"):
@@ -547,7 +549,7 @@ def test_a_length_that_promises_too_much_without_ranges(get, publish, server):
     assert len(server.requests) == 4
 
 
-def test_a_length_that_promises_too_little(get, publish, server, tmp_path):
+def test_a_stated_length_that_is_too_small(get, publish, server, tmp_path):
     publish()
     server.announce = lambda length: HALF
     with pytest.raises(HarkenError, match=r"is damaged .*; the download was removed"):
@@ -555,7 +557,7 @@ def test_a_length_that_promises_too_little(get, publish, server, tmp_path):
     assert_removed(tmp_path)
 
 
-def test_more_than_the_published_length_is_cut_off(get, server, tmp_path):
+def test_bytes_beyond_the_published_length_are_cut_off(get, server, tmp_path):
     server.chunked, server.announce, server.content = True, lambda _: None, ARCHIVE + bytes(1000)
     get()
     assert len(server.requests) == 1
@@ -567,7 +569,9 @@ def test_more_than_the_published_length_is_cut_off(get, server, tmp_path):
 
 def test_a_wrong_archive_is_removed(get, server, tmp_path):
     server.content = ARCHIVE[:-1] + b"\1"
-    with pytest.raises(HarkenError, match=r"does not hold tiny: its SHA-256 is \w{64}, not \w{64}; the download was"):
+    with pytest.raises(
+        HarkenError, match=r"does not contain tiny: its SHA-256 is \w{64}, not \w{64}; the download was"
+    ):
         get()
     assert_removed(tmp_path)
 
@@ -575,12 +579,12 @@ def test_a_wrong_archive_is_removed(get, server, tmp_path):
 def test_a_corpus_with_other_counts_is_removed(get, publish, server, tmp_path):
     publish()
     server.content = as_tar({name: content for name, content in wav_files().items() if "00000002" not in name})
-    with pytest.raises(HarkenError, match="2 recordings under 'yes' where tiny has 3; the download was removed"):
+    with pytest.raises(HarkenError, match="2 recordings in 'yes', where tiny has 3; the download was removed"):
         get()
     assert_removed(tmp_path)
 
 
-def test_a_web_page_is_not_taken_for_an_archive(get, publish, server, tmp_path):
+def test_a_web_page_is_refused(get, publish, server, tmp_path):
     publish()
     server.content, server.content_type = b"<!DOCTYPE html>please log in", "text/html; charset=utf-8"
     with pytest.raises(HarkenError, match="answers with a web page"):
@@ -588,15 +592,15 @@ def test_a_web_page_is_not_taken_for_an_archive(get, publish, server, tmp_path):
     assert_removed(tmp_path)
 
 
-def test_a_hostile_archive_is_removed(get, publish, server, tmp_path):
+def test_a_malicious_archive_is_removed(get, publish, server, tmp_path):
     publish()
     server.content = as_tar({**wav_files(), "../../evil.wav": b"evil"})
-    with pytest.raises(HarkenError, match=r"a path that leads outside.*; the download was removed"):
+    with pytest.raises(HarkenError, match=r"a path outside of the folder.*; the download was removed"):
         get()
     assert_removed(tmp_path)
 
 
-def test_a_full_disk_keeps_what_has_arrived(get, server, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_bytes_received(get, server, tmp_path, monkeypatch):
     class FullDisk(fetch._Download):
         def _receive(self, response):
             self._file.write(response.read1(1000))

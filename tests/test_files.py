@@ -7,12 +7,12 @@ from harken.errors import HarkenError
 from harken.files import replacing, replacing_all, require_writable
 
 
-def test_the_file_appears_when_it_is_whole(tmp_path):
+def test_the_file_appears_only_when_it_is_complete(tmp_path):
     target = tmp_path / "new" / "folder" / "report.html"
     with replacing(target) as temporary:
         temporary.write_text("half")
         assert not target.exists()
-        assert temporary.parent == target.parent  # one file system, so that the rename cannot fail half-way
+        assert temporary.parent == target.parent  # the same file system, so that the rename is atomic
         assert temporary.suffix == ".html"
         assert temporary.name.startswith(".")
         temporary.write_text("whole")
@@ -21,22 +21,22 @@ def test_the_file_appears_when_it_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_error_leaves_the_old_file_and_no_other(tmp_path, error):
+def test_an_error_leaves_only_the_old_file(tmp_path, error):
     target = tmp_path / "history.csv"
     target.write_text("old")
 
-    def fail_half_way():
+    def write_and_fail():
         with replacing(target) as temporary:
             temporary.write_text("half of the n")
             raise error
 
     with pytest.raises(error):
-        fail_half_way()
+        write_and_fail()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_two_writers_at_once_do_not_meet(tmp_path):
+def test_two_simultaneous_writers_do_not_conflict(tmp_path):
     target = tmp_path / "note"
     with replacing(target) as first:
         with replacing(target) as second:
@@ -47,7 +47,7 @@ def test_two_writers_at_once_do_not_meet(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
-def test_the_file_is_as_public_as_any_other(tmp_path):
+def test_the_file_gets_the_usual_permissions(tmp_path):
     old = os.umask(0o027)
     try:
         with replacing(tmp_path / "note") as temporary:
@@ -62,14 +62,14 @@ def test_a_folder_is_refused(tmp_path):
         pytest.fail("the body ran")
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     target = tmp_path / "file" / "note"
     with pytest.raises(HarkenError, match=f"^cannot write {target}: .*; choose a folder"), replacing(target):
         pytest.fail("the body ran")
 
 
-def test_what_can_be_written_is_tried_without_a_trace(tmp_path):
+def test_require_writable_leaves_no_files_or_folders(tmp_path):
     kept = tmp_path / "kept.txt"
     kept.write_text("as it was")
     require_writable(kept, tmp_path / "new" / "deep" / "file.txt")
@@ -80,16 +80,16 @@ def test_what_can_be_written_is_tried_without_a_trace(tmp_path):
     assert list(tmp_path.iterdir()) == [kept]
 
 
-def write_half(path):
+def write_and_fail(path):
     path.write_text("new")
     raise ZeroDivisionError
 
 
-def test_of_several_files_all_are_replaced_or_none(tmp_path):
+def test_replacing_all_replaces_all_files_or_none(tmp_path):
     one, two = tmp_path / "one.txt", tmp_path / "two.txt"
     one.write_text("old")
     with pytest.raises(ZeroDivisionError), replacing_all(one, two) as (first, _):
-        write_half(first)
+        write_and_fail(first)
     assert one.read_text() == "old"
     assert list(tmp_path.iterdir()) == [one]
     with replacing_all(one, two) as (first, second):

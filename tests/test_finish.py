@@ -1,4 +1,4 @@
-"""The thresholds that training stores."""
+"""Thresholds stored at the end of training."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from conftest import MakeModel
 from harken.corpus.recordings import Recordings
 from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import ModelFile
 from harken.tasks.protocol import Material
 from harken.tasks.recipe import find_recipe, with_settings
@@ -25,7 +26,7 @@ def speech(folder: Path, name: str, seconds: int) -> Path:
     return folder
 
 
-def test_each_folder_of_speech_must_keep_to_the_strictest_rate_it_can(
+def test_each_folder_of_speech_is_calibrated_for_the_lowest_rate_possible(
     make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[tuple[float, float]] = []
@@ -33,23 +34,24 @@ def test_each_folder_of_speech_must_keep_to_the_strictest_rate_it_can(
     def calibrate(_: ModelFile, __: Examples, recordings: Recordings, *, alarms_per_minute: float) -> dict[str, float]:
         tried.append((recordings.seconds(), alarms_per_minute))
         if recordings.seconds() == 2 and alarms_per_minute < 1:
-            raise HarkenError("no thresholds keep to that")
+            raise HarkenError("no thresholds reach that rate")
         return {"yes": 0.7, "no": 0.4} if recordings.seconds() == 2 else {"yes": 0.5, "no": 0.9}
 
     monkeypatch.setattr(finish, "calibrate_thresholds", calibrate)
-    folders = [speech(tmp_path / "read", "2500-1-1", 2), speech(tmp_path / "talk", "2600-1-1", 3)]
-    trains_only = speech(tmp_path / "heard", "1001-1-1", 4)
+    folders = [speech(tmp_path / "read", "2412-1-1", 2), speech(tmp_path / "talk", "2428-1-1", 3)]
+    training_only = speech(tmp_path / "train", "1001-1-1", 4)
     path = make_model()
-    finish._store_thresholds(path, EXAMPLES, RECIPE, Material(data=(), speech=(*folders, trains_only)))
+    finish._store_thresholds(path, EXAMPLES, RECIPE, Material(data=(), speech=(*folders, training_only)))
     assert tried == [(2.0, 0.4), (2.0, 0.5), (2.0, 0.7), (2.0, 1.0), (3.0, 0.4)]
     card = ModelFile(path).card
-    assert card.thresholds == {"yes": 0.7, "no": 0.9}
+    assert ListenerSettings.from_card(card).thresholds == {"yes": 0.7, "no": 0.9}
+    assert ListenerSettings.from_card(card).isolation == 5.0
     assert card.fields["rejection_where_thresholds_were_set"]["minutes"] == pytest.approx(5 / 60)
 
 
-def test_without_speakers_to_set_them_there_are_none(make_model: MakeModel, tmp_path: Path) -> None:
+def test_no_thresholds_without_speakers_to_set_them(make_model: MakeModel, tmp_path: Path) -> None:
     path = make_model(thresholds=None)
     finish._store_thresholds(
-        path, EXAMPLES, RECIPE, Material(data=(), speech=(speech(tmp_path / "heard", "1001-1-1", 1),))
+        path, EXAMPLES, RECIPE, Material(data=(), speech=(speech(tmp_path / "train", "1001-1-1", 1),))
     )
-    assert not ModelFile(path).card.thresholds
+    assert "listener" not in ModelFile(path).card.fields

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from conftest import spoken, tone
 from harken.errors import HarkenError
-from harken.models.frontend import LogMel, RawWaveform, front_end
+from harken.models.frontend import LogMel, RawWaveform, build_front_end
 
 librosa = pytest.importorskip("librosa")
 
@@ -17,7 +17,7 @@ ON_FULL_SCALE = 1e-3
 
 
 def speech_like(rate: int = RATE) -> NDArray[np.float64]:
-    """A second of harmonics under a syllable's envelope, with a breath of noise."""
+    """Return a second of harmonics with the envelope of a syllable, and a little noise."""
     time = np.arange(rate) / rate
     pitch = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 3 * time)) / rate
     voice = sum(np.sin(number * pitch) / number for number in range(1, 16))
@@ -54,7 +54,7 @@ def reference(
     return np.log(mel + 1e-6)
 
 
-def heard(module: torch.nn.Module, waveform: NDArray[np.float64], dtype: torch.dtype) -> NDArray[np.float64]:
+def compute(module: torch.nn.Module, waveform: NDArray[np.float64], dtype: torch.dtype) -> NDArray[np.float64]:
     return module(torch.tensor(waveform[None], dtype=dtype))[0].double().numpy()
 
 
@@ -72,16 +72,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[onnx.ModelProto,
 
 @pytest.mark.parametrize("name", QUIET)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_log_mel_is_librosas_on_speech_and_silence(name: str, dtype: torch.dtype) -> None:
-    found = heard(LogMel().to(dtype), QUIET[name], dtype)
+def test_log_mel_equals_librosas_on_speech_and_silence(name: str, dtype: torch.dtype) -> None:
+    found = compute(LogMel().to(dtype), QUIET[name], dtype)
     assert found.shape == (40, 98)
     np.testing.assert_allclose(found, reference(QUIET[name]), rtol=0, atol=ON_SPEECH)
 
 
 @pytest.mark.parametrize("name", FULL_SCALE)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_log_mel_is_librosas_on_full_scale(name: str, dtype: torch.dtype) -> None:
-    found = heard(LogMel().to(dtype), FULL_SCALE[name], dtype)
+def test_log_mel_equals_librosas_at_full_scale(name: str, dtype: torch.dtype) -> None:
+    found = compute(LogMel().to(dtype), FULL_SCALE[name], dtype)
     np.testing.assert_allclose(found, reference(FULL_SCALE[name]), rtol=0, atol=ON_FULL_SCALE)
 
 
@@ -98,14 +98,14 @@ def test_log_mel_is_librosas_on_full_scale(name: str, dtype: torch.dtype) -> Non
 def test_settings(rate: int, bands: int, window_ms: float, hop_ms: float, low: float, high: float) -> None:
     module = LogMel(rate, bands=bands, window_ms=window_ms, hop_ms=hop_ms, low_hz=low, high_hz=high)
     waveform = speech_like(rate)
-    found = heard(module, waveform, torch.float32)
+    found = compute(module, waveform, torch.float32)
     wanted = reference(waveform, rate, bands=bands, window=module.window, hop=module.hop, low=low, high=high)
     assert found.shape == wanted.shape == (bands, module.frames(rate))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=ON_SPEECH)
 
 
 @pytest.mark.parametrize("samples", [0, 479, 480, 639, 640, 16_000])
-def test_frames_counts_what_forward_gives(samples: int) -> None:
+def test_frames_returns_the_number_of_frames_of_forward(samples: int) -> None:
     module = LogMel()
     if samples < module.window:
         assert module.frames(samples) == 0
@@ -113,7 +113,7 @@ def test_frames_counts_what_forward_gives(samples: int) -> None:
         assert module(torch.zeros(1, samples)).shape == (1, 40, module.frames(samples))
 
 
-def test_exported_path_agrees_with_the_fft(
+def test_the_exported_graph_agrees_with_the_fft(
     exported: tuple[onnx.ModelProto, onnxruntime.InferenceSession],
 ) -> None:
     for signals, tolerance in ((QUIET, ON_SPEECH), (FULL_SCALE, ON_FULL_SCALE)):
@@ -124,7 +124,7 @@ def test_exported_path_agrees_with_the_fft(
         np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
 
 
-def test_exported_graph_has_plain_operators_alone(
+def test_the_exported_graph_has_only_plain_operators(
     exported: tuple[onnx.ModelProto, onnxruntime.InferenceSession],
 ) -> None:
     operators = {node.op_type for node in exported[0].graph.node}
@@ -133,7 +133,7 @@ def test_exported_graph_has_plain_operators_alone(
     assert {node.domain for node in exported[0].graph.node} <= {"", "ai.onnx"}
 
 
-def test_every_exporter_gets_the_matrix_product() -> None:
+def test_a_captured_graph_uses_matrix_products() -> None:
     program = torch.export.export(LogMel(), (torch.zeros(2, RATE),))
     assert not [node for node in program.graph.nodes if "fft" in str(node.target)]
 
@@ -146,36 +146,36 @@ def test_gradients_reach_the_waveform() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
-        ({"hop_ms": 0.0}, "hop_ms=0.0 must be over 0"),
+        ({"hop_ms": 0.0}, "hop_ms=0.0 must be greater than 0"),
         ({"hop_ms": 40.0}, "at most window_ms=30.0"),
         ({"window_ms": 0.0}, "hop_ms"),
         ({"low_hz": -1.0}, "from -1.0 to"),
         ({"low_hz": 5000.0, "high_hz": 4000.0}, "from 5000.0 to 4000.0 Hz"),
         ({"high_hz": 8001.0}, "do not fit a sample rate of 16000 Hz"),
-        ({"bands": 0}, "both must be over 0"),
-        ({"sample_rate": 0}, "both must be over 0"),
+        ({"bands": 0}, "both must be greater than 0"),
+        ({"sample_rate": 0}, "both must be greater than 0"),
         ({"bands": 200}, "200 bands are too many"),
     ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, float], says: str) -> None:
-    with pytest.raises(HarkenError, match=says):
+def test_impossible_settings_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(HarkenError, match=message):
         LogMel(**settings)  # type: ignore[arg-type]
 
 
-def test_raw_waveform_is_one_band_a_frame_a_sample() -> None:
+def test_raw_waveform_has_one_band_and_a_frame_per_sample() -> None:
     waveform = torch.randn(3, 50)
     module = RawWaveform()
     assert torch.equal(module(waveform), waveform[:, None])
     assert (module.bands, module.frames(50)) == (1, 50)
 
 
-def test_front_end_by_kind() -> None:
-    assert isinstance(front_end("raw", 8_000, bands=40), RawWaveform)
-    assert front_end("log_mel", 8_000, bands=20).bands == 20
+def test_build_front_end_by_kind() -> None:
+    assert isinstance(build_front_end("raw", 8_000, bands=40), RawWaveform)
+    assert build_front_end("log_mel", 8_000, bands=20).bands == 20
 
 
-def test_a_front_end_of_no_known_kind_is_refused() -> None:
-    with pytest.raises(HarkenError, match="no front-end 'mfcc': take log_mel or raw"):
-        front_end("mfcc", 16_000)
+def test_an_unknown_front_end_is_refused() -> None:
+    with pytest.raises(HarkenError, match="no front-end 'mfcc': choose log_mel or raw"):
+        build_front_end("mfcc", 16_000)

@@ -1,82 +1,83 @@
-"""Whether a word stands alone: the doubt that other sound around it raises, and what a listener makes of it."""
+"""The isolation penalty for words with other sound around them, and its effect on a listener."""
 
 import numpy as np
 import pytest
 
 from harken.runtime.isolation import Isolation, subtract_logits
-from harken.runtime.listener import MOST_ISOLATION, Listener
+from harken.runtime.listener import Listener
+from harken.runtime.listener_settings import MAX_ISOLATION
 from tones import RATE, WINDOW, ToneRecognizer, quiet, tone
 
 
-def doubt(*parts):
+def penalty_of(*parts):
     isolation = Isolation(RATE, WINDOW)
     isolation.push(np.concatenate(parts))
-    return isolation.doubt
+    return isolation.penalty
 
 
 def noise(seconds, amplitude=0.5):
     return (amplitude * np.random.default_rng(0).uniform(-1, 1, round(seconds * RATE))).astype(np.float32)
 
 
-def test_a_word_between_pauses_raises_no_doubt():
-    assert doubt(quiet(3), tone("low", 0.4), quiet(0.15)) == 0
-    assert doubt(noise(3, 0.02), tone("low", 0.4), noise(0.15, 0.02)) == 0
-    assert doubt(tone("low", 0.4), quiet(0.15)) == 0  # at the start of a stream, before which there was silence
+def test_a_word_between_pauses_gets_no_penalty():
+    assert penalty_of(quiet(3), tone("low", 0.4), quiet(0.15)) == 0
+    assert penalty_of(noise(3, 0.02), tone("low", 0.4), noise(0.15, 0.02)) == 0
+    assert penalty_of(tone("low", 0.4), quiet(0.15)) == 0  # at the start of a stream, which counts as silence
 
 
-def test_other_sound_before_and_after_are_a_doubt_each():
-    assert doubt(noise(3), tone("low", 0.4), quiet(0.15)) == 1
-    assert doubt(quiet(3), tone("low", 0.4), noise(0.15)) == 1
-    assert doubt(noise(3), tone("low", 0.4), noise(0.15)) == 2
+def test_sound_before_and_sound_after_each_add_a_penalty_of_one():
+    assert penalty_of(noise(3), tone("low", 0.4), quiet(0.15)) == 1
+    assert penalty_of(quiet(3), tone("low", 0.4), noise(0.15)) == 1
+    assert penalty_of(noise(3), tone("low", 0.4), noise(0.15)) == 2
 
 
-def test_words_called_out_once_a_second_stand_alone():
-    called = [part for _ in range(5) for part in (tone("low", 0.4), quiet(0.6))]
+def test_words_spoken_once_a_second_get_no_penalty():
+    words = [part for _ in range(5) for part in (tone("low", 0.4), quiet(0.6))]
     isolation = Isolation(RATE, WINDOW)
-    for number, hop in enumerate(np.split(np.concatenate(called), 50)):
+    for number, hop in enumerate(np.split(np.concatenate(words), 50)):
         isolation.push(hop)
-        if number % 10 == 5:  # 0.6 s after a word began
-            assert isolation.doubt == 0
+        if number % 10 == 5:  # 0.6 s after the start of a word
+            assert isolation.penalty == 0
 
 
-def test_a_word_may_follow_another_one_but_no_sentence():
-    assert doubt(quiet(2), tone("low", 0.4), quiet(0.3), tone("low", 0.4), quiet(0.15)) == 0
-    assert doubt(noise(1), quiet(1.3), tone("low", 0.4), quiet(0.15)) == 1
-    assert doubt(noise(0.8), quiet(1.6), tone("low", 0.4), quiet(0.15)) == 0
+def test_a_word_can_follow_another_word_but_not_a_sentence():
+    assert penalty_of(quiet(2), tone("low", 0.4), quiet(0.3), tone("low", 0.4), quiet(0.15)) == 0
+    assert penalty_of(noise(1), quiet(1.3), tone("low", 0.4), quiet(0.15)) == 1
+    assert penalty_of(noise(0.8), quiet(1.6), tone("low", 0.4), quiet(0.15)) == 0
 
 
 @pytest.mark.parametrize(
     ("below_db", "expected"), [(3, 2.0), (5, 2.0), (8, 1.5), (11, 1.0), (14, 0.5), (17, 0.0), (30, 0.0)]
 )
-def test_doubt_falls_evenly_with_the_level_of_what_is_around(below_db, expected):
+def test_penalty_falls_linearly_with_the_level_of_the_surrounding_sound(below_db, expected):
     around = 0.5 * 10 ** (-below_db / 20)
-    found = doubt(tone("low", 3, amplitude=around), tone("low", 0.4), tone("low", 0.15, amplitude=around))
-    assert found == pytest.approx(expected, abs=1e-3)
+    penalty = penalty_of(tone("low", 3, amplitude=around), tone("low", 0.4), tone("low", 0.15, amplitude=around))
+    assert penalty == pytest.approx(expected, abs=1e-3)
 
 
 def test_it_is_the_same_in_pieces_of_any_size_and_at_any_gain():
     signal = np.concatenate([noise(2.33, 0.1), tone("low", 0.41), noise(0.13, 0.15)])
-    whole = doubt(signal)
+    whole = penalty_of(signal)
     assert 0.5 < whole < 1.9
-    assert doubt(0.01 * signal) == pytest.approx(whole, abs=1e-3)
+    assert penalty_of(0.01 * signal) == pytest.approx(whole, abs=1e-3)
     isolation = Isolation(RATE, WINDOW)
     isolation.push(noise(5))
     isolation.reset()
     for part in np.split(signal, np.sort(np.random.default_rng(1).integers(0, signal.size, 40))):
         isolation.push(part)
-    assert isolation.doubt == pytest.approx(whole, abs=1e-9)
+    assert isolation.penalty == pytest.approx(whole, abs=1e-9)
 
 
 def test_confidence_is_lowered_in_logits():
     assert subtract_logits(0.3, 0.0) == 0.3
-    assert subtract_logits(1.0, 8.0) == subtract_logits(1.0, 2 * MOST_ISOLATION) == 1.0
-    assert 0 < subtract_logits(0.5, 2 * MOST_ISOLATION) < 1e-30
+    assert subtract_logits(1.0, 8.0) == subtract_logits(1.0, 2 * MAX_ISOLATION) == 1.0
+    assert 0 < subtract_logits(0.5, 2 * MAX_ISOLATION) < 1e-30
     assert subtract_logits(0.0, 8.0) == 0.0
     logit = np.log(0.9 / 0.1) - 2.5
     assert subtract_logits(0.9, 2.5) == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
-def test_a_listener_hears_a_word_that_stands_alone_and_none_in_a_sentence():
+def test_a_listener_detects_a_word_that_stands_alone_but_not_in_a_sentence():
     sentence = [noise(3, 0.15), tone("low"), noise(3, 0.15)]
     alone = [quiet(3), tone("low"), quiet(3)]
 
@@ -88,12 +89,13 @@ def test_a_listener_hears_a_word_that_stands_alone_and_none_in_a_sentence():
     assert words(sentence) == []
 
 
-def test_a_listener_lowers_confidence_and_leaves_posteriors():
-    free, wary = (Listener(ToneRecognizer(), source_rate=RATE, isolation=logits) for logits in (0, 2))
+def test_isolation_lowers_the_confidence_and_not_the_posteriors():
+    without, with_isolation = (Listener(ToneRecognizer(), source_rate=RATE, isolation=logits) for logits in (0, 2))
     signal = np.concatenate([noise(3, 0.15), tone("low", 0.5)])
-    free.push(signal), wary.push(signal)
-    np.testing.assert_array_equal(free.posteriors, wary.posteriors)
-    assert free.confidence == free.posteriors.max()
-    assert wary.confidence == pytest.approx(subtract_logits(free.confidence, 2 * doubt(signal)), abs=1e-6)
-    wary.reset()
-    assert wary.confidence == wary.posteriors.max()
+    without.push(signal), with_isolation.push(signal)
+    np.testing.assert_array_equal(without.posteriors, with_isolation.posteriors)
+    assert without.confidence == without.posteriors.max()
+    expected = subtract_logits(without.confidence, 2 * penalty_of(signal))
+    assert with_isolation.confidence == pytest.approx(expected, abs=1e-6)
+    with_isolation.reset()
+    assert with_isolation.confidence == with_isolation.posteriors.max()

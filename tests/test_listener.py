@@ -1,4 +1,4 @@
-"""A listener on streams whose words are tones: what it hears, and that chunks, rates and the past change nothing."""
+"""Detecting words in streams. The words are tones, so that the expected events are known."""
 
 import json
 import math
@@ -10,27 +10,28 @@ import pytest
 
 from harken.errors import HarkenError
 from harken.runtime import streamfile
-from harken.runtime.listener import Event, Listener, ListenerSettings
+from harken.runtime.listener import Event, Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card
 from harken.runtime.recognizer import Recognizer
 from tones import RATE, WINDOW, ToneModel, ToneRecognizer, quiet, tone
 
 
 def stream(rate=RATE):
-    """Return `low` at 1.0 s, `high` at 3.0 s, each for 0.3 s, of 5 s."""
+    """Return a stream of 5 s with `low` at 1.0 s and `high` at 3.0 s, each 0.3 s long."""
     silence = (1.0, 1.7, 1.7)
     parts = [quiet(silence[0], rate), tone("low", rate=rate), quiet(silence[1], rate), tone("high", rate=rate)]
     return np.concatenate([*parts, quiet(silence[2], rate)])
 
 
-def hear(signal, cuts=(), rate=RATE, recognizer=None, **settings):
+def detect(signal, cuts=(), rate=RATE, recognizer=None, **settings):
     listener = Listener(recognizer or ToneRecognizer(), source_rate=rate, **settings)
     events = [event for chunk in np.split(signal, cuts) for event in listener.push(chunk)]
     return events + listener.finish()
 
 
-def test_hears_each_word_once_in_its_place():
-    low, high = hear(stream())
+def test_each_word_is_detected_once_at_its_time():
+    low, high = detect(stream())
     assert (low.word, high.word) == ("low", "high")
     assert 1.0 < low.end_s <= 1.5
     assert 3.0 < high.end_s <= 3.5
@@ -41,41 +42,41 @@ def test_hears_each_word_once_in_its_place():
 def test_chunks_of_any_size_give_the_same_events():
     rng = np.random.default_rng(0)
     signal = stream() + (0.01 * rng.standard_normal(stream().size)).astype(np.float32)
-    whole = hear(signal)
+    whole = detect(signal)
     assert len(whole) == 2
-    assert hear(signal, np.arange(1, signal.size)) == whole
+    assert detect(signal, np.arange(1, signal.size)) == whole
     for _ in range(5):
-        assert hear(signal, np.sort(rng.integers(0, signal.size, 50))) == whole
+        assert detect(signal, np.sort(rng.integers(0, signal.size, 50))) == whole
 
 
 @pytest.mark.parametrize("rate", [11_025, 44_100, 48_000])
 def test_chunks_of_any_size_give_the_same_events_at_other_rates(rate):
     rng = np.random.default_rng(rate)
     signal = stream(rate) + (0.01 * rng.standard_normal(stream(rate).size)).astype(np.float32)
-    whole = hear(signal, rate=rate)
+    whole = detect(signal, rate=rate)
     assert [event.word for event in whole] == ["low", "high"]
-    assert hear(signal, np.sort(rng.integers(0, signal.size, 300)), rate=rate) == whole
-    # What is resampled is heard where it was.
-    assert [event.end_s for event in whole] == pytest.approx([event.end_s for event in hear(stream())], abs=0.101)
+    assert detect(signal, np.sort(rng.integers(0, signal.size, 300)), rate=rate) == whole
+    # Resampling does not change the times.
+    assert [event.end_s for event in whole] == pytest.approx([event.end_s for event in detect(stream())], abs=0.101)
 
 
-def test_a_stream_at_the_wrong_rate_is_another_sound():
-    assert [event.word for event in hear(stream(24_000), rate=RATE)] != ["low", "high"]
+def test_a_wrong_sample_rate_does_not_give_the_words():
+    assert [event.word for event in detect(stream(24_000), rate=RATE)] != ["low", "high"]
 
 
-def test_pcm_and_channels_are_the_same_stream():
+def test_pcm_floats_and_several_channels_give_the_same_events():
     pcm = (stream() * 32767).astype(np.int16)
-    events = hear(pcm)
-    assert events == hear(pcm / np.float32(32768))
-    assert events == hear(np.stack([pcm, pcm], axis=1), cuts=[3, 100, 20_000])
+    events = detect(pcm)
+    assert events == detect(pcm / np.float32(32768))
+    assert events == detect(np.stack([pcm, pcm], axis=1), cuts=[3, 100, 20_000])
 
 
-def test_reset_leaves_no_trace():
+def test_reset_forgets_the_stream():
     signal = np.random.default_rng(3).uniform(-0.02, 0.02, 20_000).astype(np.float32)
     signal[5_000:8_000] += tone("high", 3_000 / RATE)
     fresh = Listener(ToneRecognizer(), source_rate=RATE)
     used = Listener(ToneRecognizer(), source_rate=RATE)
-    used.push(np.concatenate([stream(), tone("low", 0.41)]))  # a word in the buffer, and the refractory time running
+    used.push(np.concatenate([stream(), tone("low", 0.41)]))  # leaves a word in the buffer, within the refractory time
     used.reset()
     assert (used.hops, used.skipped, used.seconds) == (0, 0, 0)
     assert used.push(signal) + used.finish() == fresh.push(signal) + fresh.finish() != []
@@ -83,7 +84,7 @@ def test_reset_leaves_no_trace():
     assert (used.hops, used.skipped, used.seconds) == (fresh.hops, fresh.skipped, fresh.seconds)
 
 
-def test_an_ended_stream_takes_no_more():
+def test_a_finished_stream_accepts_no_more_audio():
     listener = Listener(ToneRecognizer(), source_rate=RATE)
     listener.finish()
     with pytest.raises(HarkenError, match="reset"):
@@ -92,7 +93,7 @@ def test_an_ended_stream_takes_no_more():
     assert [event.word for event in listener.push(stream())] == ["low", "high"]
 
 
-def test_finish_hears_a_word_at_the_very_end():
+def test_finish_detects_a_word_at_the_very_end():
     listener = Listener(ToneRecognizer(), source_rate=RATE)
     assert listener.push(np.concatenate([quiet(1), tone("low", 0.15)])) == []
     (event,) = listener.finish()
@@ -100,17 +101,17 @@ def test_finish_hears_a_word_at_the_very_end():
     assert event.start_s < event.end_s == pytest.approx(1.15)
 
 
-def test_an_unfit_chunk_is_refused_and_nothing_of_it_heard():
+def test_an_invalid_chunk_is_refused_and_does_not_change_the_stream():
     listener = Listener(ToneRecognizer(), source_rate=RATE)
     events = listener.push(stream()[:10_000])
     broken = np.full(100, np.inf, np.float32)
     with pytest.raises(HarkenError, match="NaN or infinite"):
         listener.push(broken)
-    assert events + listener.push(stream()[10_000:]) + listener.finish() == hear(stream())
+    assert events + listener.push(stream()[10_000:]) + listener.finish() == detect(stream())
 
 
 def test_posteriors_are_averaged_over_the_smoothing_time():
-    # hop 125 ms, four of them averaged: after two hops of a tone, two of its posteriors and two of silence.
+    # The hop is 125 ms and four hops are averaged. After two hops of a tone, two of the four are silence.
     listener = Listener(ToneRecognizer(), source_rate=RATE, hop_ms=125, smoothing_ms=500, thresholds={"low": 1.0})
     model = ToneModel()
     signal = tone("low", 0.25)
@@ -121,35 +122,35 @@ def test_posteriors_are_averaged_over_the_smoothing_time():
     np.testing.assert_allclose(listener.posteriors, (first + second + 2 * silence) / 4, atol=1e-6)
 
 
-def test_a_lone_look_does_not_pass_smoothing():
+def test_smoothing_suppresses_a_very_short_sound():
     click = np.concatenate([quiet(1), tone("low", 0.1), quiet(1)])
-    assert len(hear(click, smoothing_ms=0)) == 1
-    assert hear(click, smoothing_ms=1_000) == []
+    assert len(detect(click, smoothing_ms=0)) == 1
+    assert detect(click, smoothing_ms=1_000) == []
 
 
-def test_refractory_time_holds_back_every_word():
+def test_refractory_time_applies_to_all_words():
     signal = np.concatenate([quiet(1), tone("low"), quiet(0.4), tone("high"), quiet(2)])
-    assert [event.word for event in hear(signal, refractory_ms=0)][-1] == "high"
-    assert [event.word for event in hear(signal, refractory_ms=500)] == ["low", "high"]
-    assert [event.word for event in hear(signal, refractory_ms=2_000)] == ["low"]
-    first, second = hear(np.concatenate([tone("low", 1.0), tone("high", 3.0)]), refractory_ms=1_700, isolation=0)
+    assert [event.word for event in detect(signal, refractory_ms=0)][-1] == "high"
+    assert [event.word for event in detect(signal, refractory_ms=500)] == ["low", "high"]
+    assert [event.word for event in detect(signal, refractory_ms=2_000)] == ["low"]
+    first, second = detect(np.concatenate([tone("low", 1.0), tone("high", 3.0)]), refractory_ms=1_700, isolation=0)
     assert (first.word, second.word) == ("low", "high")
     assert second.end_s - first.end_s == pytest.approx(1.7)
 
 
 def test_a_word_that_stays_over_its_threshold_is_one_event():
-    assert [event.word for event in hear(tone("low", 6.0), refractory_ms=500, isolation=0)] == ["low"]
+    assert [event.word for event in detect(tone("low", 6.0), refractory_ms=500, isolation=0)] == ["low"]
     again = np.concatenate([tone("low", 2.0), quiet(2), tone("low", 2.0)])
-    assert [event.word for event in hear(again, refractory_ms=500, isolation=0)] == ["low", "low"]
+    assert [event.word for event in detect(again, refractory_ms=500, isolation=0)] == ["low", "low"]
 
 
-def test_thresholds_move_while_it_listens():
+def test_thresholds_can_be_changed_while_listening():
     listener = Listener(ToneRecognizer(), source_rate=RATE)
     listener.set_thresholds({"low": 1.0})
-    heard = listener.push(stream()[: 2 * RATE])
+    events = listener.push(stream()[: 2 * RATE])
     listener.set_thresholds({"low": 0.1})
-    heard += listener.push(stream()) + listener.finish()
-    assert [event.word for event in heard] == ["low", "high"]
+    events += listener.push(stream()) + listener.finish()
+    assert [event.word for event in events] == ["low", "high"]
     assert listener.settings.thresholds["low"] == 0.1
     with pytest.raises(HarkenError, match="there is a threshold for middle: the model's words are high, low"):
         listener.set_thresholds({"middle": 0.5})
@@ -158,41 +159,41 @@ def test_thresholds_move_while_it_listens():
     assert listener.settings.thresholds["low"] == 0.1
 
 
-def test_thresholds_of_the_file_and_of_the_call():
+def test_thresholds_in_the_call_precede_those_in_the_model_file():
     soft = np.concatenate([quiet(1), tone("low", amplitude=0.2), quiet(1), tone("high", amplitude=0.2), quiet(1)])
     strict = ToneRecognizer({"low": 0.99, "high": 0.5})
-    assert [event.word for event in hear(soft, recognizer=strict)] == ["high"]
+    assert [event.word for event in detect(soft, recognizer=strict)] == ["high"]
     tuned = ToneRecognizer({"low": 0.99, "high": 0.5}, listener={"thresholds": {"low": 0.5, "high": 0.99}})
-    assert [event.word for event in hear(soft, recognizer=tuned)] == ["low"]
-    assert [event.word for event in hear(soft, recognizer=tuned, thresholds={"high": 0.5})] == ["low", "high"]
-    assert ListenerSettings.of_card(ToneRecognizer({"low": 0.3}).card).thresholds == {"low": 0.3, "high": 0.8}
+    assert [event.word for event in detect(soft, recognizer=tuned)] == ["low"]
+    assert [event.word for event in detect(soft, recognizer=tuned, thresholds={"high": 0.5})] == ["low", "high"]
+    assert ListenerSettings.from_card(ToneRecognizer({"low": 0.3}).card).thresholds == {"low": 0.3, "high": 0.8}
 
 
-def test_only_the_most_probable_class_is_heard():
+def test_only_the_most_probable_class_is_detected():
     both = np.concatenate([quiet(1), tone("low", 0.6) + tone("high", 0.6, amplitude=0.3), quiet(1)])
-    words = [event.word for event in hear(both, thresholds={"low": 0.1, "high": 0.1}, refractory_ms=0)]
+    words = [event.word for event in detect(both, thresholds={"low": 0.1, "high": 0.1}, refractory_ms=0)]
     assert set(words) == {"low"}
 
 
-def test_the_gate_saves_the_network_and_changes_no_event():
+def test_the_energy_gate_skips_the_network_and_changes_no_event():
     rng = np.random.default_rng(4)
     signal = np.concatenate([stream(), quiet(10), stream()])
-    signal += (3e-5 * rng.standard_normal(signal.size)).astype(np.float32)  # a soft microphone
-    gated, open_ = ToneRecognizer(), ToneRecognizer()
-    events = hear(signal, recognizer=gated)
+    signal += (3e-5 * rng.standard_normal(signal.size)).astype(np.float32)  # the noise of a microphone
+    gated, ungated = ToneRecognizer(), ToneRecognizer()
+    events = detect(signal, recognizer=gated)
     assert len(events) == 4
     assert [(event.word, event.end_s) for event in events] == [
-        (event.word, event.end_s) for event in hear(signal, recognizer=open_, gate_db=-math.inf)
+        (event.word, event.end_s) for event in detect(signal, recognizer=ungated, gate_db=-math.inf)
     ]
     listener = Listener(ToneRecognizer(), source_rate=RATE)
     listener.push(signal)
-    # Each of the four words is in the window for the three hops that it lasts, and four more.
+    # Each of the four words is in the window during the three hops that it lasts, and for four more hops.
     assert listener.hops == 200
     assert listener.skipped == 200 - 4 * (3 + 4)
-    assert open_.model.windows - gated.model.windows >= listener.skipped
+    assert ungated.model.windows - gated.model.windows >= listener.skipped
 
 
-def test_level_and_time_are_those_of_the_stream():
+def test_level_and_length_of_the_stream_are_reported():
     listener = Listener(ToneRecognizer(), source_rate=RATE)
     assert listener.level_db == -math.inf
     listener.push(quiet(0.5))
@@ -202,37 +203,37 @@ def test_level_and_time_are_those_of_the_stream():
     assert listener.seconds == pytest.approx(0.5 + 900 / RATE)
 
 
-def test_hours_of_a_stream_neither_grow_nor_drift():
+def test_times_and_memory_stay_exact_in_a_long_stream():
     listener = Listener(ToneRecognizer(), source_rate=RATE, refractory_ms=0.0)
-    held = listener._buffer.nbytes
+    buffer_bytes = listener._buffer.nbytes
     listener.push(quiet(3_600))
     (event,) = [event for event in listener.push(stream()) if event.word == "low"][:1]
-    (alone,) = [event for event in hear(stream(), refractory_ms=0.0) if event.word == "low"][:1]
+    (alone,) = [event for event in detect(stream(), refractory_ms=0.0) if event.word == "low"][:1]
     assert event.end_s - 3_600 == pytest.approx(alone.end_s, abs=1e-9)
-    assert listener._buffer.nbytes == held
+    assert listener._buffer.nbytes == buffer_bytes
 
 
-def test_settings_survive_json():
+def test_settings_can_be_stored_as_json():
     settings = ListenerSettings(thresholds={"low": 0.25, "high": 1.0}, smoothing_ms=200, gate_db=-math.inf)
     stored = json.loads(json.dumps(settings.to_json()))
     assert stored["gate_db"] is None
-    assert ListenerSettings.of_card(ToneRecognizer(listener=stored).card) == settings
+    assert ListenerSettings.from_card(ToneRecognizer(listener=stored).card) == settings
 
 
-def test_thresholds_tuned_before_there_was_isolation_do_without_it():
+def test_stored_settings_without_isolation_use_none():
     tuned = ToneRecognizer(listener={"hop_ms": 50.0, "thresholds": {"low": 0.5}})
-    assert ListenerSettings.of_card(tuned.card).isolation == 0
-    assert ListenerSettings.of_card(ToneRecognizer(listener={"hop_ms": 50.0}).card).isolation == 5
+    assert ListenerSettings.from_card(tuned.card).isolation == 0
+    assert ListenerSettings.from_card(ToneRecognizer(listener={"hop_ms": 50.0}).card).isolation == 5
     assert Listener(tuned, source_rate=RATE, isolation=3).settings.isolation == 3
 
 
-def test_a_model_file_listens_by_its_own_settings(make_model):
+def test_the_settings_of_the_model_file_are_the_defaults(make_model):
     path = make_model(listener={"hop_ms": 50.0, "thresholds": {"no": 0.9}, "isolation": 2.0})
     listener = Listener(Recognizer(path), source_rate=16_000)
     assert listener.settings == ListenerSettings(thresholds={"yes": 0.5, "no": 0.9}, hop_ms=50.0, isolation=2.0)
     signal = np.concatenate([quiet(0.5, 16_000), tone("low", 0.25, 16_000, amplitude=1.0), quiet(0.5, 16_000)])
     whole = listener.push(signal) + listener.finish()
-    assert [event.word for event in whole] == ["yes"]  # the first quarter of the window, which sound comes to last
+    assert [event.word for event in whole] == ["yes"]  # the first quarter of the window, which the tone reaches last
     listener.reset()
     parts = [event for part in np.split(signal, [7, 3_000, 11_111]) for event in listener.push(part)]
     assert parts + listener.finish() == whole
@@ -243,8 +244,8 @@ def test_a_model_file_listens_by_its_own_settings(make_model):
     ("settings", "message"),
     [
         ({"hop_ms": 0}, "hop_ms"),
-        ({"hop_ms": 600}, "at most the window, 500"),
-        ({"hop_ms": 0.01}, "a sample or more"),
+        ({"hop_ms": 600}, "at most the window of 500 ms"),
+        ({"hop_ms": 0.01}, "at least one sample"),
         ({"smoothing_ms": -1}, "smoothing_ms"),
         ({"smoothing_ms": 1e9}, "smoothing_ms=1000000000.0 must be at most 10000"),
         ({"refractory_ms": math.nan}, "refractory_ms"),
@@ -252,26 +253,26 @@ def test_a_model_file_listens_by_its_own_settings(make_model):
         ({"thresholds": {"low": 1.5}}, "threshold of low"),
         ({"thresholds": {"middle": 0.5}}, "middle"),
         ({"source_rate": 100}, "sample rate"),
-        ({"source_rate": None}, "source_rate=None: give the rate"),
-        ({"source_rate": "16000"}, "source_rate='16000': give the rate"),
-        ({"hop_ms": "a"}, "hop_ms='a' is no number"),
-        ({"gate_db": "-60"}, "gate_db='-60' is no number"),
-        ({"isolation": -1}, "isolation=-1.0 must be a number of 0 or more"),
+        ({"source_rate": None}, "source_rate=None: pass the sample rate"),
+        ({"source_rate": "16000"}, "source_rate='16000': pass the sample rate"),
+        ({"hop_ms": "a"}, "hop_ms='a' is not a number"),
+        ({"gate_db": "-60"}, "gate_db='-60' is not a number"),
+        ({"isolation": -1}, "isolation=-1.0 must be 0 or more"),
         ({"isolation": math.inf}, "isolation=inf"),
         ({"isolation": 41}, "isolation=41.0 must be at most 40: it is in logits"),
-        ({"isolation": "4"}, "isolation='4' is no number"),
+        ({"isolation": "4"}, "isolation='4' is not a number"),
         ({"thresholds": {"low": None}}, "threshold of low is None"),
         ({"thresholds": {"low": "0.5"}}, "threshold of low is '0.5'"),
-        ({"thresholds": 0.5}, r"thresholds=0\.5: give them by the word"),
+        ({"thresholds": 0.5}, r"thresholds=0\.5: pass a dict of words"),
     ],
 )
-def test_impossible_settings_are_refused(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(HarkenError, match=message):
         Listener(ToneRecognizer(), **({"source_rate": RATE} | settings))
 
 
 @pytest.mark.parametrize("stored", [["low"], {"hop": 3}, {"thresholds": 3}, {"hop_ms": "soon"}, {"hop_ms": -4}])
-def test_damaged_settings_in_a_file_are_refused(stored):
+def test_invalid_settings_in_a_model_file_are_refused(stored):
     with pytest.raises(HarkenError, match="listener"):
         Listener(ToneRecognizer(listener=stored), source_rate=RATE)
 
@@ -283,23 +284,23 @@ def test_the_runtime_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("recognizer", ["base", None, Recognizer])
-def test_a_listener_needs_a_recogniser(recognizer):
-    with pytest.raises(HarkenError, match=r"is no recogniser: pass Recognizer\(\)"):
+def test_a_listener_requires_a_recognizer(recognizer):
+    with pytest.raises(HarkenError, match=r"is not a recognizer: pass a Recognizer or a StreamFile"):
         Listener(recognizer, source_rate=RATE)
 
 
 @pytest.mark.parametrize("chunk", [np.array([1e300]), np.full(10, -3.0e4, np.float32), np.full((5, 2), 101.0)])
 @pytest.mark.filterwarnings("error")
-def test_chunks_far_over_full_scale_are_refused_and_not_heard(chunk):
+def test_chunks_far_over_full_scale_are_refused(chunk):
     listener = Listener(ToneRecognizer(), source_rate=RATE)
-    with pytest.raises(HarkenError, match=r"^a chunk holds a sample of .*; divide int16 by 32768$"):
+    with pytest.raises(HarkenError, match=r"^a chunk contains a sample of .*; divide int16 by 32768$"):
         listener.push(chunk)
-    assert listener.push(np.full(10, 4.0)) == []  # clipped, as a mix may be
+    assert listener.push(np.full(10, 4.0)) == []  # clipped, as a mix can be
     assert listener.seconds == 10 / RATE
 
 
 @pytest.mark.parametrize("fields", [{}, {"step": "x", "state": 5}, {"step": 80, "state": 4}, {"step": 79, "state": 5}])
-def test_a_streaming_form_whose_metadata_are_not_its_own_is_refused(monkeypatch, tmp_path, fields):
+def test_a_streaming_model_with_wrong_metadata_is_refused(monkeypatch, tmp_path, fields):
     class Node:
         def __init__(self, name, *shape):
             self.name, self.shape = name, shape
@@ -308,13 +309,13 @@ def test_a_streaming_form_whose_metadata_are_not_its_own_is_refused(monkeypatch,
         def get_inputs(self):
             return [Node("waveform", "N", 80), Node("state", "N", 5)]
 
-    def opened(fields):
+    def open_with(fields):
         card = Card(("low",), RATE, WINDOW, {}, fields)
         monkeypatch.setattr(streamfile, "open_model", lambda path, threads: (Session(), card))
-        path = tmp_path / "form.onnx"
+        path = tmp_path / "model.stream.onnx"
         path.touch()
         return streamfile.StreamFile(path)
 
-    assert opened({"step": 80, "state": 5}).start().shape == (1, 5)
-    with pytest.raises(HarkenError, match=r"form\.onnx has metadata `step` and `state` that are not its network's"):
-        opened(fields)
+    assert open_with({"step": 80, "state": 5}).start().shape == (1, 5)
+    with pytest.raises(HarkenError, match=r"metadata `step` and `state` of .*stream\.onnx do not match its network"):
+        open_with(fields)

@@ -1,4 +1,4 @@
-"""The command that listens: its sources, what it prints, and the programs that words start."""
+"""`harken listen`: its sources, its output, and the programs that it starts."""
 
 import io
 import json
@@ -14,7 +14,7 @@ import soundfile
 from rich.console import Console
 
 from harken.audio.sources import input_devices, open_file, open_microphone, open_pcm
-from harken.cli import live as listen_module
+from harken.cli import live
 from harken.cli.live import Action, listen, read_actions, read_thresholds
 from harken.errors import HarkenError
 from tones import RATE, ToneRecognizer, quiet, tone
@@ -31,21 +31,21 @@ def pcm(signal):
 
 
 def wav(samples, *, channels=1, rate=RATE, bits=16, code=1, size=None, before=b"", after=b""):
-    form = struct.pack("<HHIIHH", code, channels, rate, rate * channels * bits // 8, channels * bits // 8, bits)
+    fmt = struct.pack("<HHIIHH", code, channels, rate, rate * channels * bits // 8, channels * bits // 8, bits)
     data = b"data" + struct.pack("<I", len(samples) if size is None else size) + samples
     return (
-        b"RIFF" + struct.pack("<I", 0) + b"WAVE" + before + b"fmt " + struct.pack("<I", len(form)) + form + data + after
+        b"RIFF" + struct.pack("<I", 0) + b"WAVE" + before + b"fmt " + struct.pack("<I", len(fmt)) + fmt + data + after
     )
 
 
-def heard_from(content, **said):
-    with open_pcm(io.BytesIO(content), "standard input", **{"sample_rate": None, **said}) as source:
+def read_pcm(content, **options):
+    with open_pcm(io.BytesIO(content), "standard input", **{"sample_rate": None, **options}) as source:
         chunks = list(source.chunks)
         return source.sample_rate, np.concatenate(chunks) if chunks else np.zeros((0, 1), np.int16)
 
 
 @pytest.fixture
-def piped(monkeypatch):
+def pipe_in(monkeypatch):
     def pipe(content):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
@@ -56,7 +56,7 @@ def lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_file_gives_json_lines(tmp_path, capsys):
+def test_words_in_a_file_are_printed_as_json_lines(tmp_path, capsys):
     soundfile.write(tmp_path / "talk.wav", np.stack([stream(), stream()], axis=1), RATE)
     listen(ToneRecognizer(), str(tmp_path / "talk.wav"))
     low, high = lines(capsys)
@@ -66,19 +66,19 @@ def test_a_file_gives_json_lines(tmp_path, capsys):
     assert 2.8 < high["end_s"] < 3.4
 
 
-def test_a_pipe_of_raw_pcm_gives_the_same(tmp_path, capsys, piped):
+def test_raw_pcm_in_a_pipe_gives_the_same_words(tmp_path, capsys, pipe_in):
     soundfile.write(tmp_path / "talk.wav", stream(), RATE)
     listen(ToneRecognizer(), str(tmp_path / "talk.wav"))
-    of_file = lines(capsys)
-    piped(pcm(stream()) + b"\x00")
+    from_file = lines(capsys)
+    pipe_in(pcm(stream()) + b"\x00")
     listen(ToneRecognizer(), "-", sample_rate=RATE)
     assert [(line["word"], line["end_s"]) for line in lines(capsys)] == [
-        (line["word"], line["end_s"]) for line in of_file
+        (line["word"], line["end_s"]) for line in from_file
     ]
 
 
-def test_raw_pcm_needs_its_rate(piped):
-    piped(pcm(stream()))
+def test_raw_pcm_requires_a_sample_rate(pipe_in):
+    pipe_in(pcm(stream()))
     with pytest.raises(HarkenError, match="--rate"):
         listen(ToneRecognizer(), "-")
 
@@ -86,78 +86,78 @@ def test_raw_pcm_needs_its_rate(piped):
 @pytest.mark.parametrize(
     ("start", "name"), [(b"fLaC", "FLAC"), (b"OggS", "OGG"), (b"ID3\x04", "MP3"), (b"RF64", "RF64")]
 )
-def test_a_compressed_file_in_a_pipe_is_no_pcm(start, name):
-    with pytest.raises(HarkenError, match=f"^standard input is {name}, not PCM: give the path of the file, or decode"):
-        heard_from(start + bytes(1_000), sample_rate=RATE)
+def test_other_formats_in_a_pipe_are_refused(start, name):
+    with pytest.raises(HarkenError, match=f"^standard input is {name}, not PCM: pass the path of the file, or decode"):
+        read_pcm(start + bytes(1_000), sample_rate=RATE)
 
 
-def test_a_closed_standard_input_is_not_a_pipe(monkeypatch):
+def test_a_closed_standard_input_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(HarkenError, match="nothing is piped in"):
+    with pytest.raises(HarkenError, match="no audio on standard input"):
         listen(ToneRecognizer(), "-", sample_rate=RATE)
 
 
-def test_a_terminal_is_not_a_pipe(monkeypatch):
+def test_a_terminal_as_standard_input_is_refused(monkeypatch):
     terminal = types.SimpleNamespace(isatty=lambda: True)
     monkeypatch.setattr(sys, "stdin", terminal)
-    with pytest.raises(HarkenError, match="nothing is piped in"):
+    with pytest.raises(HarkenError, match="no audio on standard input"):
         listen(ToneRecognizer(), "-", sample_rate=RATE)
 
 
 @pytest.mark.parametrize("options", [{"sample_rate": 8_000}, {"channels": 2}, {"device": "3"}])
-def test_options_of_another_source_are_refused(tmp_path, options):
+def test_options_that_do_not_apply_to_the_source_are_refused(tmp_path, options):
     with pytest.raises(HarkenError, match="leave"):
         listen(ToneRecognizer(), str(tmp_path / "talk.wav"), **options)
 
 
-def test_raw_pcm_of_two_channels_and_odd_ends():
+def test_raw_pcm_can_have_two_channels_and_end_within_a_sample():
     samples = np.arange(-5, 5, dtype="<i2")
-    rate, heard = heard_from(samples.tobytes() + b"\x01\x02\x03", sample_rate=22_050, channels=2)
+    rate, samples_read = read_pcm(samples.tobytes() + b"\x01\x02\x03", sample_rate=22_050, channels=2)
     assert rate == 22_050
-    np.testing.assert_array_equal(heard, samples.reshape(-1, 2))
+    np.testing.assert_array_equal(samples_read, samples.reshape(-1, 2))
 
 
 @pytest.mark.parametrize("channels", [0, -2, 65, 100])
-def test_channels_that_there_cannot_be(channels):
-    with pytest.raises(HarkenError, match=f"^standard input cannot have {channels} channels: harken takes 1 to 64$"):
-        heard_from(bytes(100), sample_rate=22_050, channels=channels)
+def test_invalid_numbers_of_channels_are_refused(channels):
+    with pytest.raises(HarkenError, match=f"^standard input cannot have {channels} channels: use 1 to 64$"):
+        read_pcm(bytes(100), sample_rate=22_050, channels=channels)
 
 
-def test_pcm_shorter_than_a_header():
-    np.testing.assert_array_equal(heard_from(b"\x01\x00\xff\xff", sample_rate=8_000)[1], [[1], [-1]])
-    assert heard_from(b"", sample_rate=8_000)[1].size == 0
+def test_pcm_can_be_shorter_than_a_wav_header():
+    np.testing.assert_array_equal(read_pcm(b"\x01\x00\xff\xff", sample_rate=8_000)[1], [[1], [-1]])
+    assert read_pcm(b"", sample_rate=8_000)[1].size == 0
 
 
 @pytest.mark.parametrize("size", [None, 0, 0x7FFF_FFFF, 0xFFFF_FFFF])
 def test_wav_in_a_pipe_states_its_format(size):
     samples = np.arange(1_000, dtype="<i2")
-    rate, heard = heard_from(wav(samples.tobytes(), channels=2, rate=44_100, size=size))
+    rate, samples_read = read_pcm(wav(samples.tobytes(), channels=2, rate=44_100, size=size))
     assert rate == 44_100
-    np.testing.assert_array_equal(heard, samples.reshape(-1, 2))
+    np.testing.assert_array_equal(samples_read, samples.reshape(-1, 2))
 
 
-def test_only_the_samples_of_a_wav_are_heard():
+def test_only_the_samples_of_a_wav_are_read():
     extra = b"LIST" + struct.pack("<I", 5) + b"title\x00"
     samples = np.arange(1_000, dtype="<i2")
-    np.testing.assert_array_equal(heard_from(wav(samples.tobytes(), before=extra, after=extra))[1][:, 0], samples)
+    np.testing.assert_array_equal(read_pcm(wav(samples.tobytes(), before=extra, after=extra))[1][:, 0], samples)
 
 
 @pytest.mark.parametrize(
-    ("content", "said", "message"),
+    ("content", "options", "message"),
     [
         (wav(b"\x00" * 8, rate=48_000), {"sample_rate": 16_000}, "--rate 48000, not 16000"),
         (wav(b"\x00" * 8, channels=2), {"channels": 1}, "--channels 2, not 1"),
         (wav(b"\x80" * 8, bits=8), {}, "8 bits"),
         (wav(b"\x00" * 8, bits=32, code=3), {}, "format 3"),
-        (wav(b"\x00" * 8)[:30], {}, "no whole header"),
+        (wav(b"\x00" * 8)[:30], {}, "an incomplete header"),
     ],
 )
-def test_wav_that_is_not_what_was_said_is_refused(content, said, message):
+def test_wav_that_does_not_match_the_options_or_is_not_pcm_is_refused(content, options, message):
     with pytest.raises(HarkenError, match=message):
-        heard_from(content, **said)
+        read_pcm(content, **options)
 
 
-def test_a_file_comes_in_blocks(tmp_path):
+def test_a_file_is_read_in_blocks(tmp_path):
     samples = np.random.default_rng(0).integers(-30_000, 30_000, 20_500).astype(np.int16)
     soundfile.write(tmp_path / "noise.flac", samples, RATE)
     with open_file(tmp_path / "noise.flac") as source:
@@ -168,20 +168,20 @@ def test_a_file_comes_in_blocks(tmp_path):
         pass
 
 
-def test_a_file_with_nan_is_named(tmp_path):
+def test_a_file_with_nan_is_refused(tmp_path):
     soundfile.write(tmp_path / "nan.wav", np.append(stream(), np.float32(np.nan)), RATE, subtype="FLOAT")
-    with pytest.raises(HarkenError, match=r"nan\.wav holds NaN"):
+    with pytest.raises(HarkenError, match=r"nan\.wav contains NaN"):
         listen(ToneRecognizer(), str(tmp_path / "nan.wav"))
 
 
 def test_a_file_without_samples_is_refused(tmp_path):
     soundfile.write(tmp_path / "none.wav", np.zeros(0), RATE)
-    with pytest.raises(HarkenError, match=r"none\.wav holds no samples"):
+    with pytest.raises(HarkenError, match=r"none\.wav contains no samples"):
         listen(ToneRecognizer(), str(tmp_path / "none.wav"))
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
-def test_a_file_that_is_cut_short_is_heard_as_far_as_it_goes_and_told(tmp_path, capsys, ending):
+def test_words_in_a_file_that_is_cut_short_are_printed_before_the_error(tmp_path, capsys, ending):
     path = tmp_path / f"cut.{ending}"
     soundfile.write(path, stream() + np.random.default_rng(2).normal(0, 1e-3, stream().size), RATE)
     content = path.read_bytes()
@@ -191,7 +191,7 @@ def test_a_file_that_is_cut_short_is_heard_as_far_as_it_goes_and_told(tmp_path, 
     assert lines(capsys)[0]["word"] == "low"
 
 
-def test_settings_take_the_place_of_the_models_own(tmp_path, capsys):
+def test_settings_replace_those_of_the_model(tmp_path, capsys):
     soundfile.write(tmp_path / "talk.wav", stream(), RATE)
     listen(ToneRecognizer(), str(tmp_path / "talk.wav"), settings={"thresholds": {"low": 1.0}, "smoothing_ms": None})
     assert [line["word"] for line in lines(capsys)] == ["high"]
@@ -199,28 +199,28 @@ def test_settings_take_the_place_of_the_models_own(tmp_path, capsys):
         listen(ToneRecognizer(), str(tmp_path / "talk.wav"), settings={"hop_ms": -1.0})
 
 
-def test_thresholds_are_read_as_words_and_numbers():
+def test_thresholds_are_parsed_as_words_and_numbers():
     assert read_thresholds(["low=0.5", "a=b=1"]) == {"low": 0.5, "a=b": 1.0}
 
 
 @pytest.mark.parametrize("given", [["low"], ["low="], ["low=loud"], ["low=0.5", "low=0.6"]])
-def test_thresholds_that_are_none_are_refused(given):
+def test_invalid_thresholds_are_refused(given):
     with pytest.raises(HarkenError, match=f"--threshold {given[-1]}: "):
         read_thresholds(given)
 
 
-def test_a_display_on_a_terminal(tmp_path, monkeypatch):
+def test_a_terminal_shows_a_live_display(tmp_path, monkeypatch):
     screen = io.StringIO()
-    monkeypatch.setattr(listen_module, "Console", partial(Console, file=screen, force_terminal=True, width=100))
+    monkeypatch.setattr(live, "Console", partial(Console, file=screen, force_terminal=True, width=100))
     soundfile.write(tmp_path / "talk.wav", stream(), RATE)
     listen(ToneRecognizer(), str(tmp_path / "talk.wav"))
-    shown = screen.getvalue()
-    for text in ("talk.wav", "8000 Hz", "level", "low", "high", "4.1 s heard"):
-        assert text in shown
-    assert "{" not in shown
+    display = screen.getvalue()
+    for text in ("talk.wav", "8000 Hz", "level", "low", "high", "4.1 s of audio"):
+        assert text in display
+    assert "{" not in display
 
 
-def test_programs_start_without_a_shell(tmp_path, capsys):
+def test_programs_are_started_without_a_shell(tmp_path, capsys):
     soundfile.write(tmp_path / "talk.wav", stream(), RATE)
     marker = tmp_path / "started by low"
     code = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
@@ -233,7 +233,7 @@ def test_programs_start_without_a_shell(tmp_path, capsys):
     assert [line["word"] for line in lines(capsys)] == ["low", "high"]
 
 
-def test_a_shell_runs_only_when_asked(capfd):
+def test_a_shell_is_used_only_with_the_option(capfd):
     runs = [f"low=\"{sys.executable}\" -c \"print('a' + 'b')\" && echo c"]
     assert read_actions(runs, WORDS, shell=True)["low"].start().wait() == 0
     assert capfd.readouterr().err.split() == ["ab", "c"]  # standard output is for words
@@ -247,7 +247,7 @@ def test_a_shell_runs_only_when_asked(capfd):
         (["low= "], "WORD=COMMAND"),
         (["middle=true"], "'middle'"),
         (["low=ls", "low=ls"], "already"),
-        (["low=no-such-program-here now"], "no program no-such-program-here"),
+        (["low=no-such-program-here now"], "program no-such-program-here not found"),
         (["low=ls 'open"], "quotation"),
     ],
 )
@@ -256,21 +256,21 @@ def test_commands_that_cannot_run_are_refused(runs, message):
         read_actions(runs, WORDS)
 
 
-def test_a_program_without_permission_is_told_apart(tmp_path):
+def test_a_program_that_is_not_executable_is_refused(tmp_path):
     (tmp_path / "light.sh").write_text("#!/bin/sh\n")
-    with pytest.raises(HarkenError, match=r"light\.sh may not be executed: run chmod \+x .*light\.sh$"):
+    with pytest.raises(HarkenError, match=r"light\.sh is not executable; run chmod \+x .*light\.sh$"):
         read_actions([f"low={tmp_path}/light.sh on"], WORDS)
 
 
-def test_a_program_that_does_not_start_stops_nothing(tmp_path, capsys):
+def test_listening_continues_if_a_program_does_not_start(tmp_path, capsys):
     soundfile.write(tmp_path / "talk.wav", stream(), RATE)
     listen(ToneRecognizer(), str(tmp_path / "talk.wav"), actions={"low": Action((str(tmp_path / "gone"),))})
     out, err = capsys.readouterr()
-    assert "the program of low did not start" in err
+    assert "the program for low did not start" in err
     assert len(out.splitlines()) == 2
 
 
-def test_without_sounddevice_the_extra_is_named(monkeypatch):
+def test_a_missing_sounddevice_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(HarkenError, match=r"pip install 'harken\[listen\]'"):
         listen(ToneRecognizer(), None)
@@ -278,7 +278,7 @@ def test_without_sounddevice_the_extra_is_named(monkeypatch):
         input_devices()
 
 
-def test_without_portaudio_its_package_is_named(monkeypatch, tmp_path):
+def test_a_missing_portaudio_names_the_package_to_install(monkeypatch, tmp_path):
     (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
@@ -287,7 +287,7 @@ def test_without_portaudio_its_package_is_named(monkeypatch, tmp_path):
 
 
 class FakeSoundDevice(types.ModuleType):
-    """A microphone at 44,100 Hz that hears the stream of two words and is then unplugged."""
+    """A microphone at 44,100 Hz that records one word and then sends no more data."""
 
     class PortAudioError(Exception):
         pass
@@ -305,14 +305,14 @@ class FakeSoundDevice(types.ModuleType):
             raise ValueError(f"No input device matching {device!r}")
         return self.devices[1]
 
-    def InputStream(self, *, samplerate, device, channels, dtype, blocksize, callback):  # noqa: N802 - its name there
+    def InputStream(self, *, samplerate, device, channels, dtype, blocksize, callback):  # noqa: N802 - sounddevice's name
         assert (samplerate, channels, dtype) == (44_100, 1, "float32")
 
         class Stream:
             def __enter__(self):
                 rate = samplerate
                 signal = np.concatenate([quiet(1, rate), tone("low", rate=rate), quiet(2, rate)])
-                buffer = np.zeros((blocksize, 1), np.float32)  # reused, as PortAudio does
+                buffer = np.zeros((blocksize, 1), np.float32)  # reused for each block, as PortAudio does
                 for start in range(0, signal.size - blocksize, blocksize):
                     buffer[:, 0] = signal[start : start + blocksize]
                     callback(buffer, blocksize, None, None)
@@ -326,22 +326,22 @@ class FakeSoundDevice(types.ModuleType):
         return Stream()
 
 
-def test_a_microphone_is_heard_at_its_own_rate(monkeypatch, capsys):
+def test_a_microphone_is_recorded_at_its_own_rate(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeSoundDevice("sounddevice"))
-    monkeypatch.setattr("harken.audio.sources._PATIENCE_S", 0.01)
-    with pytest.raises(HarkenError, match="Desk microphone has fallen silent"):
+    monkeypatch.setattr("harken.audio.sources._SILENT_DEVICE_S", 0.01)
+    with pytest.raises(HarkenError, match="Desk microphone no longer sends audio"):
         listen(ToneRecognizer(), None, device="Desk")
     (line,) = lines(capsys)
     assert line["word"] == "low"
     assert 1.0 < line["end_s"] < 1.6
 
 
-def test_a_microphone_that_does_not_start_is_named(monkeypatch):
+def test_a_microphone_that_does_not_start_is_reported(monkeypatch):
     sounddevice = FakeSoundDevice("sounddevice")
     monkeypatch.setitem(sys.modules, "sounddevice", sounddevice)
     closed = []
 
-    class Held:
+    class BusyStream:
         def __enter__(self):
             raise sounddevice.PortAudioError("Device unavailable [PaErrorCode -9985]")
 
@@ -351,30 +351,30 @@ def test_a_microphone_that_does_not_start_is_named(monkeypatch):
         def close(self):
             closed.append(True)
 
-    monkeypatch.setattr(FakeSoundDevice, "InputStream", lambda *_, **__: Held())
+    monkeypatch.setattr(FakeSoundDevice, "InputStream", lambda *_, **__: BusyStream())
     with (
-        pytest.raises(HarkenError, match=r"Desk microphone does not start \(Device unavailable.*\): end"),
+        pytest.raises(HarkenError, match=r"Desk microphone does not start \(Device unavailable.*\): close"),
         open_microphone("1"),
     ):
         pass
     assert closed
 
 
-def test_a_listener_that_cannot_follow_says_so(monkeypatch):
+def test_processing_that_falls_behind_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeSoundDevice("sounddevice"))
-    monkeypatch.setattr("harken.audio.sources._BEHIND_S", 0.5)
+    monkeypatch.setattr("harken.audio.sources._MAX_BACKLOG_S", 0.5)
     with pytest.raises(HarkenError, match="smaller model"), open_microphone("1") as source:
         list(source.chunks)
 
 
-def test_devices_are_listed_and_named(monkeypatch):
+def test_devices_are_listed_and_an_unknown_device_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeSoundDevice("sounddevice"))
     assert input_devices() == ["  1  Desk microphone, 44100 Hz (default)"]
     with pytest.raises(HarkenError, match=r"Kitchen.*--devices"), open_microphone("Kitchen"):
         pass
 
 
-def test_no_microphone_is_said(monkeypatch):
+def test_listing_devices_without_a_microphone_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeSoundDevice("sounddevice"))
     monkeypatch.setattr(FakeSoundDevice, "devices", FakeSoundDevice.devices[:1])
     with pytest.raises(HarkenError, match=r"^no microphone found: "):

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-# Page faults of an array that is made and given back a hundred times over: its 1 MB are 256 pages.
-ASK = """
+# Counts page faults while an array of 1 MB (256 pages) is created and freed a hundred times.
+COUNT_PAGE_FAULTS = """
 import resource, sys
 import numpy as np
 from harken.training.memory import keep_freed_memory
@@ -20,11 +20,13 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep freed memory")
-@pytest.mark.parametrize(("told", "expected"), [({}, "True"), ({"MALLOC_MMAP_THRESHOLD_": "131072"}, "False")])
-def test_freed_memory_is_kept_unless_the_user_has_said_otherwise(told: dict[str, str], expected: str) -> None:
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is set to keep freed memory")
+@pytest.mark.parametrize(("environment", "expected"), [({}, "True"), ({"MALLOC_MMAP_THRESHOLD_": "131072"}, "False")])
+def test_freed_memory_is_kept_unless_the_user_sets_something_else(environment: dict[str, str], expected: str) -> None:
     quiet = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    done = subprocess.run([sys.executable, "-c", ASK], env=quiet | told, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_PAGE_FAULTS], env=quiet | environment, capture_output=True, text=True, check=True
+    )
     kept, faults = done.stdout.split()
     assert kept == expected
     assert (int(faults) < 1_000) == (kept == "True")

@@ -5,13 +5,13 @@ import pytest
 
 from harken.errors import HarkenError
 from harken.runtime import modelfile
-from harken.runtime.modelfile import ModelFile, bundled_models, find_model, page_folder
+from harken.runtime.modelfile import ModelFile, bundled_models, find_model, report_folder
 
 LABELS = ("yes", "no", "_unknown_", "_silence_")
 
 
 def windows_of(*amplitudes, window=8000):
-    """Return one window of quarters with the given amplitudes."""
+    """Return one window whose quarters have the given amplitudes."""
     return np.repeat(np.array(amplitudes, np.float32), window // 4)[None]
 
 
@@ -20,8 +20,8 @@ def expected(*amplitudes):
     return scores / scores.sum()
 
 
-def test_the_card_holds_what_the_metadata_say(make_model):
-    path = make_model(recipe={"name": "v12", "epochs": 40}, licence="CC BY 4.0", validation_accuracy=0.975)
+def test_the_card_contains_the_metadata(make_model):
+    path = make_model(recipe={"name": "v12", "epochs": 40}, corpus="Speech Commands", validation_accuracy=0.975)
     model = ModelFile(path)
     assert model.path == path
     assert model.card.labels == LABELS
@@ -30,53 +30,53 @@ def test_the_card_holds_what_the_metadata_say(make_model):
     assert model.card.thresholds == {"yes": 0.5}
     assert model.card.fields == {
         "recipe": {"name": "v12", "epochs": 40},
-        "licence": "CC BY 4.0",
+        "corpus": "Speech Commands",
         "validation_accuracy": 0.975,
     }
 
 
-def test_thresholds_may_be_absent(make_model):
+def test_thresholds_are_optional(make_model):
     assert ModelFile(make_model(thresholds=None)).card.thresholds == {}
 
 
-def test_an_entry_of_another_tool_is_kept_as_text(make_model):
+def test_a_metadata_entry_of_another_tool_is_kept_as_text(make_model):
     model = ModelFile(make_model(raw={"onnx.infer": "onnxruntime.quant"}))
     assert model.card.fields == {"onnx.infer": "onnxruntime.quant"}
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_probabilities_are_the_networks(make_model, threads):
+def test_probabilities_are_those_of_the_network(make_model, threads):
     model = ModelFile(make_model(), threads=threads)
     amplitudes = (0.1, 0.5, 0.2, 0.3)
-    found = model.probabilities(windows_of(*amplitudes))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected(*amplitudes)[None], rtol=1e-5)
+    probabilities = model.probabilities(windows_of(*amplitudes))
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, expected(*amplitudes)[None], rtol=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 130])
-def test_batches_of_any_size(make_model, count):
+def test_any_number_of_windows_can_be_classified(make_model, count):
     draws = np.random.default_rng(1).uniform(0, 0.6, (count, 4))
     windows = np.repeat(draws, 2000, axis=1).astype(np.float32)
-    found = ModelFile(make_model()).probabilities(windows)
-    assert found.shape == (count, 4)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, np.array([expected(*row) for row in draws]).reshape(-1, 4), rtol=1e-4)
+    probabilities = ModelFile(make_model()).probabilities(windows)
+    assert probabilities.shape == (count, 4)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, np.array([expected(*row) for row in draws]).reshape(-1, 4), rtol=1e-4)
 
 
 def test_windows_need_not_be_contiguous(make_model):
     windows = np.repeat(windows_of(0.1, 0.5, 0.2, 0.3), 2, axis=1)[:, ::2]
-    found = ModelFile(make_model()).probabilities(windows)
-    np.testing.assert_allclose(found, expected(0.1, 0.5, 0.2, 0.3)[None], rtol=1e-5)
+    probabilities = ModelFile(make_model()).probabilities(windows)
+    np.testing.assert_allclose(probabilities, expected(0.1, 0.5, 0.2, 0.3)[None], rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(8000,), (1, 7999), (1, 8001), (1, 1, 8000), (0, 5)])
-def test_windows_of_another_shape_are_refused(make_model, shape):
+def test_windows_of_the_wrong_shape_are_refused(make_model, shape):
     with pytest.raises(HarkenError, match=r"pass \[N, 8000\]$"):
         ModelFile(make_model()).probabilities(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("missing", ["labels", "sample_rate", "window"])
-def test_a_model_without_the_metadata_is_named(make_model, missing):
+def test_a_model_without_required_metadata_is_refused(make_model, missing):
     path = make_model(**{missing: None})
     with pytest.raises(HarkenError, match=f"^{path} lacks the metadata {missing}: "):
         ModelFile(path)
@@ -87,29 +87,29 @@ def test_a_model_without_the_metadata_is_named(make_model, missing):
     [{"labels": "yes"}, {"raw": {"labels": "yes, no"}}, {"sample_rate": "fast"}, {"sample_rate": [8000]},
      {"window": "one second"}, {"thresholds": [0.5]}, {"thresholds": {"yes": "high"}}],
 )  # fmt: skip
-def test_metadata_that_are_not_harkens_are_named(make_model, metadata):
+def test_metadata_that_cannot_be_read_is_refused(make_model, metadata):
     path = make_model(**metadata)
-    with pytest.raises(HarkenError, match=f"^{path} holds metadata that are not harken's JSON: "):
+    with pytest.raises(HarkenError, match=f"^{path} contains metadata that harken cannot read: "):
         ModelFile(path)
 
 
 @pytest.mark.parametrize("names", [{"input_name": "x"}, {"output_name": "y"}])
-def test_a_model_of_other_names_is_refused(make_model, names):
+def test_a_model_with_other_input_or_output_names_is_refused(make_model, names):
     path = make_model(**names)
-    with pytest.raises(HarkenError, match=f"^{path} has no input `waveform` and output `probabilities`"):
+    with pytest.raises(HarkenError, match=f"^{path} lacks the input `waveform` or the output `probabilities`"):
         ModelFile(path)
 
 
-def test_a_model_that_its_metadata_do_not_fit_is_refused(make_model):
+def test_a_model_that_does_not_match_its_metadata_is_refused(make_model):
     path = make_model(labels=["yes", "no", "up"])
-    with pytest.raises(HarkenError, match=rf"^{path} has `probabilities` of shape .*, its metadata say \[N, 3\]"):
+    with pytest.raises(HarkenError, match=rf"^{path}: the shape of `probabilities` is .*metadata says \[N, 3\]"):
         ModelFile(path)
     path = make_model(window=16000)
-    with pytest.raises(HarkenError, match=rf"^{path} has `waveform` of shape .*, its metadata say \[N, 16000\]"):
+    with pytest.raises(HarkenError, match=rf"^{path}: the shape of `waveform` is .*metadata says \[N, 16000\]"):
         ModelFile(path)
 
 
-def test_what_is_no_onnx_file_is_refused(tmp_path):
+def test_a_file_that_is_not_onnx_is_refused(tmp_path):
     for content in (b"", b"not a model"):
         path = tmp_path / "model.onnx"
         path.write_bytes(content)
@@ -117,7 +117,7 @@ def test_what_is_no_onnx_file_is_refused(tmp_path):
             ModelFile(path)
 
 
-def test_a_model_is_found_by_path_and_by_the_folder_of_its_run(make_model, tmp_path):
+def test_a_model_is_found_by_its_path_and_by_the_folder_of_its_run(make_model, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     with pytest.raises(HarkenError, match=f"^{run} is a folder without model.onnx: "):
@@ -126,12 +126,13 @@ def test_a_model_is_found_by_path_and_by_the_folder_of_its_run(make_model, tmp_p
     assert find_model(run) == find_model(str(run)) == find_model(path) == path
 
 
-def test_a_model_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(HarkenError, match=rf"^{tmp_path / 'none.onnx'} is no model file, nor a bundled model \(there "):
-        find_model(tmp_path / "none.onnx")
+def test_a_model_that_does_not_exist_is_refused(tmp_path):
+    path = tmp_path / "none.onnx"
+    with pytest.raises(HarkenError, match=rf"^{path} is neither a model file nor a bundled model \(there are "):
+        find_model(path)
 
 
-def test_bundled_models_are_found_by_name_smallest_first(monkeypatch, tmp_path, make_model):
+def test_bundled_models_are_listed_smallest_first_and_found_by_name(monkeypatch, tmp_path, make_model):
     weights = tmp_path / "weights"
     weights.mkdir()
     make_model(weights / "large.onnx", note="x" * 1000)
@@ -142,7 +143,7 @@ def test_bundled_models_are_found_by_name_smallest_first(monkeypatch, tmp_path, 
     assert find_model("large") == weights / "large.onnx"
     with pytest.raises(HarkenError, match=r"\(there are base, large\): check the path$"):
         find_model("small")
-    # Whatever lies in the working folder, a name stands for the same model; a path stands for what lies there.
+    # A name always means the bundled model, even if there is a file of this name. A path always means the file.
     (tmp_path / "run" / "base").mkdir(parents=True)
     make_model(tmp_path / "run" / "base" / "model.onnx")
     make_model(tmp_path / "run" / "large")
@@ -151,11 +152,11 @@ def test_bundled_models_are_found_by_name_smallest_first(monkeypatch, tmp_path, 
     assert [find_model(name) for name in ("./base", "./large")] == [Path("base/model.onnx"), Path("large")]
 
 
-def test_pages_of_models_in_the_box_go_to_the_working_folder(make_model):
+def test_reports_on_bundled_models_go_to_the_working_folder(make_model):
     for name in ("tiny", "tiny.stream"):
-        assert page_folder(find_model(name)) == Path()
+        assert report_folder(find_model(name)) == Path()
     path = make_model()
-    assert page_folder(path) == path.parent
+    assert report_folder(path) == path.parent
 
 
 def test_bundled_models_can_be_opened():

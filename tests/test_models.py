@@ -1,4 +1,4 @@
-"""The networks: sizes as published, starting weights, what they compute, how they export; and the table of layers."""
+"""Published sizes, initial weights, computation and export of the networks, and the table of layers."""
 
 import io
 import math
@@ -15,7 +15,7 @@ from harken.models import NETWORKS, build_network
 from harken.models.summary import Layer, count_by_name, count_parameters, layer_table, multiply_adds, table_by_name
 
 LOG_MEL = [name for name, network in NETWORKS.items() if network.front_end == "log_mel"]
-NORMALISING = [name for name in LOG_MEL if not NETWORKS[name].home.startswith("bc_resnet")]
+NORMALIZING = [name for name in LOG_MEL if not NETWORKS[name].class_path.startswith("bc_resnet")]
 RECURRENT = ["tutorial_lstm", "att_rnn"]
 
 
@@ -57,7 +57,7 @@ def test_parameters(name: str, parameters: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "budget"), [("tiny", 10_000), ("base", 60_000), ("large", 330_000)])
-def test_networks_of_the_bundled_models_keep_their_budget(name: str, budget: int) -> None:
+def test_networks_of_the_bundled_models_stay_within_their_budget(name: str, budget: int) -> None:
     assert count_by_name(f"harken_{name}").parameters <= budget
 
 
@@ -65,18 +65,18 @@ def test_networks_of_the_bundled_models_keep_their_budget(name: str, budget: int
     ("name", "classes", "bands", "parameters"),
     [("matchboxnet_3x2x64", 30, 64, 92_766), ("att_rnn", 36, 80, 202_249)],  # the papers: 93 K, 202 K
 )
-def test_parameters_on_the_papers_own_input(name: str, classes: int, bands: int, parameters: int) -> None:
+def test_parameters_with_the_papers_input(name: str, classes: int, bands: int, parameters: int) -> None:
     assert count_parameters(build(name, classes=classes, bands=bands)) == parameters
 
 
-def test_ds_cnn_s_counts_as_mlperf_tiny_counts_it() -> None:
+def test_ds_cnn_s_has_as_many_parameters_as_mlperf_tiny_counts() -> None:
     network = build("ds_cnn_s")
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert count_parameters(network) + sum(2 * norm.num_features for norm in norms) == 24_908  # mean and variance
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_logits_are_a_row_per_example_and_do_not_depend_on_the_batch(name: str) -> None:
+def test_logits_have_a_row_per_example_and_do_not_depend_on_the_batch(name: str) -> None:
     network, features = build(name).eval(), features_for(name)
     with torch.no_grad():
         logits = network(features)
@@ -94,19 +94,19 @@ def test_any_number_of_frames_and_bands(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_weight_learns(name: str) -> None:
+def test_every_weight_gets_a_gradient(name: str) -> None:
     network = build(name)
     loss = nn.functional.cross_entropy(network(features_for(name)), torch.tensor([0, 3, 7, 11]))
     loss.backward()
     for path, parameter in network.named_parameters():
         assert parameter.grad is not None, path
         assert parameter.grad.isfinite().all(), path
-        if parameter.ndim > 1:  # a bias before a normalisation has no say
+        if parameter.ndim > 1:  # a bias before a normalization has no effect
             assert parameter.grad.abs().max() > 0, path
 
 
-@pytest.mark.parametrize("name", NORMALISING)
-def test_input_is_normalised_by_band(name: str) -> None:
+@pytest.mark.parametrize("name", NORMALIZING)
+def test_input_is_normalized_by_band(name: str) -> None:
     network, features = build(name), features_for(name)
     loudness = torch.linspace(-9, 4, 40)[:, None]
     torch.manual_seed(1)
@@ -116,18 +116,18 @@ def test_input_is_normalised_by_band(name: str) -> None:
 
 
 def test_impossible_inputs_are_refused() -> None:
-    with pytest.raises(HarkenError, match="takes the raw waveform, not 40 bands"):
+    with pytest.raises(HarkenError, match="needs the raw waveform, not 40 bands"):
         build_network("tutorial_cnn", classes=10, bands=40, frames=98)
     with pytest.raises(HarkenError, match="356 samples are too few"):
         build_network("tutorial_cnn", classes=10, bands=1, frames=356)
     assert build_network("tutorial_cnn", classes=10, bands=1, frames=357)(torch.zeros(1, 1, 357)).shape == (1, 10)
-    with pytest.raises(HarkenError, match="no size 'xl': take one of s, m, l"):
+    with pytest.raises(HarkenError, match="no size 'xl': choose one of s, m, l"):
         build_network("ds_cnn_s", classes=12, bands=40, frames=98, size="xl")
     with pytest.raises(HarkenError, match="did you mean ds_cnn_s"):
         count_by_name("dscnn_s")
 
 
-def test_tutorial_cnn_is_the_tutorials_keras_network() -> None:
+def test_tutorial_cnn_computes_the_same_as_the_tutorials_keras_network() -> None:
     network = build("tutorial_cnn", classes=10).eval()
     waveform = features_for("tutorial_cnn", examples=1)
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
@@ -147,7 +147,7 @@ def test_tutorial_cnn_is_the_tutorials_keras_network() -> None:
         np.testing.assert_allclose(network(waveform)[0].numpy(), expected, atol=1e-5)
 
 
-def test_tutorial_cnn_learns_as_with_relu_before_pooling() -> None:
+def test_tutorial_cnn_has_the_gradients_of_relu_before_pooling() -> None:
     ours = build("tutorial_cnn", classes=10).eval()
     layers = dict(ours.named_children())
     order = [f"conv{number}{part}" for number in (1, 2, 3, 4) for part in ("", "_relu", "_pool")]
@@ -164,7 +164,7 @@ def test_tutorial_cnn_learns_as_with_relu_before_pooling() -> None:
         torch.testing.assert_close(left, right, rtol=0, atol=1e-8)
 
 
-def test_tutorial_cnn_starts_with_glorot_weights() -> None:
+def test_tutorial_cnn_has_glorot_initial_weights() -> None:
     network = build("tutorial_cnn", classes=10)
     for name, fan_in, fan_out in (("conv2", 8 * 11, 16 * 11), ("dense1", 6_080, 256), ("dense2", 256, 128)):
         layer = network.get_submodule(name)
@@ -176,7 +176,7 @@ def test_tutorial_cnn_starts_with_glorot_weights() -> None:
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_lstms_start_as_in_keras(name: str) -> None:
+def test_lstms_have_initial_weights_as_in_keras(name: str) -> None:
     network = build(name)
     for lstm in (network.lstm1, network.lstm2):
         units = lstm.hidden_size
@@ -191,7 +191,7 @@ def test_lstms_start_as_in_keras(name: str) -> None:
             assert torch.equal(bias, expected)
 
 
-def test_ds_cnn_pads_as_tensorflow() -> None:
+def test_ds_cnn_pads_like_tensorflow() -> None:
     shapes = {size: {row.name: row.output_shape for row in table_by_name(f"ds_cnn_{size}")} for size in "sml"}
     assert shapes["s"]["first.conv"] == (20, 49, 64)
     assert shapes["s"]["blocks.3.pointwise"] == (20, 49, 64)
@@ -200,13 +200,13 @@ def test_ds_cnn_pads_as_tensorflow() -> None:
     assert shapes["l"]["blocks.4.pointwise"] == (20, 25, 276)
 
 
-def test_res15_dilates() -> None:
+def test_res15_dilations() -> None:
     convolutions = [row.kind for row in table_by_name("res15") if row.name.startswith("convolutions")]
     dilations = [int(kind.rpartition("x")[2]) if "dilation" in kind else 1 for kind in convolutions]
     assert dilations == [1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 16]
 
 
-def test_table_of_the_tutorial() -> None:
+def test_layer_table_of_the_tutorials_network() -> None:
     rows = table_by_name("tutorial_cnn")
     assert [(row.name, row.output_shape, row.parameters) for row in rows if row.parameters] == [
         ("conv1", (7_988, 8), 112),
@@ -225,10 +225,10 @@ def test_table_of_the_tutorial() -> None:
     assert next(row for row in rows if row.name == "flatten").output_shape == (6_080,)
 
 
-def test_multiply_adds_by_hand() -> None:
+def test_multiply_adds_calculated_by_hand() -> None:
     depthwise = nn.Conv1d(4, 4, 5, groups=4)  # 4 channels x 16 steps x 5 taps
     mix = nn.Conv1d(4, 6, 3, stride=2, dilation=2, bias=False)  # 6 channels x 6 steps x (4 x 3)
-    network = nn.Sequential(depthwise, mix, nn.Linear(6, 10))  # at each of 6 channels: 6 -> 10
+    network = nn.Sequential(depthwise, mix, nn.Linear(6, 10))  # for each of 6 channels: 6 -> 10
     rows = layer_table(network, 4, 20)
     assert rows == [
         Layer("0", "Conv1d 5 depthwise", (16, 4), 4 * 5 + 4, 320),
@@ -244,7 +244,7 @@ def test_multiply_adds_by_hand() -> None:
         (nn.LSTM(7, 5, batch_first=True), 11 * 4 * 5 * (7 + 5)),
         (nn.GRU(7, 5, batch_first=True, bidirectional=True), 11 * 2 * 3 * 5 * (7 + 5)),
         (nn.LSTM(7, 5, num_layers=2, batch_first=True), 11 * 4 * 5 * (7 + 5 + 5 + 5)),
-        (nn.LSTM(7, 5), 1 * 4 * 5 * (7 + 5)),  # time comes first: one step of eleven examples
+        (nn.LSTM(7, 5), 1 * 4 * 5 * (7 + 5)),  # time is the first axis: one step of eleven examples
     ],
 )
 def test_multiply_adds_of_recurrent_layers(layer: nn.Module, expected: int) -> None:
@@ -261,7 +261,7 @@ def test_multiply_adds_agree_with_torchs_flop_counter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_table_holds_every_parameter(name: str) -> None:
+def test_table_includes_every_parameter(name: str) -> None:
     parameters, total = count_by_name(name)
     rows = table_by_name(name)
     assert sum(row.parameters for row in rows) == parameters
@@ -275,9 +275,9 @@ def test_a_layer_that_runs_twice_has_its_parameters_once() -> None:
     assert [(row.name, row.parameters, row.multiply_adds) for row in rows] == [("0", 42, 72), ("1", 0, 0), ("0", 0, 72)]
 
 
-def test_the_table_leaves_a_network_as_it_was() -> None:
+def test_the_table_does_not_change_a_network() -> None:
     network = build("ds_cnn_s")
-    network.first.eval()  # frozen by hand
+    network.first.eval()  # set to evaluation mode by the caller
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
     layer_table(network, 40, 98)
@@ -286,7 +286,7 @@ def test_the_table_leaves_a_network_as_it_was() -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_counting_does_not_move_the_seed() -> None:
+def test_counting_does_not_change_the_random_state() -> None:
     torch.manual_seed(8)
     expected = torch.rand(3)
     torch.manual_seed(8)
@@ -299,10 +299,10 @@ def test_counting_does_not_move_the_seed() -> None:
     ["tutorial_cnn", "tutorial_lstm", "bc_resnet_1", "ds_cnn_s", "res15", "matchboxnet_3x2x64", "att_rnn"],
 )
 def test_exported_network_gives_the_same_logits_at_any_batch_size(name: str) -> None:
-    frames = 8 if name in RECURRENT else 98  # exporting an LSTM takes time by the frame
+    frames = 8 if name in RECURRENT else 98  # exporting an LSTM takes longer with more frames
     network, features = build(name, frames=frames), features_for(name, examples=5, frames=frames)
     with torch.no_grad():
-        network(features)  # running statistics leave their starting values
+        network(features)  # so that running statistics differ from their initial values
         network.eval()
         expected = network(features).numpy()
     program = torch.onnx.export(

@@ -24,7 +24,7 @@ def test_learning_rate_warms_up_then_falls_as_a_half_cosine() -> None:
     assert [learning_rate_factor(constant, epoch) for epoch in (0, 5, 10)] == [1, 1, 1]
 
 
-def test_moving_average_is_quick_at_first_and_leaves_counters_whole() -> None:
+def test_moving_average_adapts_fast_at_first_and_copies_counters() -> None:
     old, counter = torch.zeros(1), torch.tensor(3)
     moving_average(0.9)([old], [torch.ones(1)], torch.tensor(0))
     moving_average(0.9)([counter], [torch.tensor(8)], torch.tensor(0))
@@ -40,13 +40,13 @@ def module_of(*settings: str) -> TrainingModule:
     return TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1)
 
 
-def test_the_average_ships() -> None:
+def test_the_average_becomes_the_final_network() -> None:
     module = module_of()
     assert module.average is not None
     for parameter in module.average.module.parameters():
         parameter.data.fill_(0.25)
-    assert all((parameter == 0.25).all() for parameter in module.shipped().network.parameters())
-    assert not module.shipped().training
+    assert all((parameter == 0.25).all() for parameter in module.final_spotter().network.parameters())
+    assert not module.final_spotter().training
     assert module_of("average_decay=0").average is None
 
 
@@ -59,29 +59,31 @@ def test_features_keep_full_precision_under_autocast() -> None:
         assert not torch.equal(spotter.front_end(waveform), wanted)
 
 
-class StubEar:
+class StubLoader:
     def load_augmented(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(rows), 800), torch.eye(3)[labels]
 
-    def past(self, waveform: Tensor) -> Tensor:
+    def left_context(self, waveform: Tensor) -> Tensor:
         return waveform
 
 
 @pytest.mark.parametrize(("network", "masked"), [("att_rnn", True), ("tutorial_cnn", False)])
-def test_masks_are_for_bands_not_for_raw_waveforms(network: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_apply_to_bands_but_not_to_raw_waveforms(
+    network: str, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Tensor] = []
     module = module_of(f"network={network}")
-    module.waveforms = StubEar()  # type: ignore[assignment]
+    module.waveforms = StubLoader()  # type: ignore[assignment]
     monkeypatch.setattr(module, "log", lambda *_, **__: None)
     module.spec_augment.register_forward_hook(lambda _, inputs, output: seen.append(output))
     module.training_step((torch.tensor([0, 1]), torch.tensor([0, 1])), 0)
     assert bool(seen) == masked
 
 
-def test_dropout_masks_of_one_step_tell_nothing_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Each step seeds the generator anew, with a number near the last one.
+def test_dropout_masks_of_different_steps_are_independent(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each step seeds the generator again, with a number close to the last one.
     module = module_of("network=tutorial_cnn")
-    module.waveforms = StubEar()  # type: ignore[assignment]
+    module.waveforms = StubLoader()  # type: ignore[assignment]
     monkeypatch.setattr(module, "log", lambda *_, **__: None)
     masks: list[Tensor] = []
     dropout = module.spotter.network.get_submodule("conv1_dropout")
@@ -98,8 +100,8 @@ def test_dropout_masks_of_one_step_tell_nothing_of_the_next(monkeypatch: pytest.
         assert both.mean().item() == pytest.approx(0, abs=0.009)
 
 
-class Convinced:
-    """A teacher that answers whatever it hears with the same logits."""
+class ConstantTeacher:
+    """A teacher that returns the same logits for every waveform."""
 
     def __init__(self, *logits: float) -> None:
         self._logits = torch.tensor(logits, dtype=torch.float32)
@@ -108,15 +110,26 @@ class Convinced:
         return self._logits.expand(len(waveform), -1)
 
 
-def test_two_teachers_teach_the_mean_of_their_logits() -> None:
+def test_distillation_uses_the_mean_of_the_teachers_logits() -> None:
     wanted = make_recipe("teacher_share=1")
-    teachers = [Convinced(4, 0, 0), Convinced(0, 2, 0)]
+    teachers = [ConstantTeacher(4, 0, 0), ConstantTeacher(0, 2, 0)]
     module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=teachers)
     waveform = torch.zeros(5, wanted.samples)
 
     def loss(*logits: float) -> float:
-        return module._distilled(torch.zeros(()), torch.tensor(logits).expand(5, -1), waveform).item()
+        losses = module._add_distillation(torch.zeros(5), torch.tensor(logits).expand(5, -1), waveform, torch.arange(5))
+        return losses.mean().item()
 
     assert loss(2, 1, 0) == pytest.approx(0, abs=1e-6)
     assert loss(4, 0, 0) > 0.1
     assert loss(0, 2, 0) > 0.1
+
+
+def test_rows_that_are_not_taught_keep_their_loss() -> None:
+    wanted = make_recipe("teacher_share=0.5")
+    module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=[ConstantTeacher(4, 0, 0)])
+    logits = torch.tensor([[4.0, 0.0, 0.0]]).expand(3, -1)
+    losses = module._add_distillation(
+        torch.tensor([1.0, 2.0, 3.0]), logits, torch.zeros(3, wanted.samples), torch.tensor([0, 2])
+    )
+    assert losses.tolist() == pytest.approx([0.5, 2.0, 1.5], abs=1e-6)

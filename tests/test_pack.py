@@ -29,7 +29,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def clips(tmp_path):
-    """Twenty clips of 100 samples, clip n all 100 n."""
+    """Write twenty clips of 100 samples. All samples of clip n are 100 n."""
     found = []
     for number in range(20):
         path = tmp_path / "corpus" / "yes" / f"{number:02}.wav"
@@ -41,15 +41,15 @@ def clips(tmp_path):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Return the names of the clips that are decoded, as they are."""
+    """Return a list that receives the names of decoded clips."""
     names, load, lock = [], decode.load_clip, threading.Lock()
 
-    def noting(path, rate):
+    def record_name(path, rate):
         with lock:
             names.append(Path(path).stem)
         return load(path, rate)
 
-    monkeypatch.setattr(decode, "load_clip", noting)
+    monkeypatch.setattr(decode, "load_clip", record_name)
     return names
 
 
@@ -61,7 +61,7 @@ def packs(cache):
     return sorted(path for path in cache.iterdir() if path.is_dir())
 
 
-def test_rows_are_16_bit_padded_at_the_end_or_cut(tmp_path, cache):
+def test_rows_are_16_bit_and_padded_or_cut_at_the_end(tmp_path, cache):
     loud = np.array([0.5, -0.25, 1.5, -2.0, 0.0], np.float32)
     for name, samples in (("short", loud[:3]), ("exact", loud[:4]), ("long", loud)):
         soundfile.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
@@ -91,7 +91,7 @@ def test_clips_are_resampled_and_lengths_count_at_the_new_rate(tmp_path, cache):
         assert not row[length:].any()
 
 
-def test_the_same_clips_are_decoded_once(clips, cache, decoded):
+def test_the_same_clips_are_decoded_only_once(clips, cache, decoded):
     first = pack(clips, sample_rate=RATE, samples=100, cache=cache)
     assert sorted(decoded) == [clip.path.stem for clip in clips]
     decoded.clear()
@@ -113,7 +113,7 @@ def test_a_touched_or_moved_clip_is_not_decoded_again(clips, cache, decoded, tmp
     assert rows(packed)[4, 0] == 400
 
 
-def test_changed_content_makes_a_new_pack(clips, cache):
+def test_changed_content_gets_a_new_pack(clips, cache):
     pack(clips, sample_rate=RATE, samples=100, cache=cache)
     soundfile.write(clips[3].path, np.full(100, -7, np.int16), RATE)  # of the same size as before
     packed = pack(clips, sample_rate=RATE, samples=100, cache=cache)
@@ -121,7 +121,7 @@ def test_changed_content_makes_a_new_pack(clips, cache):
     assert len(packs(cache)) == 2
 
 
-def test_a_table_of_clips_leads_to_the_pack_of_its_list(clips, cache, decoded):
+def test_a_table_and_a_list_of_clips_share_a_pack(clips, cache, decoded):
     table = read_corpus([clips[0].path.parents[1]], cache=cache).clips
     assert list(table) == clips
     pack(clips, sample_rate=RATE, samples=100, cache=cache)
@@ -132,7 +132,7 @@ def test_a_table_of_clips_leads_to_the_pack_of_its_list(clips, cache, decoded):
     assert len(list(cache.glob("*.link"))) == 1
 
 
-def test_a_clip_written_to_in_place_is_packed_from_a_new_table(clips, cache):
+def test_a_clip_changed_in_place_is_packed_again(clips, cache):
     root = clips[0].path.parents[1]
     pack(read_corpus([root], cache=cache).clips, sample_rate=RATE, samples=100, cache=cache)
     status = clips[3].path.stat()
@@ -154,7 +154,7 @@ def test_another_rate_length_or_order_is_another_pack(clips, cache, change):
     assert packed.lengths.tolist() == [100 * changed["sample_rate"] // RATE] * 20
 
 
-def test_several_shards_hold_the_rows_in_order(clips, cache, monkeypatch):
+def test_several_shards_contain_the_rows_in_order(clips, cache, monkeypatch):
     monkeypatch.setattr(packing, "_BLOCK", 4)
     monkeypatch.setattr(packing, "_SHARD_BYTES", 8 * 2 * 100 + 150)  # eight rows and a bit
     packed = pack(clips, sample_rate=RATE, samples=100, cache=cache)
@@ -163,7 +163,7 @@ def test_several_shards_hold_the_rows_in_order(clips, cache, monkeypatch):
     assert [path.name for path in sorted(packs(cache)[0].glob("shard-*"))] == [f"shard-{i}.npy" for i in range(3)]
 
 
-def test_unreadable_clips_are_noted_and_their_rows_are_silent(clips, cache):
+def test_unreadable_clips_are_listed_and_their_rows_are_silent(clips, cache):
     clips[2].path.write_bytes(b"not audio")
     clips[5].path.write_bytes(b"")
     clips[7].path.unlink()
@@ -178,7 +178,7 @@ def test_unreadable_clips_are_noted_and_their_rows_are_silent(clips, cache):
     assert again.unreadable == packed.unreadable
 
 
-def test_a_clip_that_comes_back_is_packed(clips, cache):
+def test_a_restored_clip_is_packed(clips, cache):
     content = clips[7].path.read_bytes()
     clips[7].path.unlink()
     pack(clips, sample_rate=RATE, samples=100, cache=cache)
@@ -186,24 +186,24 @@ def test_a_clip_that_comes_back_is_packed(clips, cache):
     assert pack(clips, sample_rate=RATE, samples=100, cache=cache).unreadable == ()
 
 
-def test_what_could_not_be_had_once_is_read_again_though_it_looks_the_same(clips, cache, monkeypatch):
-    read, load = decode._content, decode.load_clip
+def test_a_file_without_readable_content_is_tried_again(clips, cache, monkeypatch):
+    read, load = decode._read_content, decode.load_clip
 
-    def lost(file, rate):
+    def failing_load(file, rate):
         if file.path == str(clips[7].path):
             raise HarkenError("the disk does not answer")
         return load(file, rate)
 
     with monkeypatch.context() as failing:
-        failing.setattr(decode, "_content", lambda path: b"" if path == str(clips[7].path) else read(path))
-        failing.setattr(decode, "load_clip", lost)
+        failing.setattr(decode, "_read_content", lambda path: b"" if path == str(clips[7].path) else read(path))
+        failing.setattr(decode, "load_clip", failing_load)
         assert len(pack(clips, sample_rate=RATE, samples=100, cache=cache).unreadable) == 1
     assert pack(clips, sample_rate=RATE, samples=100, cache=cache).unreadable == ()
 
 
 @pytest.mark.parametrize("name", ["shard-0.npy", "lengths.npy", "index.json"])
 @pytest.mark.parametrize("damage", ["gone", "half"])
-def test_a_pack_of_which_a_part_was_lost_is_built_again(clips, cache, name, damage):
+def test_an_incomplete_pack_is_built_again(clips, cache, name, damage):
     whole = rows(pack(clips, sample_rate=RATE, samples=100, cache=cache))
     part = packs(cache)[0] / name
     content = part.read_bytes()
@@ -213,30 +213,32 @@ def test_a_pack_of_which_a_part_was_lost_is_built_again(clips, cache, name, dama
     np.testing.assert_array_equal(rows(pack(clips, sample_rate=RATE, samples=100, cache=cache)), whole)
 
 
-def test_nothing_is_kept_where_no_clip_can_be_read(clips, cache):
+def test_nothing_is_kept_if_no_clip_can_be_read(clips, cache):
     for clip in clips:
         clip.path.write_bytes(b"not audio")
-    with pytest.raises(HarkenError, match=f"^none of 20 clips can be read; the first: {clips[0].path} is not audio"):
+    with pytest.raises(
+        HarkenError, match=f"^none of the 20 clips can be read; the first: {clips[0].path} is not a readable"
+    ):
         pack(clips, sample_rate=RATE, samples=100, cache=cache)
     assert packs(cache) == []
 
 
-def test_no_clip_at_all_is_refused(cache):
-    with pytest.raises(HarkenError, match="no clip to pack"):
+def test_an_empty_list_is_refused(cache):
+    with pytest.raises(HarkenError, match="no clips to pack"):
         pack([], sample_rate=RATE, samples=100, cache=cache)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
-def test_an_interrupted_run_goes_on_where_it_stopped(clips, cache, monkeypatch, decoded, error):
+def test_an_interrupted_run_continues_where_it_stopped(clips, cache, monkeypatch, decoded, error):
     whole = pack(clips, sample_rate=RATE, samples=100, cache=cache / "whole")
     decoded.clear()
     monkeypatch.setattr(packing, "_BLOCK", 4)
-    noting = decode.load_clip
+    record_name = decode.load_clip
 
     def failing(path, rate):
         if Path(path).stem == "09":
             raise error
-        return noting(path, rate)
+        return record_name(path, rate)
 
     monkeypatch.setattr(decode, "load_clip", failing)
     with pytest.raises((KeyboardInterrupt, HarkenError)):
@@ -244,7 +246,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(clips, cache, monkeypatch, 
     assert packs(cache)[0].suffix == ".partial"
     decoded.clear()
 
-    monkeypatch.setattr(decode, "load_clip", noting)
+    monkeypatch.setattr(decode, "load_clip", record_name)
     packed = pack(clips, sample_rate=RATE, samples=100, cache=cache)
 
     assert sorted(decoded) == [f"{number:02}" for number in range(8, 20)]
@@ -253,7 +255,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(clips, cache, monkeypatch, 
     assert [path.suffix for path in packs(cache) if path.name != "whole"] == [""]
 
 
-def test_what_was_unreadable_before_an_interruption_is_still_noted_after_it(clips, cache, monkeypatch):
+def test_unreadable_clips_are_still_listed_after_an_interruption(clips, cache, monkeypatch):
     monkeypatch.setattr(packing, "_BLOCK", 4)
     clips[1].path.write_bytes(b"not audio")
     load = decode.load_clip
@@ -271,31 +273,31 @@ def test_what_was_unreadable_before_an_interruption_is_still_noted_after_it(clip
     assert [row for row, _ in packed.unreadable] == [1]
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_to_stumble_over(clips, cache, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_broken_pack(clips, cache, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(
-            HarkenError, match=f"^cannot write the cache {cache}: No space left on device; set HARKEN_CACHE"
+            HarkenError, match=f"^cannot write to the cache {cache}: No space left on device; set HARKEN_CACHE"
         ):
             pack(clips, sample_rate=RATE, samples=100, cache=cache)
     assert len(pack(clips, sample_rate=RATE, samples=100, cache=cache)) == 20
 
 
-def test_a_cache_that_cannot_be_made_is_named(clips, tmp_path):
+def test_a_cache_that_cannot_be_created_is_named(clips, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(HarkenError, match=f"^cannot write the cache {tmp_path / 'file' / 'cache'}: "):
+    with pytest.raises(HarkenError, match=f"^cannot write to the cache {tmp_path / 'file' / 'cache'}: "):
         pack(clips, sample_rate=RATE, samples=100, cache=tmp_path / "file" / "cache")
 
 
-def test_packing_is_quiet_in_a_pipe(clips, cache, capfd):
+def test_packing_prints_nothing_in_a_pipe(clips, cache, capfd):
     pack(clips, sample_rate=RATE, samples=100, cache=cache)
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path, clips):
+def test_the_cache_is_where_the_user_sets_it(monkeypatch, tmp_path, clips):
     monkeypatch.setenv("HARKEN_CACHE", str(tmp_path / "mine"))
     assert default_cache() == tmp_path / "mine"
     pack(clips, sample_rate=RATE, samples=100)
@@ -320,7 +322,7 @@ def slow(path, rate):
     print(Path(path).stem, flush=True)
     return load(path, rate)
 
-decode.load_clip, packing._BLOCK, packing._NOTED_EVERY = slow, 4, 0
+decode.load_clip, packing._BLOCK, packing._INDEX_INTERVAL_S = slow, 4, 0
 packed = packing.pack(read_corpus([sys.argv[1]]).clips, sample_rate=8000, samples=100, cache=Path(sys.argv[2]))
 print("packed", int(packed.lengths.sum()), sum(int(shard.sum(dtype=int)) for shard in packed.shards))
 """
@@ -332,7 +334,7 @@ def start_packing(clips, cache):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_two_processes_at_once_make_one_pack(clips, cache):
+def test_two_processes_at_once_build_one_pack(clips, cache):
     both = [start_packing(clips, cache) for _ in range(2)]
     outputs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
@@ -343,7 +345,7 @@ def test_two_processes_at_once_make_one_pack(clips, cache):
     assert len(packs(cache)) == 1
 
 
-def test_a_killed_process_leaves_what_the_next_one_goes_on_from(clips, cache, decoded):
+def test_a_killed_process_leaves_rows_for_the_next_one(clips, cache, decoded):
     process = start_packing(clips, cache)
     for line in process.stdout:
         if line.strip() == "10":
@@ -357,14 +359,14 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_from(clips, cache, de
 
 
 @pytest.fixture
-def by_processes(monkeypatch):
-    """Let twenty clips be worth two processes."""
+def several_processes(monkeypatch):
+    """Use two processes for twenty clips already."""
     monkeypatch.setattr(packing, "_BLOCK", 4)
     monkeypatch.setattr(packing, "_CLIPS_PER_PROCESS", 10)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
-def test_processes_write_what_one_would_have(clips, cache, monkeypatch, by_processes, decoded):
+def test_several_processes_write_the_same_as_one(clips, cache, monkeypatch, several_processes, decoded):
     clips[9].path.write_bytes(b"not audio")
     packed = pack(clips, sample_rate=RATE, samples=100, cache=cache / "two")
     assert len(decoded) < 20  # not all of them here
@@ -379,7 +381,7 @@ def test_processes_write_what_one_would_have(clips, cache, monkeypatch, by_proce
     assert packs(cache / "one")[0].name == packs(cache / "two")[0].name
 
 
-def test_a_process_that_is_ended_is_told_and_made_up_for(clips, cache, monkeypatch, by_processes, capfd):
+def test_an_ended_process_is_reported_and_its_work_repeated(clips, cache, monkeypatch, several_processes, capfd):
     class Dying(decode.Decoders):
         def write(self, blocks, here):
             results = super().write(blocks, here)
@@ -393,7 +395,7 @@ def test_a_process_that_is_ended_is_told_and_made_up_for(clips, cache, monkeypat
         soundfile.write(clip.path, np.zeros(2_000_000, np.int16), 48_000)
     with monkeypatch.context() as patch:
         patch.setattr(packing, "Decoders", Dying)
-        with pytest.raises(HarkenError, match=r"^a process that decodes clips was ended: start again"):
+        with pytest.raises(HarkenError, match=r"^a process that decodes clips was ended: run the command again"):
             pack(clips, sample_rate=RATE, samples=100, cache=cache)
     assert packs(cache)[0].suffix == ".partial"
     packed = pack(clips, sample_rate=RATE, samples=100, cache=cache)

@@ -1,4 +1,4 @@
-"""The page in a real browser: served, and with the model in it; the microphone is fed from a file."""
+"""Test the page in a real browser, both served and exported. The browser's microphone plays a file."""
 
 import base64
 import functools
@@ -6,6 +6,7 @@ import http.server
 import io
 import json
 import shutil
+import subprocess
 import sys
 import threading
 import zipfile
@@ -26,27 +27,29 @@ from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 from harken.export import web
 from harken.runtime.isolation import Isolation, subtract_logits
-from harken.runtime.listener import Listener, ListenerSettings
+from harken.runtime.listener import Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.recognizer import Recognizer
-from serving import serving, voiced, write_clip
+from serving import serving, synthesize, write_clip
 
 RATE = 16_000
 WORDS = ("stop", "left", "yes")
+NO_KEYWORD = "no keyword"  # what the page shows when it rejects a file
 
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    """Where the browser is."""
-    pytest.importorskip("playwright.sync_api", reason="playwright, which drives the browser, is not installed")
+    """Return the path of the browser."""
+    pytest.importorskip("playwright.sync_api", reason="playwright, which controls the browser, is not installed")
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
-    pytest.skip("no chromium is installed: on Debian and Ubuntu, apt install chromium")
+    pytest.skip("Chromium is not installed; on Debian and Ubuntu, run: apt install chromium")
 
 
 @pytest.fixture(scope="module")
 def ort(request: pytest.FixtureRequest) -> Path:
-    """onnxruntime-web, kept from one run of the tests to the next."""
+    """Return a folder with onnxruntime-web. It is downloaded once and cached between test runs."""
     assert request.config.cache is not None
     try:
         return web.fetch_ort(request.config.cache.mkdir("harken"))
@@ -55,76 +58,78 @@ def ort(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the microphone hears, over and over: three words with pauses."""
-    sound = np.concatenate([voiced(word, after_s=1.2) for word in WORDS])
-    return write_clip(tmp_path_factory.mktemp("said") / "words.wav", sound)
+def microphone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the audio that the microphone plays in a loop: three words with pauses."""
+    audio = np.concatenate([synthesize(word, after_s=1.2) for word in WORDS])
+    return write_clip(tmp_path_factory.mktemp("microphone") / "words.wav", audio)
 
 
 @contextmanager
-def browsing(executable: str, url: str, said: Path, **context: Any) -> Iterator[Any]:
-    """Open the page with a fake microphone; nothing may go wrong on its console."""
+def open_page(executable: str, url: str, microphone_file: Path, **context: Any) -> Iterator[Any]:
+    """Open the page with a fake microphone. Fail if the page logs an error to the console."""
     from playwright.sync_api import sync_playwright
 
     options = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    options.append(f"--use-file-for-fake-audio-capture={said}")
-    faults: list[str] = []
+    options.append(f"--use-file-for-fake-audio-capture={microphone_file}")
+    errors: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=options)
-        opened = browser.new_context(permissions=["microphone"], accept_downloads=True, **context)
-        page = opened.new_page()
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
+        browser_context = browser.new_context(permissions=["microphone"], accept_downloads=True, **context)
+        page = browser_context.new_page()
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         yield page
         browser.close()
-    assert [fault for fault in faults if "status of 415" not in fault] == []  # a file that was no sound
+    assert [
+        error for error in errors if "status of 415" not in error
+    ] == []  # 415: a test sent a file that is not audio
 
 
 @contextmanager
-def hosting(folder: Path) -> Iterator[str]:
-    """Serve a folder as any static host does."""
+def serve_folder(folder: Path) -> Iterator[str]:
+    """Serve a folder like a static host, and yield its URL."""
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
+    class QuietHandler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"
-    finally:  # else a test that fails keeps pytest waiting for the thread
+    finally:  # without this, pytest would wait forever for the thread of a failed test
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def hear_all(page: Any) -> None:
-    """Speak until each of the words was heard, and stop."""
+def detect_all_words(page: Any) -> None:
+    """Listen until each word has been detected, then stop."""
     page.wait_for_selector("html[data-ready]")
-    for word in WORDS:  # the tests are not about the model's own thresholds
+    for word in WORDS:  # these tests are not about the thresholds of the model file
         page.evaluate(
             """word => { const slider = document.getElementById(`threshold-${word}`);
             slider.value = 0.5; slider.dispatchEvent(new Event('input')); }""",
             word,
         )
-    page.click("#speak")
+    page.click("#listen")
     for word in WORDS:
         page.wait_for_function(
-            "word => [...document.querySelectorAll('#heard b')].some(b => b.textContent === word)",
+            "word => [...document.querySelectorAll('#history b')].some(b => b.textContent === word)",
             arg=word,
             timeout=30_000,
         )
-    assert page.get_attribute("#speak", "aria-pressed") == "true"
-    page.click("#speak")
-    assert page.inner_text("#speak") == "Start listening"
+    assert page.inner_text("#listen") == "Stop listening"
+    page.click("#listen")
+    assert page.inner_text("#listen") == "Start listening"
 
 
-def set_marks(page: Any, value: float) -> None:
-    """Drag the mark of every word to a value."""
+def set_thresholds(page: Any, value: float) -> None:
+    """Move the threshold of each word to a value."""
     page.evaluate(
-        """value => document.querySelectorAll("#words input").forEach((slider) => {
+        """value => document.querySelectorAll("#probabilities input").forEach((slider) => {
             slider.value = value;
             slider.dispatchEvent(new Event("input"));
         })""",
@@ -132,153 +137,171 @@ def set_marks(page: Any, value: float) -> None:
     )
 
 
-def dropped(page: Any, path: Path) -> tuple[str, str, str]:
-    """Give the page a recording; return the word told, the note beside it, and the label chosen for it."""
-    before = page.locator("#heard li").count()
+def add_file(page: Any, path: Path) -> tuple[str, str, str]:
+    """Give the page an audio file. Return the word that it shows, the note below it, and the selected label."""
+    count = page.locator("#history li").count()
     page.set_input_files("#files", [str(path)])
-    page.wait_for_function("count => document.querySelectorAll('#heard li').length > count", arg=before)
-    word, note = page.inner_text("#heard li:first-child b"), page.inner_text("#heard li:first-child small")
-    return word, note, page.input_value("#heard li:first-child select")
+    page.wait_for_function("count => document.querySelectorAll('#history li').length > count", arg=count)
+    word, note = page.inner_text("#history li:first-child b"), page.inner_text("#history li:first-child small")
+    return word, note, page.input_value("#history li:first-child select")
 
 
-def judges_at_its_marks(page: Any, folder: Path) -> None:
-    """Check that recordings are judged at the marks as they stand, and that what is rejected is no clip of a word yet."""
+def check_files_use_the_thresholds(page: Any, folder: Path) -> None:
+    """Check that the thresholds on the page apply to files, and that rejected files have no label at first."""
     page.wait_for_selector("html[data-ready]")
     clip = folder / "go.FLAC"
-    soundfile.write(clip, voiced("go"), RATE, format="FLAC")
-    sure = Recognizer().predict(clip).probability
-    for mark, word in ((sure + (1 - sure) / 2, "none"), (sure / 2, "go"), (1.0, "none")):
-        set_marks(page, mark)
-        told, note, label = dropped(page, clip)
-        assert told == word
-        assert note.startswith("unsure: go at" if word == "none" else f"{100 * sure:.0f}")
-        assert label == ("" if word == "none" else "go")
-        assert page.inner_text("#word") == word
-        assert page.evaluate("document.querySelectorAll('.bar.over').length") == (word == "go")
-    assert dropped(page, write_clip(folder / "quiet.wav", np.zeros(RATE, np.float32)))[::2] == ("none", "")
-    assert page.inner_text("#left-out") == "3 without a word are left out"
-    assert sorted(kept_files(page)) == [("go", "flac")]
-    page.select_option("#heard li:first-child select", "_silence_")
-    page.select_option("#heard li:nth-child(2) select", "go")
-    assert page.inner_text("#left-out") == "1 without a word is left out"
-    assert sorted(kept_files(page)) == [("_silence_", "wav"), ("go", "flac"), ("go", "flac")]
+    soundfile.write(clip, synthesize("go"), RATE, format="FLAC")
+    probability = Recognizer().predict(clip).probability
+    cases = ((probability + (1 - probability) / 2, NO_KEYWORD), (probability / 2, "go"), (1.0, NO_KEYWORD))
+    for threshold, expected in cases:
+        set_thresholds(page, threshold)
+        word, note, label = add_file(page, clip)
+        assert word == expected
+        assert note.startswith("unsure: go at" if expected == NO_KEYWORD else f"{100 * probability:.0f}%")
+        assert label == ("" if expected == NO_KEYWORD else "go")
+        assert page.inner_text("#word") == expected
+        assert page.evaluate("document.querySelectorAll('.bar.detected').length") == (expected == "go")
+    assert add_file(page, write_clip(folder / "quiet.wav", np.zeros(RATE, np.float32)))[::2] == (NO_KEYWORD, "")
+    assert page.inner_text("#unlabeled-note") == "3 clips have no label and won't be in the download."
+    assert sorted(downloaded_files(page)) == [("go", "flac")]
+    page.select_option("#history li:first-child select", "_silence_")
+    page.select_option("#history li:nth-child(2) select", "go")
+    assert page.inner_text("#unlabeled-note") == "1 clip has no label and won't be in the download."
+    assert sorted(downloaded_files(page)) == [("_silence_", "wav"), ("go", "flac"), ("go", "flac")]
 
 
-def kept_files(page: Any) -> list[tuple[str, str]]:
-    """Return folder and ending of each file in the corpus that the page gives."""
+def downloaded_files(page: Any) -> list[tuple[str, str]]:
+    """Download the corpus and return the folder and the extension of each file in it."""
     with page.expect_download() as download:
-        page.click("#keep")
+        page.click("#download-all")
     with zipfile.ZipFile(download.value.path()) as archive:
         return [(Path(name).parent.name, name.rpartition(".")[2]) for name in archive.namelist()]
 
 
 def is_drawn(page: Any, canvas: str) -> bool:
-    """Say whether a canvas shows more than its ground."""
-    colours: int = page.evaluate(
+    """Return whether a canvas shows more than its background."""
+    colors: int = page.evaluate(
         """id => { const c = document.getElementById(id), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
         return new Set(new Uint32Array(d.buffer)).size; }""",
         canvas,
     )
-    return colours > (1 if canvas == "wave" else 20)
+    return colors > (0 if canvas == "waveform" else 20)
 
 
-# Served.
+# The served page.
 
 
-def test_spoken_words_are_heard_on_the_served_page(chromium: str, said: Path, tmp_path: Path) -> None:
-    with serving() as server, browsing(chromium, server.url, said) as page:
-        hear_all(page)
-        assert is_drawn(page, "wave")
+def test_the_served_page_detects_spoken_words(chromium: str, microphone_file: Path, tmp_path: Path) -> None:
+    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+        detect_all_words(page)
+        assert is_drawn(page, "waveform")
         assert is_drawn(page, "spectrogram")
-        page.set_viewport_size({"width": 700, "height": 500})  # as a phone does that is turned, or scrolled
+        page.set_viewport_size({"width": 700, "height": 500})  # as when a phone is rotated or scrolled
         page.wait_for_function("() => document.getElementById('spectrogram').width < 700")
-        assert is_drawn(page, "wave")
+        assert is_drawn(page, "waveform")
         assert is_drawn(page, "spectrogram")
         assert page.inner_text("#word") in WORDS
-        clip = write_clip(tmp_path / "go.wav", voiced("go"))
+        clip = write_clip(tmp_path / "go.wav", synthesize("go"))
         page.set_input_files("#files", [str(clip)])
-        page.wait_for_selector("#heard small:has-text('go.wav')")
+        page.wait_for_selector("#history small:has-text('go.wav')")
         broken = tmp_path / "broken.wav"
-        broken.write_bytes(b"no sound")
+        broken.write_bytes(b"not audio")
         page.set_input_files("#files", [str(broken)])
-        page.wait_for_function(
-            "() => [...document.querySelectorAll('#heard small')].some(s => s.textContent.includes('no format'))"
-        )
+        page.wait_for_selector("#history .failed:has-text('broken.wav')")
         with page.expect_download() as download:
-            page.click("#keep")
-        kept = tmp_path / "corpus.zip"
-        download.value.save_as(kept)
-    with zipfile.ZipFile(kept) as archive:
+            page.click("#download-all")
+        archive_file = tmp_path / "corpus.zip"
+        download.value.save_as(archive_file)
+    with zipfile.ZipFile(archive_file) as archive:
         assert archive.testzip() is None
         archive.extractall(tmp_path)
     corpus = read_corpus([tmp_path / "corpus"])
     assert set(WORDS) <= set(corpus.words)
     assert {clip.speaker[:3] for clip in corpus.clips} == {"web"}
     recognizer = Recognizer()
-    heard = [clip for clip in corpus.clips if clip.word in WORDS]
-    labels = [recognizer.predict(clip.path).label for clip in heard]
-    assert labels == [clip.word for clip in heard]
+    detected = [clip for clip in corpus.clips if clip.word in WORDS]
+    assert [recognizer.predict(clip.path).label for clip in detected] == [clip.word for clip in detected]
 
 
-def test_recordings_are_judged_at_the_marks_of_the_served_page(chromium: str, said: Path, tmp_path: Path) -> None:
-    with serving() as server, browsing(chromium, server.url, said) as page:
-        judges_at_its_marks(page, tmp_path)
+def test_files_use_the_thresholds_of_the_served_page(chromium: str, microphone_file: Path, tmp_path: Path) -> None:
+    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+        check_files_use_the_thresholds(page, tmp_path)
 
 
-def test_the_page_says_what_to_do_and_what_it_was_made_by(chromium: str, said: Path) -> None:
-    with serving() as server, browsing(chromium, server.url, said) as page:
+def test_the_page_shows_a_hint_and_the_model_card(chromium: str, microphone_file: Path) -> None:
+    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
-        assert page.inner_text("#hint") == "Say yes, no, up, down, left, right, on, off, stop or go"
-        assert "opens this device's microphone" in page.inner_text("#status")
-        soft = page.evaluate("getComputedStyle(document.querySelector('.soft')).color")
-        page.evaluate(
-            "document.getElementById('word').classList.add('past')"
-        )  # as a word is, a while after it was heard
-        page.wait_for_function("soft => getComputedStyle(document.getElementById('word')).color === soft", arg=soft)
-        page.click("#card summary")
+        assert page.inner_text("#hint-title") == "Say a word"
+        assert page.locator("#hint-words li").all_inner_texts() == list(Recognizer().card.words)
+        assert "permission to use the microphone" in page.inner_text("#status")
+        assert page.is_visible("#visualizer-empty")
+        muted = page.evaluate("getComputedStyle(document.querySelector('.muted')).color")
+        # The page adds this class a moment after a detection.
+        page.evaluate("document.getElementById('word').classList.add('faded')")
+        page.wait_for_function("muted => getComputedStyle(document.getElementById('word')).color === muted", arg=muted)
+        page.click("#model-card > summary")
         command = Recognizer().card.fields["command"]
-        assert not page.is_visible("#card pre")
-        page.click("#card details summary")
-        assert page.inner_text("#card pre") == command
-        assert "train ×" in page.inner_text("#card dl")
-        assert "train, train" not in page.inner_text("#card dl")
+        assert not page.is_visible("#model-card pre")
+        page.click("#model-card details summary")
+        assert page.inner_text("#model-card pre") == command
+        assert "train ×" in page.inner_text("#model-card dl")
+        assert "train, train" not in page.inner_text("#model-card dl")
 
 
-def test_a_threshold_of_one_lets_no_word_through(chromium: str, said: Path) -> None:
-    with serving() as server, browsing(chromium, server.url, said) as page:
+def test_a_threshold_of_one_blocks_a_word(chromium: str, microphone_file: Path) -> None:
+    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
-        for slider in page.query_selector_all("#words input"):
+        for slider in page.query_selector_all("#probabilities input"):
             slider.focus()
             page.keyboard.press("End")  # by keyboard
-        page.click("#speak")
-        page.wait_for_function("() => document.querySelectorAll('.value')[0].textContent !== ''", timeout=15_000)
+        page.click("#listen")
+        page.wait_for_function("() => document.querySelectorAll('.probability')[0].textContent !== ''", timeout=15_000)
         page.wait_for_timeout(5000)
-        assert page.query_selector_all("#heard li") == []
-        page.click("#reset")
-        own = ListenerSettings.of_card(Recognizer().card).thresholds["stop"]
-        assert float(page.input_value("#threshold-stop")) == own
+        assert page.query_selector_all("#history li") == []
+        page.click("#reset-thresholds")
+        default = ListenerSettings.from_card(Recognizer().card).thresholds["stop"]
+        assert float(page.input_value("#threshold-stop")) == default
 
 
-def test_the_page_asks_for_a_token(chromium: str, said: Path) -> None:
+@pytest.mark.parametrize("sensitivity", [0.0, 0.7])
+def test_the_sensitivity_of_the_page_moves_the_thresholds_as_python_does(
+    chromium: str, microphone_file: Path, sensitivity: float
+) -> None:
+    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+        page.wait_for_selector("html[data-ready]")
+        page.evaluate(
+            """value => { const slider = document.getElementById("sensitivity");
+            slider.value = value; slider.dispatchEvent(new Event("input")); }""",
+            sensitivity,
+        )
+        wanted = ListenerSettings.from_card(Recognizer(sensitivity=sensitivity).card).thresholds
+        found = {word: float(page.input_value(f"#threshold-{word}")) for word in wanted}
+        assert found == pytest.approx(wanted, abs=1e-6)
+        page.click("#reset-thresholds")
+        assert float(page.input_value("#sensitivity")) == 0.5
+
+
+def test_the_page_asks_for_a_token(chromium: str, microphone_file: Path) -> None:
     with serving("--token", "sesame") as server:
         from playwright.sync_api import sync_playwright
 
         with sync_playwright() as playwright:
             page = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page()
             page.goto(server.url)
-            for given, right in (("wrong", False), ("sesame", True)):
+            for token, accepted in (("wrong", False), ("sesame", True)):
                 page.wait_for_selector("#token-form:not([hidden])")
-                page.fill("#token", given)
+                page.fill("#token", token)
                 page.click("#token-form button")
-                if right:
-                    page.wait_for_selector("#model-line:has-text('hears')")
+                if accepted:
+                    page.wait_for_selector("#model-line:has-text('Keyword spotting')")
                 else:
-                    page.wait_for_selector("#status:has-text('token is missing or wrong')")
+                    page.wait_for_selector("#token-error:has-text('valid')")
+                    assert not page.is_visible("#listen")
 
             page.wait_for_selector("html[data-ready]")
 
 
-def test_without_https_it_says_why_there_is_no_microphone(chromium: str, said: Path) -> None:
+def test_without_https_the_page_explains_why_there_is_no_microphone(chromium: str, microphone_file: Path) -> None:
     with serving("--host", "0.0.0.0", "--token", "t") as server:
         url = server.url.replace("0.0.0.0", "harken.example") + "/"
         from playwright.sync_api import sync_playwright
@@ -291,18 +314,18 @@ def test_without_https_it_says_why_there_is_no_microphone(chromium: str, said: P
             page.click("#token-form button")
             page.wait_for_selector("html[data-ready]")
             assert "--tls-cert" in page.inner_text("#status")
-            assert page.is_disabled("#speak")
+            assert page.is_disabled("#listen")
 
 
-def test_words_of_ones_own_are_recorded_on_the_page(chromium: str, said: Path, tmp_path: Path) -> None:
-    with serving() as server, browsing(chromium, server.url, said) as page:
+def test_the_page_records_your_own_words(chromium: str, microphone_file: Path, tmp_path: Path) -> None:
+    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
         page.fill("#record-words", "lights, music")
         page.fill("#record-takes", "1")
         page.click("#record-start")
-        page.wait_for_selector("#record-save:not([hidden])", timeout=60_000)
+        page.wait_for_selector("#record-download:not([hidden])", timeout=60_000)
         with page.expect_download() as download:
-            page.click("#record-save")
+            page.click("#record-download")
         download.value.save_as(tmp_path / "corpus.zip")
     with zipfile.ZipFile(tmp_path / "corpus.zip") as archive:
         assert sorted(archive.namelist()) == ["corpus/lights/me_nohash_0.wav", "corpus/music/me_nohash_0.wav"]
@@ -312,7 +335,7 @@ def test_words_of_ones_own_are_recorded_on_the_page(chromium: str, said: Path, t
             assert np.abs(samples).max() > 0.01
 
 
-# With the model in the browser.
+# The exported page, with the model in the browser.
 
 
 @pytest.fixture(scope="module")
@@ -322,28 +345,33 @@ def exported(ort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_spoken_words_are_heard_in_the_browser_with_the_network_cut(chromium: str, said: Path, exported: Path) -> None:
-    with hosting(exported) as url, browsing(chromium, url, said) as page:
+def test_the_exported_page_detects_spoken_words_offline(chromium: str, microphone_file: Path, exported: Path) -> None:
+    with serve_folder(exported) as url, open_page(chromium, url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
-        page.evaluate("import('./page/worklet.js').catch(() => {})")  # the one file that speaking asks for
-        page.click("#speak")
-        page.wait_for_selector("#speak[aria-pressed=true]")
-        page.click("#speak")
+        page.evaluate("import('./page/worklet.js').catch(() => {})")  # the only file that is loaded after the start
+        page.click("#listen")
+        page.wait_for_selector("#listen[data-listening=true]")
+        page.click("#listen")
         page.context.set_offline(True)
-        hear_all(page)
+        detect_all_words(page)
 
 
-def test_recordings_are_judged_at_the_marks_in_the_browser(
-    chromium: str, said: Path, exported: Path, tmp_path: Path
+def test_files_use_the_thresholds_of_the_exported_page(
+    chromium: str, microphone_file: Path, exported: Path, tmp_path: Path
 ) -> None:
-    with hosting(exported) as url, browsing(chromium, url, said) as page:
-        judges_at_its_marks(page, tmp_path)
+    with serve_folder(exported) as url, open_page(chromium, url, microphone_file) as page:
+        check_files_use_the_thresholds(page, tmp_path)
 
 
-def test_the_browser_computes_what_python_does(chromium: str, said: Path, exported: Path, tmp_path: Path) -> None:
+def test_predictions_in_the_browser_match_python(
+    chromium: str, microphone_file: Path, exported: Path, tmp_path: Path
+) -> None:
     recognizer = Recognizer()
-    clips = [voiced(word) for word in (*WORDS, "happy")] + [np.zeros(RATE, np.float32), voiced("go", before_s=1.0)]
-    with hosting(exported) as url, browsing(chromium, url, said) as page:
+    clips = [synthesize(word) for word in (*WORDS, "happy")] + [
+        np.zeros(RATE, np.float32),
+        synthesize("go", before_s=1.0),
+    ]
+    with serve_folder(exported) as url, open_page(chromium, url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
         for number, clip in enumerate(clips):
             path = write_clip(tmp_path / f"{number}.wav", clip)
@@ -352,90 +380,89 @@ def test_the_browser_computes_what_python_does(chromium: str, said: Path, export
                 return predict(new Blob([Uint8Array.from(atob(bytes), c => c.charCodeAt(0))])); }""",
                 base64.b64encode(path.read_bytes()).decode(),
             )
-            wanted = recognizer.predict(path)
-            assert (found["word"], found["reason"]) == (wanted.word, wanted.reason)
-            assert found["probabilities"] == pytest.approx(wanted.probabilities, abs=1e-4)
+            expected = recognizer.predict(path)
+            assert (found["word"], found["reason"]) == (expected.word, expected.reason)
+            assert found["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
 
 
-def test_the_browser_listens_as_python_does(chromium: str, said: Path, exported: Path) -> None:
-    sound = np.concatenate([voiced(word, after_s=1.0) for word in WORDS])
+def test_detections_in_the_browser_match_python(chromium: str, microphone_file: Path, exported: Path) -> None:
+    audio = np.concatenate([synthesize(word, after_s=1.0) for word in WORDS])
     thresholds = dict.fromkeys(Recognizer().card.words, 0.5)
-    expected = Listener(Recognizer(), source_rate=RATE, thresholds=thresholds).push(sound)
+    expected = Listener(Recognizer(), source_rate=RATE, thresholds=thresholds).push(audio)
     assert [event.word for event in expected] == list(WORDS)
-    with hosting(exported) as url, browsing(chromium, url, said) as page:
+    with serve_folder(exported) as url, open_page(chromium, url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
         found = page.evaluate(
             """async ([samples, rate, thresholds]) => {
                 const { listen } = await import("./page/engine.js"), events = [];
-                let looks = 0;
-                const note = (event) => events.push(event);
-                const stream = await listen(rate, { event: note, error: note, posteriors: () => { looks++; } });
-                stream.retune(thresholds);
+                let hops = 0;
+                const add = (event) => events.push(event);
+                const stream = await listen(rate, { event: add, error: add, posteriors: () => { hops++; } });
+                stream.setThresholds(thresholds);
                 for (let i = 0; i < samples.length; i += 777) stream.push(Float32Array.from(samples.slice(i, i + 777)));
-                while (looks < Math.floor(samples.length / rate * 10)) await new Promise((r) => setTimeout(r, 50));
+                while (hops < Math.floor(samples.length / rate * 10)) await new Promise((r) => setTimeout(r, 50));
                 return events;
             }""",
-            [sound.tolist(), RATE, thresholds],
+            [audio.tolist(), RATE, thresholds],
         )
     assert [event["word"] for event in found] == list(WORDS)
-    for one, other in zip(found, expected, strict=True):
-        assert one["end_s"] == pytest.approx(other.end_s)
-        assert one["confidence"] == pytest.approx(other.confidence, abs=1e-4)
+    for in_browser, in_python in zip(found, expected, strict=True):
+        assert in_browser["end_s"] == pytest.approx(in_python.end_s)
+        assert in_browser["confidence"] == pytest.approx(in_python.confidence, abs=1e-4)
 
 
-def test_the_browser_doubts_as_python_does(chromium: str, said: Path, exported: Path) -> None:
+def test_isolation_in_the_browser_matches_python(chromium: str, microphone_file: Path, exported: Path) -> None:
     rng = np.random.default_rng(0)
-    sound = np.concatenate(
-        [voiced("yes"), *(0.02 * rng.standard_normal(RATE) for _ in range(3)), voiced("no"), voiced("up")]
+    audio = np.concatenate(
+        [synthesize("yes"), *(0.02 * rng.standard_normal(RATE) for _ in range(3)), synthesize("no"), synthesize("up")]
     )
-    sound = np.float32(sound)[: 60 * 1600]
-    isolation, wanted = Isolation(RATE, RATE), []
-    for hop in np.split(sound, sound.size // 1600):
+    audio = audio[: 60 * 1600].astype(np.float32)
+    isolation, expected = Isolation(RATE, RATE), []
+    for hop in np.split(audio, audio.size // 1600):
         isolation.push(hop)
-        wanted.append([isolation.doubt, subtract_logits(0.9, 4 * isolation.doubt)])
-    assert len({round(doubt, 3) for doubt, _ in wanted}) > 15
-    with hosting(exported) as url, browsing(chromium, url, said) as page:
+        expected.append([isolation.penalty, subtract_logits(0.9, 4 * isolation.penalty)])
+    assert len({round(penalty, 3) for penalty, _ in expected}) > 15
+    with serve_folder(exported) as url, open_page(chromium, url, microphone_file) as page:
         found = page.evaluate(
             """async ([samples, rate]) => {
-                const { Isolation, lowered } = await import("./page/isolation.js");
+                const { Isolation, subtractLogits } = await import("./page/isolation.js");
                 const isolation = new Isolation(rate, rate), found = [];
                 for (let i = 0; i < samples.length; i += 1600) {
                     isolation.push(Float32Array.from(samples.slice(i, i + 1600)));
-                    found.push([isolation.doubt(), lowered(0.9, 4 * isolation.doubt())]);
+                    found.push([isolation.penalty(), subtractLogits(0.9, 4 * isolation.penalty())]);
                 }
                 return found;
             }""",
-            [sound.tolist(), RATE],
+            [audio.tolist(), RATE],
         )
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_the_browsers_resampler_is_as_good_as_soxr(chromium: str, said: Path, exported: Path) -> None:
-    time = np.arange(48_000) / 48_000
+def test_the_resampler_in_the_browser_matches_soxr(chromium: str, microphone_file: Path, exported: Path) -> None:
     for rate in (44_100, 48_000, 8_000):
         time = np.arange(rate) / rate
-        sound = sum(np.sin(2 * np.pi * hz * time) / 4 for hz in (110, 1000, 3300)).astype(np.float32)
-        wanted = soxr.resample(sound, rate, RATE)
-        with hosting(exported) as url, browsing(chromium, url, said) as page:
+        audio = np.sum([np.sin(2 * np.pi * hz * time) / 4 for hz in (110, 1000, 3300)], axis=0).astype(np.float32)
+        expected = soxr.resample(audio, rate, RATE)
+        with serve_folder(exported) as url, open_page(chromium, url, microphone_file) as page:
             found = np.array(
                 page.evaluate(
                     """async ([samples, rate]) => {
-                        const { Resampler } = await import("./page/resample.js"), out = [];
+                        const { Resampler } = await import("./page/resampler.js"), out = [];
                         const resampler = new Resampler(rate, 16000);
                         for (let i = 0; i < samples.length; i += 1024)
                             out.push(...resampler.push(Float32Array.from(samples.slice(i, i + 1024))));
                         return out;
                     }""",
-                    [sound.tolist(), rate],
+                    [audio.tolist(), rate],
                 )
             )
         inner = slice(500, found.size - 500)
         assert found.size > 0.98 * RATE
-        assert np.abs(found[inner] - wanted[: found.size][inner]).max() < 1e-3
+        assert np.abs(found[inner] - expected[: found.size][inner]).max() < 1e-3
 
 
-def test_takes_are_judged_as_in_python(chromium: str, said: Path, exported: Path) -> None:
-    voice = np.pad(voiced("music"), (3000, 9000))
+def test_takes_are_checked_as_in_python(chromium: str, microphone_file: Path, exported: Path) -> None:
+    voice = np.pad(synthesize("music"), (3000, 9000))
     takes = [
         voice,
         0.001 * voice,
@@ -443,39 +470,84 @@ def test_takes_are_judged_as_in_python(chromium: str, said: Path, exported: Path
         np.pad(voice, (RATE, 0))[: RATE + 11_000],
         np.tile(voice, 2),
     ]
-    wanted = [check_take(take.astype(np.float32), RATE) for take in takes]
-    assert [take.fault[:9] for take in wanted] == ["", "too quiet", "too loud,", "cut off a", "longer th"]
-    with hosting(exported) as url, browsing(chromium, url, said) as page:
-        for take, python in zip(takes, wanted, strict=True):
+    expected = [check_take(take.astype(np.float32), RATE) for take in takes]
+    assert [take.fault[:9] for take in expected] == ["", "too quiet", "too loud,", "cut off a", "longer th"]
+    with serve_folder(exported) as url, open_page(chromium, url, microphone_file) as page:
+        for take, in_python in zip(takes, expected, strict=True):
             found = page.evaluate(
-                """async samples => { const { judgeTake } = await import("./page/take.js");
-                const { clip, fault } = judgeTake(Float32Array.from(samples), 16000);
+                """async samples => { const { checkTake } = await import("./page/take.js");
+                const { clip, fault } = checkTake(Float32Array.from(samples), 16000);
                 return { clip: clip && Array.from(clip), fault }; }""",
                 take.tolist(),
             )
-            assert (found["fault"] or "") == python.fault
-            if python.clip is not None:
-                assert np.array_equal(np.array(found["clip"], np.float32), python.clip)
+            assert (found["fault"] or "") == in_python.fault
+            if in_python.clip is not None:
+                assert np.array_equal(np.array(found["clip"], np.float32), in_python.clip)
 
 
-# The export itself.
+# The exported engine without a browser.
 
 
-def test_the_export_is_whole_and_replaces_only_its_own(ort: Path, make_model: MakeModel, tmp_path: Path) -> None:
+def test_the_engine_in_node_matches_python(exported: Path, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node is not installed; on Debian and Ubuntu, run: apt install nodejs")
+    audio = np.concatenate([synthesize(word, after_s=1.0) for word in WORDS])
+    thresholds = dict.fromkeys(Recognizer().card.words, 0.5)
+    expected = Recognizer().predict(synthesize("go"), source_rate=RATE)
+    events = Listener(Recognizer(), source_rate=RATE, thresholds=thresholds).push(audio)
+    synthesize("go").astype("<f4").tofile(tmp_path / "clip.f32")
+    audio.astype("<f4").tofile(tmp_path / "stream.f32")
+    script = """
+        import { readFileSync } from "node:fs";
+        const [engineUrl, clip, stream, rate, thresholds] = process.argv.slice(1);
+        const samples = (path) => new Float32Array(Uint8Array.from(readFileSync(path)).buffer);
+        const { listen, loadCard, predict, predictSamples } = await import(engineUrl);
+        const events = [], errors = [];
+        const live = await listen(Number(rate), { event: (e) => events.push(e), error: (e) => errors.push(e) });
+        live.setThresholds(JSON.parse(thresholds));
+        await live.push(samples(stream));
+        const fileError = await predict(new Blob([])).catch((error) => error.message);
+        console.log(JSON.stringify({
+            words: (await loadCard()).words, prediction: await predictSamples(samples(clip)), events, errors, fileError,
+        }));
+    """
+    options = ["--no-warnings", "--input-type=module", "--eval", script]
+    arguments = [(exported / "page" / "engine.js").as_uri(), str(tmp_path / "clip.f32"), str(tmp_path / "stream.f32")]
+    command = [node, *options, *arguments, str(RATE), json.dumps(thresholds)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["words"] == list(Recognizer().card.words)
+    assert found["prediction"]["word"] == expected.word
+    assert found["prediction"]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+    assert found["errors"] == []
+    assert [event["word"] for event in found["events"]] == [event.word for event in events] == list(WORDS)
+    assert [event["end_s"] for event in found["events"]] == pytest.approx([event.end_s for event in events])
+    assert "call predictSamples" in found["fileError"]
+
+
+# The export.
+
+
+def test_the_export_is_complete_and_replaces_only_an_earlier_export(
+    ort: Path, make_model: MakeModel, tmp_path: Path
+) -> None:
     model, out = make_model(), tmp_path / "out"
     for _ in range(2):
         web.write_web(model, out, ort=ort)
     assert (out / "model.onnx").read_bytes() == model.read_bytes()
     assert json.loads((out / "card.json").read_text())["words"] == ["yes", "no"]
+    assert json.loads((out / "package.json").read_text()) == {"type": "module"}
     assert "wasm-unsafe-eval" in (out / "index.html").read_text()
     assert "ort.wasm.min.mjs" in (out / "page" / "engine.js").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "quarters.onnx"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     for taken in (tmp_path / "other", model):
-        with pytest.raises(HarkenError, match="is no page of harken's"):
+        with pytest.raises(HarkenError, match="is not a harken web export"):
             web.write_web(model, taken, ort=ort)
-    with pytest.raises(HarkenError, match="name the dist folder of onnxruntime-web"):
+    with pytest.raises(HarkenError, match="the dist folder of onnxruntime-web"):
         web.write_web(model, tmp_path / "new", ort=tmp_path)
     assert not (tmp_path / "new").exists()
 
@@ -495,15 +567,15 @@ def test_the_command_exports(
     assert capsys.readouterr().out == f"{tmp_path / 'out' / 'index.html'}\n"
 
 
-def test_an_archive_that_is_another_or_missing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_or_missing_archive_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = tmp_path / "onnxruntime-web" / "-" / f"onnxruntime-web-{web.ORT_VERSION}.tgz"
     archive.parent.mkdir(parents=True)
     archive.write_bytes(b"something else")
-    with hosting(tmp_path) as url:
+    with serve_folder(tmp_path) as url:
         monkeypatch.setenv("NPM_CONFIG_REGISTRY", url)
-        with pytest.raises(HarkenError, match="not the archive that was published"):
+        with pytest.raises(HarkenError, match="not the published archive"):
             web.fetch_ort(tmp_path / "cache")
         archive.unlink()
-        with pytest.raises(HarkenError, match="cannot be fetched"):
+        with pytest.raises(HarkenError, match="cannot download"):
             web.fetch_ort(tmp_path / "cache")
     assert not (tmp_path / "cache").exists()

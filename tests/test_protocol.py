@@ -30,7 +30,7 @@ def recipe(name: str, *settings: str) -> Recipe:
 
 
 def write_corpus(root: Path, names: Iterable[str], *, seconds: float = 0.05) -> Path:
-    """Write clips `word/stem`; no two of them sound alike."""
+    """Write clips `word/stem`, each with other samples."""
     for number, name in enumerate(names):
         path = root / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,20 +47,20 @@ def write_noise(root: Path, *names: str) -> Path:
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten recordings of one second, of which the official rule at 20 % holds some out."""
+    """Write ten recordings of one second, some of which are held out."""
     return write_noise(tmp_path_factory.mktemp("noise"), *(f"noise{number}" for number in range(10)))
 
 
-def on(task: Task, side: str) -> list[Clip]:
+def clips_on(task: Task, side: str) -> list[Clip]:
     return [task.clips[row] for row in task.rows(side)]
 
 
 def words_on(task: Task, side: str) -> Counter[str]:
-    return Counter(clip.word for clip in on(task, side))
+    return Counter(clip.word for clip in clips_on(task, side))
 
 
 def speakers_on(task: Task, side: str) -> set[str]:
-    return {clip.speaker for clip in on(task, side)}
+    return {clip.speaker for clip in clips_on(task, side)}
 
 
 def assert_no_speaker_on_two_sides(task: Task) -> None:
@@ -97,39 +97,39 @@ def test_v12_validates_a_tenth_of_unknown_and_of_silence(v12: Task) -> None:
     assert len(v12.silence) == 2
 
 
-def test_v12_cuts_its_noise_in_two(v12: Task) -> None:
+def test_v12_splits_its_noise(v12: Task) -> None:
     assert v12.noise is not None
     assert v12.held_out_noise is not None
     assert (v12.noise.seconds(), v12.held_out_noise.seconds()) == (32, 8)
     assert not np.isin(v12.noise.samples[:9], v12.held_out_noise.samples[:9]).all()
 
 
-def test_v12_draws_the_same_unknown_and_silence_again(v12: Task, tiny_corpus: Path) -> None:
+def test_v12_chooses_the_same_unknown_and_silence_again(v12: Task, tiny_corpus: Path) -> None:
     again = make_task(recipe("v12"), Material(data=(tiny_corpus,)))
     assert again.silence == v12.silence
-    assert on(again, "validation") == on(v12, "validation")
+    assert clips_on(again, "validation") == clips_on(v12, "validation")
     other = make_task(recipe("v12", "seed=8"), Material(data=(tiny_corpus,)))
     assert other.silence != v12.silence
 
 
-def test_v12_held_out_words_never_train(tiny_corpus: Path) -> None:
+def test_v12_held_out_words_are_not_used_for_training(tiny_corpus: Path) -> None:
     task = make_task(recipe("v12", "held_out_words=bed"), Material(data=(tiny_corpus,)))
     assert words_on(task, "train")["bed"] == 0
     assert words_on(task, "train")["cat"] == 6
 
 
-def test_v12_judges_with_what_the_fixed_list_names(tmp_path: Path, noise: Path) -> None:
+def test_v12_validates_with_the_clips_of_the_fixed_list(tmp_path: Path, noise: Path) -> None:
     listed = "dog/0a7c2a8d_nohash_0"  # on the list, though its speaker is on the train side
     assert official_side(Path(listed).name) == "train"
     names = [f"{word}/{speaker}_nohash_0" for word in ("yes", "dog") for speaker in ("00000000", "00000001")]
     data = write_corpus(tmp_path, [*names, listed])
-    task = make_task(recipe("v12", "words=yes"), Material(data=(data,), noise=(noise,)), judging=True)
+    task = make_task(recipe("v12", "words=yes"), Material(data=(data,), noise=(noise,)), evaluation_only=True)
     assert words_on(task, "validation") == {"yes": 1, "dog": 1}
-    assert listed in {clip.name for clip in on(task, "validation")}
+    assert listed in {clip.name for clip in clips_on(task, "validation")}
     assert words_on(task, "train") == {"yes": 1}  # `dog` is a word that v12 holds out
 
 
-def test_lists_in_the_folder_overrule_the_hash(tmp_path: Path, noise: Path) -> None:
+def test_lists_in_the_folder_take_precedence_over_the_hash(tmp_path: Path, noise: Path) -> None:
     speakers = ("00000001", "00000003", "00000004")
     names = [f"{word}/{speaker}_nohash_0" for word in ("yes", "bed") for speaker in speakers]
     data = write_corpus(tmp_path, names)
@@ -137,9 +137,9 @@ def test_lists_in_the_folder_overrule_the_hash(tmp_path: Path, noise: Path) -> N
     (data / "validation_list.txt").write_text("".join(lines))
     (data / "testing_list.txt").write_text("yes/00000003_nohash_0.wav\nbed/00000003_nohash_0.wav\n")
     task = make_task(recipe("v12", "words=yes"), Material(data=(data,), noise=(noise,)))
-    assert {clip.name for clip in on(task, "validation")} == {"yes/00000001_nohash_0", "bed/00000001_nohash_0"}
-    assert {clip.name for clip in on(task, "test")} == {"yes/00000003_nohash_0"}
-    assert {clip.name for clip in on(task, "train")} == {"yes/00000004_nohash_0", "bed/00000004_nohash_0"}
+    assert {clip.name for clip in clips_on(task, "validation")} == {"yes/00000001_nohash_0", "bed/00000001_nohash_0"}
+    assert {clip.name for clip in clips_on(task, "test")} == {"yes/00000003_nohash_0"}
+    assert {clip.name for clip in clips_on(task, "train")} == {"yes/00000004_nohash_0", "bed/00000004_nohash_0"}
 
 
 def test_v35_makes_every_word_a_class(tiny_corpus: Path) -> None:
@@ -152,7 +152,7 @@ def test_v35_makes_every_word_a_class(tiny_corpus: Path) -> None:
     assert_no_speaker_on_two_sides(task)
 
 
-def test_train_only_trains_and_leaves_out_those_who_judge(tiny_corpus: Path, tmp_path: Path) -> None:
+def test_train_only_leaves_out_speakers_of_other_sides(tiny_corpus: Path, tmp_path: Path) -> None:
     names = ["yes/robot_nohash_0", "bed/robot_nohash_0", "yes/00000000_nohash_1", "yes/00000001_nohash_1"]
     assert [official_side(name) for name in ("00000000_nohash_1", "00000001_nohash_1")] == ["validation", "train"]
     extra = write_corpus(tmp_path, names)
@@ -168,31 +168,31 @@ def test_train_only_trains_and_leaves_out_those_who_judge(tiny_corpus: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
-        (["words=yes,bed"], "nothing to make _unknown_ of: add clips of other words, or set unknown_share=0"),
-        (["words=yes,zebra"], "holds no clip of zebra"),
-        (["words=yes", "unknown_share=0"], "no noise to make _silence_ of: name recordings with --noise DIR"),
+        (["words=yes,bed"], "nothing to use for _unknown_: add clips of other words, or set unknown_share=0"),
+        (["words=yes,zebra"], "contains no clips of zebra"),
+        (["words=yes", "unknown_share=0"], "no noise to use for _silence_: add recordings with --noise DIR"),
     ],
 )
-def test_what_a_class_is_made_of_must_be_there(tmp_path: Path, noise: Path, settings: list[str], says: str) -> None:
+def test_a_class_without_material_is_refused(tmp_path: Path, noise: Path, settings: list[str], message: str) -> None:
     names = [f"{word}/{speaker}_nohash_0" for word in ("yes", "bed") for speaker in ("00000000", "00000001")]
     data = write_corpus(tmp_path, names)
     given = () if "unknown_share=0" in settings else (noise,)
     with pytest.raises(HarkenError) as refused:
         make_task(recipe("v12", *settings), Material(data=(data,), noise=given))
-    assert says in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_a_side_or_word_without_clips_is_refused_unless_judging(tmp_path: Path) -> None:
+def test_a_side_or_word_without_clips_is_only_accepted_for_evaluation(tmp_path: Path) -> None:
     data = write_corpus(tmp_path, ["yes/00000001_nohash_0", "no/00000000_nohash_0"])
-    with pytest.raises(HarkenError, match=r"no clip of no in .* is on the train side"):
+    with pytest.raises(HarkenError, match=r"no clips of no in .* are on the train side"):
         make_task(recipe("v35"), Material(data=(data,)))
-    task = make_task(recipe("v35"), Material(data=(data,)), judging=True)
+    task = make_task(recipe("v35"), Material(data=(data,)), evaluation_only=True)
     assert task.labels == ("no", "yes")
     (data / "no" / "00000000_nohash_0.wav").unlink()
-    with pytest.raises(HarkenError, match="is on the validation side: add more clips or speakers"):
+    with pytest.raises(HarkenError, match="are on the validation side: add more clips or speakers"):
         make_task(recipe("v35"), Material(data=(data,)))
 
 
@@ -222,20 +222,20 @@ def test_own_splits_by_speaker_over_both_corpora(tmp_path: Path, noise: Path) ->
     other = write_corpus(tmp_path / "other", own_names(["cup", "lamp"], [*PEOPLE, "stranger0", "stranger1"]))
     task = make_task(recipe("own"), Material(data=(data,), other=(other,), noise=(noise,)))
     assert task.labels == ("door", "lamp", UNKNOWN, SILENCE)
-    assert {clip.word for clip in on(task, "train")} == {"door", "lamp", "cup"}
+    assert {clip.word for clip in clips_on(task, "train")} == {"door", "lamp", "cup"}
     assert not [clip for clip in task.clips if clip.word == "lamp" and "other" in clip.path.parts]
     assert_no_speaker_on_two_sides(task)
-    assert len(on(task, "validation")) / len(task.clips) == pytest.approx(0.15, abs=0.06)
+    assert len(clips_on(task, "validation")) / len(task.clips) == pytest.approx(0.15, abs=0.06)
     unknown = [clip.word for clip, number in zip(task.clips, task.classes, strict=True) if number == 2]
     assert set(unknown) == {"cup"}
     spoken = [row for row in task.rows("validation") if task.classes[row] < task.words]
     assert len(task.silence) == max(1, round(0.1 * len(spoken)))
 
 
-def test_own_is_not_judged_by_other_words_alone(tmp_path: Path, noise: Path) -> None:
+def test_own_limits_other_words_in_validation(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
-    strangers = [f"stranger{number}" for number in range(60)]
-    other = write_corpus(tmp_path / "other", own_names(["cup", "spoon", "fork"], strangers))
+    other_speakers = [f"other{number}" for number in range(60)]
+    other = write_corpus(tmp_path / "other", own_names(["cup", "spoon", "fork"], other_speakers))
     task = make_task(recipe("own"), Material(data=(data,), other=(other,), noise=(noise,)))
     counts = words_on(task, "validation")
     assert counts["cup"] + counts["spoon"] + counts["fork"] == counts["lamp"] + counts["door"] > 0
@@ -244,7 +244,7 @@ def test_own_is_not_judged_by_other_words_alone(tmp_path: Path, noise: Path) -> 
     assert (task.sides == again.sides).all()
 
 
-def test_own_splits_takes_where_one_speaker_is_alone(tmp_path: Path, noise: Path) -> None:
+def test_own_splits_clips_if_there_is_one_speaker(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path, own_names(["lamp", "door"], ["me"], takes=20))
     task = make_task(recipe("own"), Material(data=(data,), noise=(noise,)))
     assert task.labels == ("door", "lamp", SILENCE)
@@ -252,84 +252,84 @@ def test_own_splits_takes_where_one_speaker_is_alone(tmp_path: Path, noise: Path
     assert words_on(task, "train") == {"door": 17, "lamp": 17}
 
 
-def test_own_takes_unknown_from_running_speech_alone(tmp_path: Path, noise: Path) -> None:
+def test_own_can_take_unknown_only_from_running_speech(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp"], PEOPLE))
-    speech = write_noise(tmp_path / "speech", "1001-1-1", "2500-1-1", "4000-1-1")
+    speech = write_noise(tmp_path / "speech", "1001-1-1", "2412-1-1", "3170-1-1")
     material = Material(data=(data,), noise=(noise,), speech=(speech,))
     task = make_task(recipe("own"), material)
     assert task.labels == ("lamp", UNKNOWN, SILENCE)
     assert task.speech is not None
-    assert task.speech.names == ("1001-1-1",)  # the others set thresholds and measure
+    assert task.speech.names == ("1001-1-1",)  # the others are for thresholds and measuring
     assert make_task(recipe("own", "unknown_share=0"), material).labels == ("lamp", SILENCE)
 
 
 def test_each_folder_of_speech_is_a_group_of_its_own(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp"], PEOPLE))
     folders = [
-        write_noise(tmp_path / "read", "1001-1-1", "1002-1-1", "4000-1-1"),
+        write_noise(tmp_path / "read", "1001-1-1", "1002-1-1", "3170-1-1"),
         write_noise(tmp_path / "talk", "1003-1-1"),
     ]
-    nobody = write_noise(tmp_path / "measured", "4001-1-1")
-    task = make_task(recipe("own"), Material(data=(data,), noise=(noise,), speech=(*folders, nobody)))
+    measuring = write_noise(tmp_path / "measured", "3576-1-1")
+    task = make_task(recipe("own"), Material(data=(data,), noise=(noise,), speech=(*folders, measuring)))
     assert task.speech is not None
     assert (task.speech.names, task.speech.groups) == (("1001-1-1", "1002-1-1", "1003-1-1"), (2, 1))
 
 
-def test_own_takes_the_words_asked_for(tmp_path: Path, noise: Path) -> None:
+def test_own_uses_the_given_words(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path, own_names(["lamp", "door", "cup"], PEOPLE, takes=1))
     task = make_task(recipe("own", "words=lamp,cup"), Material(data=(data,), noise=(noise,)))
     assert task.labels == ("lamp", "cup", SILENCE)
     assert {clip.word for clip in task.clips} == {"lamp", "cup"}
 
 
-def test_own_judges_unknown_where_other_words_are_given_again(tmp_path: Path, noise: Path) -> None:
+def test_own_evaluates_unknown_if_other_words_are_given(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
     other = write_corpus(tmp_path / "other", own_names(["cup"], PEOPLE))
     wanted = recipe("own")
     task = make_task(wanted, Material(data=(data,), other=(other,), noise=(noise,)))
     card = Card(task.labels, RATE, wanted.samples, {}, {"recipe": asdict(wanted)})
-    judged = gather_examples(card, [data], None, noise=[noise], other=[other])
-    assert sorted(set(judged.truth.tolist())) == [0, 1, 2, 3]
+    examples = gather_examples(card, [data], None, noise=[noise], other=[other])
+    assert sorted(set(examples.truth.tolist())) == [0, 1, 2, 3]
     without = gather_examples(card, [data], None, noise=[noise])
     assert sorted(set(without.truth.tolist())) == [0, 1, 3]
     with pytest.raises(HarkenError, match=r"are not the model's \(door, lamp\)"):
         gather_examples(card, [other], None, noise=[noise])
 
 
-def test_own_makes_noise_where_none_is_named(tmp_path: Path, noise: Path) -> None:
+def test_own_generates_noise_if_none_is_given(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
     task = make_task(recipe("own"), Material(data=(data,)))
-    assert task.made_noise
+    assert task.synthetic_noise
     assert task.labels == ("door", "lamp", SILENCE)
     assert task.noise is not None
     assert task.held_out_noise is not None
     assert len(task.noise) == len(task.held_out_noise) == 60
     assert not np.isin(task.noise.samples[:9], task.held_out_noise.samples[:9]).all()
     assert {window.recording for window in task.silence} <= set(task.held_out_noise.names)
-    assert not make_task(recipe("own"), Material(data=(data,), noise=(noise,))).made_noise
+    assert not make_task(recipe("own"), Material(data=(data,), noise=(noise,))).synthetic_noise
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "given", "said"),
+    ("name", "settings", "given", "message"),
     [
-        ("v12", [], "other", "only the recipe own takes --other"),
-        ("tutorial", [], "train_only", "the recipe tutorial takes no --train-only"),
-        ("tutorial", [], "speech", "the recipe tutorial takes no --speech"),
-        ("tutorial", [], "noise", "this recipe uses no noise"),
-        ("own", ["silence_share=0", "noise_probability=0"], "noise", "this recipe uses no noise"),
+        ("v12", [], "other", "only the recipe own uses --other"),
+        ("tutorial", [], "train_only", "the recipe tutorial does not use --train-only"),
+        ("tutorial", [], "speech", "the recipe tutorial does not use --speech"),
+        ("tutorial", [], "noise", "this recipe does not use noise"),
+        ("own", ["silence_share=0", "noise_probability=0"], "noise", "this recipe does not use noise"),
     ],
 )
-def test_folders_that_would_not_be_used_are_refused(
-    name: str, settings: list[str], given: str, said: str, tiny_corpus: Path, noise: Path
+def test_unused_folders_are_refused(
+    name: str, settings: list[str], given: str, message: str, tiny_corpus: Path, noise: Path
 ) -> None:
-    with pytest.raises(HarkenError, match=said):
+    with pytest.raises(HarkenError, match=message):
         make_task(recipe(name, *settings), Material(data=(tiny_corpus,), **{given: (noise,)}))
 
 
 # tutorial.
 
 
-def test_tutorial_keeps_exact_clips_and_splits_as_scikit_learn(tmp_path: Path) -> None:
+def test_tutorial_keeps_exact_clips_and_splits_like_scikit_learn(tmp_path: Path) -> None:
     words = ("up", "down", "go")
     names = [f"{word}/take{take:02}" for word in words for take in range(20)]
     data = write_corpus(tmp_path, names)
@@ -337,26 +337,28 @@ def test_tutorial_keeps_exact_clips_and_splits_as_scikit_learn(tmp_path: Path) -
     write_corpus(tmp_path, ["down/long"], seconds=0.06)
     task = make_task(recipe("tutorial", f"words={','.join(words)}"), Material(data=(data,)))
     assert task.labels == words
-    assert [clip.name for clip in task.clips if clip.path.stem not in ("short", "long")] == names  # the order of words
+    assert [
+        clip.name for clip in task.clips if clip.path.stem not in ("short", "long")
+    ] == names  # in the order of words
     assert {clip.path.stem for clip, side in zip(task.clips, task.sides, strict=True) if not side} == {"short", "long"}
     classes = [words.index(name.partition("/")[0]) for name in names]
     rest, test = train_test_split(names, test_size=0.2, random_state=7, stratify=classes)
     train, validation = train_test_split(rest, test_size=0.2, random_state=7)
     for side, members in (("train", train), ("validation", validation), ("test", test)):
-        assert {clip.name for clip in on(task, side)} == set(members)
+        assert {clip.name for clip in clips_on(task, side)} == set(members)
     assert (task.noise, task.held_out_noise, task.speech, task.silence) == (None, None, None, ())
 
 
-def test_tutorial_without_exact_length_keeps_all_that_can_be_read(tmp_path: Path) -> None:
+def test_tutorial_without_exact_length_keeps_all_readable_clips(tmp_path: Path) -> None:
     data = write_corpus(tmp_path, [f"{word}/take{take}" for word in ("up", "go") for take in range(10)], seconds=0.04)
     asked = ["words=up,go"]
-    with pytest.raises(HarkenError, match=r"has 0 clips of exactly 0\.05 s, too few .* or set exact_length=false"):
+    with pytest.raises(HarkenError, match=r"contains 0 clips of exactly 0\.05 s, too few .* or set exact_length=false"):
         make_task(recipe("tutorial", *asked), Material(data=(data,)))
     task = make_task(recipe("tutorial", *asked, "exact_length=false"), Material(data=(data,)))
     assert [len(task.rows(side)) for side in ("train", "validation", "test")] == [12, 4, 4]
 
 
-def test_tutorial_hears_noise_where_it_is_asked_to(tmp_path: Path, noise: Path) -> None:
+def test_tutorial_can_use_noise(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path, [f"{word}/take{take}" for word in ("up", "go") for take in range(10)])
     asked = recipe("tutorial", "words=up,go", "noise_probability=0.5")
     task = make_task(asked, Material(data=(data,), noise=(noise,)))
@@ -364,10 +366,10 @@ def test_tutorial_hears_noise_where_it_is_asked_to(tmp_path: Path, noise: Path) 
     assert task.labels == ("up", "go")
 
 
-# What judges.
+# Waveforms of a side.
 
 
-def test_side_waveforms_are_the_clips_then_the_silence(v12: Task) -> None:
+def test_side_waveforms_are_the_clips_and_then_the_silence(v12: Task) -> None:
     waveforms, labels = side_waveforms(v12, recipe("v12"), "validation")
     rows = v12.rows("validation")
     assert waveforms.shape == (len(rows) + 2, 200)
@@ -378,22 +380,22 @@ def test_side_waveforms_are_the_clips_then_the_silence(v12: Task) -> None:
     assert len(side_waveforms(v12, recipe("v12"), "test")[0]) == len(v12.rows("test"))
 
 
-def test_some_of_a_side_are_evenly_of_all_of_it(v12: Task) -> None:
+def test_some_clips_of_a_side_are_evenly_spaced(v12: Task) -> None:
     whole, labels = side_waveforms(v12, recipe("v12"), "train")
     some, of_some = side_waveforms(v12, recipe("v12"), "train", most=len(whole) // 3)
     np.testing.assert_array_equal(some, whole[::3])
     np.testing.assert_array_equal(of_some, labels[::3])
 
 
-# The real corpora. Nothing is decoded: names, speakers and lengths decide the sides.
+# The real corpora. Nothing is decoded, because names, speakers and lengths determine the sides.
 
 
-def _unpacked(clips: Sequence[Clip], *, sample_rate: int, samples: int, cache: Path | None) -> PackedClips:
+def pack_without_decoding(clips: Sequence[Clip], *, sample_rate: int, samples: int, cache: Path | None) -> PackedClips:
     nothing = np.zeros((len(clips), 0), np.int16)
     return PackedClips((nothing,), np.full(len(clips), samples, np.int32), sample_rate, ())
 
 
-def _unread(paths: Sequence[Path], sample_rate: int) -> Recordings:
+def recordings_without_decoding(paths: Sequence[Path], sample_rate: int) -> Recordings:
     lengths = np.array([round(soundfile.info(path).duration * sample_rate) for path in paths])
     nothing = np.zeros(lengths.sum(), np.int16)
     return Recordings(tuple(path.stem for path in paths), nothing, np.cumsum(lengths) - lengths, lengths, sample_rate)
@@ -402,8 +404,8 @@ def _unread(paths: Sequence[Path], sample_rate: int) -> Recordings:
 def test_v12_on_the_real_corpora(
     speech_commands: Path, speech_commands_more: Path, background_noise: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "pack", _unpacked)
-    monkeypatch.setattr(protocol, "read_recordings", _unread)
+    monkeypatch.setattr(protocol, "pack", pack_without_decoding)
+    monkeypatch.setattr(protocol, "read_recordings", recordings_without_decoding)
     v12 = RECIPES["v12"]
     task = make_task(v12, Material(data=(speech_commands, speech_commands_more), noise=(background_noise,)))
     validation = words_on(task, "validation")
@@ -419,9 +421,9 @@ def test_v12_on_the_real_corpora(
     assert sum(trained[word] for word in trained if word not in COMMANDS) > 8_000
     assert not task.rows("test").size
 
-    # No speaker is on two sides, but for those of the held-out words: all their few clips judge, whoever spoke them.
-    judges = {clip.speaker for clip in on(task, "validation") if clip.word not in v12.held_out_words}
-    assert not judges & speakers_on(task, "train")
+    # No speaker is on two sides, except for those of the held-out words, all of whose clips are for validation.
+    validation_speakers = {clip.speaker for clip in clips_on(task, "validation") if clip.word not in v12.held_out_words}
+    assert not validation_speakers & speakers_on(task, "train")
     for clip, side in zip(task.clips, task.sides, strict=True):
         assert clip.word in v12.held_out_words or side == official_side(clip.path.stem)
 
@@ -429,6 +431,6 @@ def test_v12_on_the_real_corpora(
     lengths = dict(zip(task.held_out_noise.names, task.held_out_noise.lengths.tolist(), strict=True))
     assert all(window.start + v12.samples <= lengths[window.recording] for window in task.silence)
     assert task.noise is not None
-    short = {name for name, size in lengths.items() if size < 6 * v12.sample_rate}  # those are held out whole
+    short = {name for name, size in lengths.items() if size < 6 * v12.sample_rate}  # these are held out as a whole
     assert short
     assert not short & set(task.noise.names)

@@ -29,23 +29,23 @@ V12 = RECIPES["v12"]
         ("teacher=runs/a,large", "teacher", ("runs/a", "large")),
     ],
 )
-def test_a_setting_changes_its_value_alone(setting: str, name: str, value: object) -> None:
+def test_a_setting_changes_only_its_value(setting: str, name: str, value: object) -> None:
     changed = with_settings(V12, [setting])
     assert getattr(changed, name) == value
     assert type(getattr(changed, name)) is type(value)
     assert replace(changed, **{name: getattr(V12, name)}) == V12
 
 
-def test_later_settings_win_and_none_changes_nothing() -> None:
+def test_later_settings_replace_earlier_ones_and_none_changes_nothing() -> None:
     assert with_settings(V12, ["epochs=3", "seed=1", "epochs=4"]) == replace(V12, epochs=4, seed=1)
     assert with_settings(V12, []) == V12
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [
         ("learning_rat=1", "no recipe value is called 'learning_rat'; did you mean learning_rate?"),
-        ("zzz=1", "there are network, words"),
+        ("zzz=1", "choose from network, words"),
         ("name=mine", "no recipe value is called 'name'"),
         ("protocol=own", "no recipe value is called 'protocol'"),
         ("epochs", "write it as name=value"),
@@ -56,13 +56,13 @@ def test_later_settings_win_and_none_changes_nothing() -> None:
         ("network=bc_resnet_5", "no network 'bc_resnet_5': did you mean bc_resnet_"),
     ],
 )
-def test_what_cannot_be_set_is_refused(setting: str, says: str) -> None:
+def test_invalid_settings_are_refused(setting: str, message: str) -> None:
     with pytest.raises(HarkenError) as refused:
         with_settings(V12, [setting])
-    assert says in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_protocol_is_not_the_nearest_name_offered() -> None:
+def test_protocol_is_not_suggested() -> None:
     with pytest.raises(HarkenError) as refused:
         with_settings(V12, ["protocol=own"])
     assert "did you mean protocol" not in str(refused.value)
@@ -103,29 +103,29 @@ def test_values_out_of_range_are_refused_by_name(setting: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipes_come_back_from_json(name: str) -> None:
+def test_recipes_survive_a_round_trip_through_json(name: str) -> None:
     recipe = find_recipe(name)
     assert recipe.name == name
     assert type(recipe).from_json(json.loads(json.dumps(asdict(recipe)))) == recipe
 
 
-def test_an_earlier_recipe_names_its_teacher_without_a_list() -> None:
+def test_a_recipe_of_an_earlier_version_has_a_single_teacher() -> None:
     values = asdict(V12)
     assert type(V12).from_json(values | {"teacher": "large"}).teacher == ("large",)
     assert type(V12).from_json(values | {"teacher": ""}) == V12
 
 
-def test_a_recipe_of_a_later_version_is_refused_by_what_is_unknown_of_it() -> None:
-    with pytest.raises(HarkenError, match="has warp, of a later harken"):
+def test_a_recipe_with_unknown_values_is_refused_by_their_names() -> None:
+    with pytest.raises(HarkenError, match="contains warp, which this version of harken does not know"):
         type(V12).from_json({**asdict(V12), "warp": 0.1})
 
 
-def test_unknown_recipe_is_refused_with_the_nearest() -> None:
+def test_an_unknown_recipe_is_refused_with_the_closest_name() -> None:
     with pytest.raises(HarkenError, match="no recipe 'tutoral': did you mean tutorial"):
         find_recipe("tutoral")
 
 
-def test_own_words_begin_with_a_model_in_the_box_that_fits_them() -> None:
+def test_own_recipe_starts_from_a_bundled_model_of_the_same_shape() -> None:
     own = RECIPES["own"]
     card = ModelFile(own.start_from).card
     base = Recipe.from_json(card.fields["recipe"])
@@ -133,7 +133,7 @@ def test_own_words_begin_with_a_model_in_the_box_that_fits_them() -> None:
     assert [getattr(own, name) for name in names] == [getattr(base, name) for name in names]
 
 
-def test_the_tutorials_own_numbers() -> None:
+def test_the_tutorial_recipe_has_the_tutorials_values() -> None:
     recipe = find_recipe("tutorial")
     assert (recipe.network, recipe.words, recipe.samples) == ("tutorial_cnn", COMMANDS, 8_000)
     assert (recipe.seed, recipe.batch_size, recipe.epochs) == (7, 32, 100)
@@ -147,16 +147,19 @@ def test_samples_are_rounded() -> None:
     assert replace(V12, sample_rate=11_025, window_s=0.75).samples == 8269
 
 
-def test_the_document_on_recipes_lists_every_value_as_it_is() -> None:
-    document = Path(__file__).parents[1] / "docs" / "recipes.md"
+def test_the_recipes_page_lists_every_value() -> None:
+    document = Path(__file__).parents[1] / "docs" / "reference" / "recipes.md"
     rows = [
         line.strip("| ").split(" | ") for line in document.read_text(encoding="utf-8").splitlines() if "| `" in line[:4]
     ]
-    listed = {name.strip("`"): values for name, *values in rows}
+    known = {field.name for field in fields(V12)}
+    listed = {
+        name: values for cell, *values in rows if (name := cell.strip("`")) in known
+    }  # without the table of recipes
     assert list(listed) == [field.name for field in fields(V12) if field.name not in ("name", "protocol")]
     for name, values in listed.items():
         for text, recipe in zip(values, (find_recipe("tutorial"), V12), strict=False):
             value = getattr(recipe, name)
             if isinstance(value, bool | tuple):
-                continue  # written as a person says it
+                continue  # the page writes these in words
             assert text == (f"{value:g}" if isinstance(value, int | float) else value or "–"), name

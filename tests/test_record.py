@@ -1,6 +1,5 @@
 """Recording a corpus in the terminal."""
 
-import queue
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import pytest
 import soundfile
 
 from harken.audio import sources
-from harken.audio.record import TAKE_S, Moment, record_corpus
+from harken.audio.record import TAKE_S, RecordingState, record_corpus
 from harken.audio.sources import Source
 from harken.audio.take import check_take
 from harken.cli.main import main
@@ -30,36 +29,35 @@ def utterance(peak: float = 0.4, seconds: float = 0.4, start: float = 0.5, seed:
 
 
 class Speaker:
-    """Hears the prompts and answers each as it was told: plainly, or by the next of `mistakes`."""
+    """A simulated speaker who answers each prompt: first with the `bad_takes`, then with good utterances."""
 
-    def __init__(self, *mistakes: Any) -> None:
-        self.mistakes = list(mistakes)
+    def __init__(self, *bad_takes: Any) -> None:
+        self.bad_takes = list(bad_takes)
         self.prompts: list[str] = []
-        self.waiting: queue.Queue[Any] = queue.Queue()
-        self.before = ""
+        self.previous_word = ""
 
-    def show(self, moment: Moment) -> None:
-        if moment.word and not self.before:
-            self.prompts.append(moment.word)
-        self.before = moment.word
+    def show(self, state: RecordingState) -> None:
+        if state.word and not self.previous_word:
+            self.prompts.append(state.word)
+        self.previous_word = state.word
 
     def source(self, answers: int = 100) -> Source:
         def chunks() -> Iterator[Any]:
             for answer in range(answers):
                 yield np.zeros((round(0.4 * RATE), 1), np.float32)
-                said = self.mistakes.pop(0) if self.mistakes else utterance(seed=answer)
-                yield from np.split(said[:, None], 20)
+                take = self.bad_takes.pop(0) if self.bad_takes else utterance(seed=answer)
+                yield from np.split(take[:, None], 20)
 
         return Source("microphone", RATE, chunks())
 
 
 def record(
-    folder: Path, speaker: Speaker, words: tuple[str, ...] = ("lights", "music"), takes: int = 2, **more: Any
+    folder: Path, speaker: Speaker, words: tuple[str, ...] = ("lights", "music"), takes: int = 2, **options: Any
 ) -> int:
-    return record_corpus(speaker.source(**more), folder, words, takes=takes, speaker="ann", show=speaker.show)
+    return record_corpus(speaker.source(**options), folder, words, takes=takes, speaker="ann", show=speaker.show)
 
 
-def test_takes_are_kept_word_by_turn_and_make_a_corpus(tmp_path: Path) -> None:
+def test_words_are_recorded_in_turn_and_make_a_corpus(tmp_path: Path) -> None:
     speaker = Speaker()
     assert record(tmp_path, speaker) == 4
     assert speaker.prompts == ["lights", "music", "lights", "music"]
@@ -73,24 +71,24 @@ def test_takes_are_kept_word_by_turn_and_make_a_corpus(tmp_path: Path) -> None:
     assert abs((loud[0] + loud[-1]) / 2 - RATE / 2) < 0.02 * RATE
 
 
-def test_bad_takes_are_asked_for_again(tmp_path: Path) -> None:
+def test_bad_takes_are_recorded_again(tmp_path: Path) -> None:
     speaker = Speaker(utterance(peak=0.004), np.clip(4 * utterance(), -1, 1), utterance(start=1.7))
     assert record(tmp_path, speaker, words=("lights",), takes=1) == 1
     assert speaker.prompts == ["lights"] * 4
 
 
-def test_a_recording_that_was_broken_off_goes_on(tmp_path: Path) -> None:
-    with pytest.raises(HarkenError, match="has ended before all takes were made"):
+def test_an_interrupted_recording_can_be_continued(tmp_path: Path) -> None:
+    with pytest.raises(HarkenError, match="ended before all takes were recorded"):
         record(tmp_path, Speaker(), takes=3, answers=3)
     assert len(list(tmp_path.rglob("*.wav"))) == 3
-    (tmp_path / "lights" / "ann_nohash_9 (copy).wav").write_bytes(b"")  # somebody's own: no take
+    (tmp_path / "lights" / "ann_nohash_9 (copy).wav").write_bytes(b"")  # not a take
     assert record(tmp_path, Speaker(), takes=3) == 3
     (tmp_path / "lights" / "ann_nohash_9 (copy).wav").unlink()
     assert len(list(tmp_path.rglob("*.wav"))) == 6
     assert record(tmp_path, Speaker(), takes=3) == 0
 
 
-def test_one_take_is_judged() -> None:
+def test_takes_are_checked() -> None:
     assert check_take(utterance(), RATE).fault == ""
     for take, fault in (
         (utterance(peak=0.002), "too quiet"),
@@ -99,9 +97,9 @@ def test_one_take_is_judged() -> None:
         (utterance(seconds=0.8, start=1.5), "cut off"),
         (utterance(seconds=1.6, start=0.1), "longer than a second"),
     ):
-        judged = check_take(take, RATE)
-        assert judged.clip is None
-        assert fault in judged.fault
+        checked = check_take(take, RATE)
+        assert checked.clip is None
+        assert fault in checked.fault
     early = check_take(utterance(start=0.02), RATE).clip
     assert early is not None
     assert np.abs(early[: RATE // 2]).max() > 0.3
@@ -110,20 +108,20 @@ def test_one_take_is_judged() -> None:
 @pytest.mark.parametrize(
     ("words", "takes", "name", "part"),
     [
-        (["../up"], 1, "ann", "a word names a folder"),
-        ([], 1, "ann", "give the words to record"),
-        (["a", "a"], 1, "ann", "each once"),
-        (["a"], 0, "ann", "ask for 1 or more"),
-        (["a"], 1, "a/b", "give letters and digits"),
+        (["../up"], 1, "ann", "a word is also a folder name"),
+        ([], 1, "ann", "list the words to record"),
+        (["a", "a"], 1, "ann", "each of them once"),
+        (["a"], 0, "ann", "must be 1 or more"),
+        (["a"], 1, "a/b", "use letters and digits"),
     ],
 )
-def test_what_cannot_be_recorded_is_refused(words: list[str], takes: int, name: str, part: str, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(words: list[str], takes: int, name: str, part: str, tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match=part):
         record_corpus(Speaker().source(), tmp_path / "new", words, takes=takes, speaker=name, show=lambda _: None)
     assert not (tmp_path / "new").exists()
 
 
-def test_the_command_prompts_line_by_line_in_a_pipe(
+def test_the_command_prints_one_line_per_prompt_in_a_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @contextmanager
@@ -137,7 +135,7 @@ def test_the_command_prompts_line_by_line_in_a_pipe(
     assert done.value.code in (0, None)
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        f"{tmp_path}: 2 takes more. To look at them, and to train on them:",
+        f"2 recordings added to {tmp_path}. To inspect them, and to train on them:",
         f"harken corpus show {tmp_path}",
         f"harken train --recipe own --data {tmp_path} --out run",
     ]

@@ -19,14 +19,14 @@ from harken.evaluation.clips.examples import Examples
 from harken.evaluation.clips.rejection import Rejection
 from harken.evaluation.clips.report import report_json, write_report
 from harken.evaluation.clips.robustness import Point, Robustness
-from harken.evaluation.stream.audio import Stretch
+from harken.evaluation.stream.audio import BackgroundSection
 from harken.evaluation.stream.evaluate import evaluate_run
 from harken.evaluation.stream.report import write_stream_report
 from harken.runtime.modelfile import ModelFile
-from hearings import hearing_of, said
+from listener_runs import make_run, make_utterance
 
 YES, NO, UNKNOWN, SILENCE = range(4)
-# What was said, what is heard and how surely: 26 right, 14 wrong.
+# The true class, the answer and its probability: 26 right, 14 wrong.
 ANSWERS = (
     [(YES, YES, 0.9)] * 9 + [(NO, NO, 0.8)] * 8 + [(UNKNOWN, UNKNOWN, 0.7)] * 5 + [(SILENCE, SILENCE, 0.95)] * 4
     + [(NO, YES, 0.99), (YES, NO, 0.4)] + [(NO, YES, 0.6)] * 10 + [(UNKNOWN, NO, 0.5)] * 2
@@ -56,55 +56,57 @@ def evaluation(make_model: Callable[..., Path], tmp_path: Path) -> ClipEvaluatio
     assert (probabilities.argmax(axis=1) == answers).all()
     waveforms = np.random.default_rng(0).uniform(-0.5, 0.5, (len(ANSWERS), 8000)).astype(np.float32)
     names = tuple(f"clip_{row}" for row in range(len(ANSWERS)))
-    model = ModelFile(make_model(tmp_path / "spotter.onnx", licence="CC BY <4.0>", recipe={"name": "v12", "epochs": 3}))
+    model = ModelFile(
+        make_model(tmp_path / "spotter.onnx", **{"licence": "CC BY <4.0>"}, recipe={"name": "v12", "epochs": 3})
+    )
     examples = Examples(waveforms, truth, names, {"tree": 5}, ("bad.wav is empty: copy or record it again",))
     return ClipEvaluation(model, examples, probabilities)
 
 
 class Page(HTMLParser):
-    """What a page shows, the sounds in it, and all that it would fetch."""
+    """The text of a page, its audio, and the addresses that it loads."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.headings: list[str] = []
         self.text = ""
-        self.sounds: list[str] = []
-        self.fetched: list[str] = []
-        self._in: list[str] = []
+        self.audio: list[str] = []
+        self.loaded: list[str] = []
+        self._open_tags: list[str] = []
         source = path.read_text(encoding="utf-8")
         self.source = source
         self.feed(source)
         self.text = re.sub(r"\s+", " ", self.text.replace("\N{NO-BREAK SPACE}", " "))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._in.append(tag)
+        self._open_tags.append(tag)
         for name, value in attrs:
             if tag == "audio" and name == "src":
-                self.sounds.append(value or "")
+                self.audio.append(value or "")
             elif name in ("src", "href", "xlink:href") and not (value or "").startswith(("#", "data:")):
-                self.fetched.append(f"{tag} {value}")
+                self.loaded.append(f"{tag} {value}")
 
     def handle_endtag(self, tag: str) -> None:
-        self._in.pop()
+        self._open_tags.pop()
 
     def handle_data(self, data: str) -> None:
-        if self._in and self._in[-1] in ("style", "script"):
+        if self._open_tags and self._open_tags[-1] in ("style", "script"):
             return
-        if "h2" in self._in:
+        if "h2" in self._open_tags:
             self.headings.append(data)
         self.text += f" {data}"
 
 
-def test_the_page_of_a_judgement(evaluation: ClipEvaluation, tmp_path: Path) -> None:
+def test_the_page_of_an_evaluation(evaluation: ClipEvaluation, tmp_path: Path) -> None:
     write_report(evaluation, tmp_path / "report.html")
     page = Page(tmp_path / "report.html")
-    assert page.fetched == []
-    assert page.headings == ["Confusions", "Words", "Mistakes", "Confidence", "Model", "Not judged"]
+    assert page.loaded == []
+    assert page.headings == ["Confusions", "Words", "Mistakes", "Confidence", "Model", "Skipped clips"]
     assert "spotter" in page.text
-    assert "26 of 40 clips recognised" in page.text
+    assert "26 of 40 clips recognized" in page.text
     assert "accuracy 65.00 %" in page.text
     assert "49.5–77.9" in page.text  # Wilson's interval of 26 of 40
-    # Of 19 clips of `no`, 11 were heard as `yes`.
+    # Of 19 clips of `no`, 11 were recognized as `yes`.
     assert "no 19 72.7 42.1 53.3 57.9 (36.3–76.9) yes 11" in page.text
     assert "CC BY <4.0>" in page.text
     assert "Clips of words that the model has no class for: 5" in page.text
@@ -115,23 +117,21 @@ def test_the_page_of_a_judgement(evaluation: ClipEvaluation, tmp_path: Path) -> 
 def test_the_most_confident_mistakes_can_be_played(evaluation: ClipEvaluation, tmp_path: Path) -> None:
     write_report(evaluation, tmp_path / "report.html")
     page = Page(tmp_path / "report.html")
-    assert len(page.sounds) == 12
-    assert "no heard as yes 99.0 % sure, 0.3 % for no clip_26" in page.text
-    samples, rate = soundfile.read(
-        io.BytesIO(base64.b64decode(page.sounds[0].partition("base64,")[2])), dtype="float32"
-    )
+    assert len(page.audio) == 12
+    assert "no recognized as yes 99.0 % for yes, 0.3 % for no clip_26" in page.text
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(page.audio[0].partition("base64,")[2])), dtype="float32")
     assert rate == 8000
     assert np.abs(samples - evaluation.examples.waveforms[26]).max() < 1 / 32768
 
 
-def test_what_was_measured_beyond_has_its_parts(evaluation: ClipEvaluation, tmp_path: Path) -> None:
+def test_further_measurements_have_their_sections(evaluation: ClipEvaluation, tmp_path: Path) -> None:
     write_report(evaluation, tmp_path / "report.html", robustness=ROBUSTNESS, cost=COST, rejection=REJECTION)
     page = Page(tmp_path / "report.html")
     assert "Robustness" in page.headings
-    assert "5 recordings that training did not hear" in page.text
+    assert "5 recordings not used in training" in page.text
     assert "50.0 %" in page.text  # at 10 dB, in large type
-    assert "In 24 minutes of speech without commands it fired 12 times" in page.text
-    assert "0.50 a minute (95 % interval 0.26 to 0.87)" in page.text  # Garwood: 6.2 to 20.96 of 12
+    assert "In 24 minutes of speech without the words it had 12 false alarms" in page.text
+    assert "0.50 per minute (95 % interval 0.26 to 0.87)" in page.text  # Garwood: 6.2 to 20.96 of 12
     for figure in (
         "305 KB",
         "54,168",
@@ -143,12 +143,12 @@ def test_what_was_measured_beyond_has_its_parts(evaluation: ClipEvaluation, tmp_
         "An Old Processor",
     ):
         assert figure in page.text
-    # yes at its threshold of 0.5: one of 10 clips heard as `no`; no, which has none: 11 of 19 missed.
+    # yes has a threshold of 0.5: one of its 10 clips is recognized as `no`. no has none: 11 of its 19 clips are missed.
     assert "yes 0.500 10 10.0 0" in page.text
     assert "no none 19 57.9 2" in page.text
 
 
-def test_the_card_says_how_it_was_made_line_by_line(
+def test_the_card_shows_the_command_line_by_line(
     evaluation: ClipEvaluation, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     fields = {
@@ -161,7 +161,7 @@ def test_the_card_says_how_it_was_made_line_by_line(
     write_report(replace(evaluation, model=model), tmp_path / "report.html")
     page = Page(tmp_path / "report.html")
     assert (
-        "Corpus spoken, train ×2, other Licence attributed below Attribution Words, A. Speaker Noise & more"
+        "Corpus spoken, train ×2, other License attributed below Attribution Words, A. Speaker Noise & more"
         in page.text
     )
     listed = f'<pre class="scroll">{fields["command"]}</pre>'
@@ -190,15 +190,15 @@ def test_a_model_without_mistakes(evaluation: ClipEvaluation, tmp_path: Path) ->
         replace(evaluation, examples=right, probabilities=evaluation.probabilities[:17]), tmp_path / "report.html"
     )
     page = Page(tmp_path / "report.html")
-    assert "Every clip was recognised." in page.text
-    assert page.sounds == []
-    assert "Not judged" not in page.headings
-    # They did not occur: no score stands beside them, and no bar.
+    assert "Every clip was recognized." in page.text
+    assert page.audio == []
+    assert "Skipped clips" not in page.headings
+    # These classes have no clips, so they have no scores and no bars.
     assert "_unknown_ 0 – – – – _silence_ 0 – – – –" in page.text
     assert "nan" not in page.text.lower()
 
 
-def test_the_file_of_a_run_is_called_after_its_network(
+def test_the_report_of_a_run_is_named_after_its_network(
     evaluation: ClipEvaluation, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = ModelFile(make_model(tmp_path / "model.onnx", recipe={"name": "tutorial", "network": "tutorial_cnn"}))
@@ -212,7 +212,7 @@ def test_a_path_that_cannot_be_written_leaves_nothing(evaluation: ClipEvaluation
     assert [path.name for path in tmp_path.iterdir()] == ["spotter.onnx"]
 
 
-def test_json_holds_the_same_figures(evaluation: ClipEvaluation) -> None:
+def test_json_has_the_same_figures(evaluation: ClipEvaluation) -> None:
     values = json.loads(
         json.dumps(report_json(evaluation, robustness=ROBUSTNESS, cost=COST, rejection=REJECTION), allow_nan=False)
     )
@@ -234,14 +234,14 @@ def test_json_holds_the_same_figures(evaluation: ClipEvaluation) -> None:
 
 
 @pytest.mark.parametrize("found", [True, False])
-def test_the_page_of_a_stream_names_the_worst_word_first(found: bool, tmp_path: Path) -> None:
-    words = [said("high", 1.0, 2.0), said("low", 5.0, 6.0)]
-    listener_run = hearing_of([(2.0, "high", 0.9)] * found, words, [Stretch("room", Path("a.wav"), 10.0, 60.0)])
+def test_the_page_of_a_stream_lists_the_worst_word_first(found: bool, tmp_path: Path) -> None:
+    words = [make_utterance("high", 1.0, 2.0), make_utterance("low", 5.0, 6.0)]
+    listener_run = make_run([(2.0, "high", 0.9)] * found, words, [BackgroundSection("room", Path("a.wav"), 10.0, 60.0)])
     write_stream_report(evaluate_run(listener_run), tmp_path / "stream.html", title="spotter", sample_rate=8000)
     page = Page(tmp_path / "stream.html")
     assert page.headings == ["Trade-off and latency", "Missed words", "False alarms"]
     assert ("median 0.00 s" in page.text) == found
-    assert ("No word was found." in page.text) != found
+    assert ("No word was detected." in page.text) != found
     worst = "low 1 100.0 % high 1 0.0 %" if found else "high 1 100.0 % low 1 100.0 %"
-    assert f"By word the worst first Word Placed Missed {worst}" in page.text
+    assert f"By word worst first Word Placed Missed {worst}" in page.text
     assert "none" in re.findall(r"<text[^>]*>([^<]*)</text>", page.source)

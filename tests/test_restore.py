@@ -1,4 +1,4 @@
-"""A model file's weights in a network that trains again."""
+"""Restoring a trainable network from a model file."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from harken.models.onnx_writer import change_metadata, write_model_file
 from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe, find_recipe, with_settings
 from harken.training.restore import restore_spotter
-from taught import RATE, taught, words
+from trained_spotter import RATE, train_spotter, words
 
 CLASSES = 4
 
@@ -22,7 +22,7 @@ def v12(network: str) -> Recipe:
     return with_settings(find_recipe("v12"), [f"network={network}"])
 
 
-def written(spotter: Spotter, recipe: Recipe, path: Path, temperature: float) -> Path:
+def write_model(spotter: Spotter, recipe: Recipe, path: Path, temperature: float) -> Path:
     labels = ["yes", "no", "up", "_silence_"]
     metadata = {
         "labels": labels,
@@ -36,27 +36,27 @@ def written(spotter: Spotter, recipe: Recipe, path: Path, temperature: float) ->
 
 
 @pytest.mark.parametrize("network", ["harken_tiny", "ds_cnn_s"])
-def test_it_answers_as_its_file_and_trains_as_fresh_weights_do(network: str, tmp_path: Path) -> None:
+def test_a_restored_network_computes_the_same_and_has_weights_of_the_usual_size(network: str, tmp_path: Path) -> None:
     recipe = v12(network)
-    source = taught(recipe, None, CLASSES)
-    path = written(source, recipe, tmp_path / "model.onnx", 0.7)
-    heard = torch.from_numpy(words(RATE, 1, 2))
-    reopened = restore_spotter(path, heard)
-    unheard = torch.from_numpy(words(RATE, 30))
+    source = train_spotter(recipe, None, CLASSES)
+    path = write_model(source, recipe, tmp_path / "model.onnx", 0.7)
+    known_voices = torch.from_numpy(words(RATE, 1, 2))
+    restored = restore_spotter(path, known_voices)
+    new_voices = torch.from_numpy(words(RATE, 30))
     with torch.no_grad():
-        torch.testing.assert_close(reopened(unheard), source(unheard), atol=1e-3, rtol=1e-3)
-        norm = next(layer for layer in reopened.network.modules() if isinstance(layer, torch.nn.BatchNorm2d))
+        torch.testing.assert_close(restored(new_voices), source(new_voices), atol=1e-3, rtol=1e-3)
+        norm = next(layer for layer in restored.network.modules() if isinstance(layer, torch.nn.BatchNorm2d))
         entered: list[torch.Tensor] = []
         norm.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
-        reopened(heard)
+        restored(known_voices)
         torch.testing.assert_close(norm.running_mean, entered[0].mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
         torch.testing.assert_close(norm.running_var, entered[0].var((0, 2, 3), correction=0), atol=1e-4, rtol=1e-3)
     fresh = {name: weight.std().item() for name, weight in Spotter(recipe, CLASSES).network.named_parameters()}
-    stem = next(name for name, weight in reopened.network.named_parameters() if weight.ndim == 4)
-    assert dict(reopened.network.named_parameters())[stem].std().item() == pytest.approx(fresh[stem], rel=0.5)
+    stem = next(name for name, weight in restored.network.named_parameters() if weight.ndim == 4)
+    assert dict(restored.network.named_parameters())[stem].std().item() == pytest.approx(fresh[stem], rel=0.5)
 
 
-def test_the_bundled_models_reopen() -> None:
+def test_the_bundled_models_can_be_restored() -> None:
     noise = torch.from_numpy(0.1 * np.random.default_rng(0).standard_normal((8, RATE)).astype(np.float32))
     from harken.runtime.modelfile import bundled_models, find_model
 
@@ -64,35 +64,39 @@ def test_the_bundled_models_reopen() -> None:
         assert not restore_spotter(find_model(name), noise).training
 
 
-def test_a_file_that_names_no_recipe_or_holds_no_weights_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
-    with pytest.raises(HarkenError, match="does not say by which recipe it was made: name the folder of its run"):
+def test_a_file_without_recipe_or_weights_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
+    with pytest.raises(
+        HarkenError, match="does not say which recipe it was trained with: give the folder of its run instead"
+    ):
         restore_spotter(make_model(), torch.zeros(2, 8000))
     recipe = with_settings(find_recipe("tutorial"), ["network=tutorial_lstm"])
     path = tmp_path / "lstm.onnx"
     labels = ["yes", "no", "up", "down"]
     metadata = {"labels": labels, "sample_rate": 8000, "window": 8000, "recipe": vars(recipe)}
     write_model_file(Spotter(recipe, CLASSES).eval(), path, metadata)
-    with pytest.raises(HarkenError, match=r"holds no weights of .*lstm.* that can train on"):
+    with pytest.raises(HarkenError, match=r"contains no trainable weights of .*lstm.*: give"):
         restore_spotter(path, torch.zeros(2, 8000))
 
 
-def test_of_many_layers_without_weights_three_are_named(tmp_path: Path) -> None:
-    path = written(taught(v12("harken_tiny"), None, CLASSES), v12("harken_tiny"), tmp_path / "model.onnx", 1.0)
+def test_the_message_names_three_of_many_layers_without_weights(tmp_path: Path) -> None:
+    path = write_model(
+        train_spotter(v12("harken_tiny"), None, CLASSES), v12("harken_tiny"), tmp_path / "model.onnx", 1.0
+    )
     model = onnx.load(str(path))
-    for tensor in model.graph.initializer:  # as a quantiser renames them
+    for tensor in model.graph.initializer:  # as a quantizer renames them
         for node in model.graph.node:
             node.input[:] = [f"{name}_quantized" if name == tensor.name else name for name in node.input]
         tensor.name += "_quantized"
     onnx.save(model, str(path))
     with pytest.raises(
-        HarkenError, match=r"holds no weights of [\w.]+, [\w.]+, [\w.]+ and \d+ more layers that can train"
+        HarkenError, match=r"contains no trainable weights of [\w.]+, [\w.]+, [\w.]+ and \d+ more layers: give"
     ):
         restore_spotter(path, torch.from_numpy(words(RATE, 1)))
 
 
-def test_a_file_of_another_network_than_it_says_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
     recipe = v12("harken_tiny")
-    path = written(taught(recipe, None, CLASSES), recipe, tmp_path / "model.onnx", 1.0)
+    path = write_model(train_spotter(recipe, None, CLASSES), recipe, tmp_path / "model.onnx", 1.0)
     change_metadata(path, path, {"temperature": 5.0})
     with pytest.raises(HarkenError, match=r"differ by 0\.\d"):
         restore_spotter(path, torch.from_numpy(words(RATE, 1)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from harken.corpus.recordings import Recordings
 from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples
-from harken.evaluation.clips.robustness import add_noise, amplified, draw_noise, measure_robustness, shifted
+from harken.evaluation.clips.robustness import add_noise, amplify, draw_noise, measure_robustness, shift
 from harken.runtime.modelfile import ModelFile
 
 
@@ -20,21 +20,21 @@ def recordings(*parts: NDArray[np.int16], sample_rate: int = 8000) -> Recordings
     return Recordings(names, np.concatenate(parts), starts, lengths, sample_rate)
 
 
-def test_shifted_either_way_leaves_zeros() -> None:
+def test_a_shift_fills_the_gap_with_zeros() -> None:
     waveform = np.array([[1, 2, 3, 4]], np.float32)
-    assert shifted(waveform, 1).tolist() == [[0, 1, 2, 3]]
-    assert shifted(waveform, -3).tolist() == [[4, 0, 0, 0]]
-    assert shifted(waveform, 0).tolist() == waveform.tolist()
+    assert shift(waveform, 1).tolist() == [[0, 1, 2, 3]]
+    assert shift(waveform, -3).tolist() == [[4, 0, 0, 0]]
+    assert shift(waveform, 0).tolist() == waveform.tolist()
 
 
-def test_amplified_is_clipped_and_rounded_to_16_bits() -> None:
+def test_amplified_waveforms_are_clipped_and_rounded_to_16_bits() -> None:
     waveform = np.array([[0.25, -0.5, 0.001, 2**-15]], np.float32)
-    assert amplified(waveform, 20.0).tolist() == [[32767 / 32768, -1.0, 328 / 32768, 10 / 32768]]
-    assert amplified(waveform, -40.0).tolist() == [[82 / 32768, -164 / 32768, 0.0, 0.0]]
+    assert amplify(waveform, 20.0).tolist() == [[32767 / 32768, -1.0, 328 / 32768, 10 / 32768]]
+    assert amplify(waveform, -40.0).tolist() == [[82 / 32768, -164 / 32768, 0.0, 0.0]]
 
 
 @pytest.mark.parametrize("snr_db", [20.0, 0.0])
-def test_noise_is_added_at_the_ratio(snr_db: float) -> None:
+def test_noise_is_added_at_the_signal_to_noise_ratio(snr_db: float) -> None:
     rng = np.random.default_rng(0)
     waveforms = (rng.standard_normal((3, 4000)) * [[0.02], [0.05], [0.1]]).astype(np.float32)
     noise = (0.2 * rng.standard_normal((3, 4000))).astype(np.float32)
@@ -43,11 +43,11 @@ def test_noise_is_added_at_the_ratio(snr_db: float) -> None:
     assert ratio == pytest.approx([snr_db] * 3, abs=0.01)
 
 
-def test_noise_on_digital_silence_is_none() -> None:
+def test_no_noise_is_added_to_digital_silence() -> None:
     assert not add_noise(np.zeros((1, 8), np.float32), np.ones((1, 8), np.float32), 0.0).any()
 
 
-def test_drawn_noise_is_never_silent_and_short_recordings_are_repeated() -> None:
+def test_random_noise_is_never_silent_and_short_recordings_are_repeated() -> None:
     half_silent = np.concatenate([np.zeros(5000, np.int16), np.full(1000, 3277, np.int16)])
     drawn = draw_noise(recordings(half_silent, np.array([8192, -8192], np.int16)), 60, 5, np.random.default_rng(3))
     assert np.square(drawn).mean(axis=1).min() > 0
@@ -55,7 +55,7 @@ def test_drawn_noise_is_never_silent_and_short_recordings_are_repeated() -> None
     assert np.isclose(drawn, 3277 / 32768).any(axis=1).sum() > 10
 
 
-def test_drawn_noise_follows_the_seed() -> None:
+def test_random_noise_follows_the_seed() -> None:
     noise = recordings(np.arange(-1000, 1000, dtype=np.int16))
     first, again, other = (draw_noise(noise, 4, 50, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert (first == again).all()
@@ -66,18 +66,18 @@ def test_drawn_noise_follows_the_seed() -> None:
     "noise",
     [recordings(np.zeros(100, np.int16)), Recordings((), np.zeros(0, np.int16), *[np.zeros(0, np.int64)] * 2, 8000)],
 )
-def test_noise_without_sound_is_refused(noise: Recordings) -> None:
+def test_silent_noise_is_an_error(noise: Recordings) -> None:
     with pytest.raises(HarkenError, match="give"):
         draw_noise(noise, 1, 10, np.random.default_rng(0))
 
 
 @pytest.fixture
 def examples() -> Examples:
-    """Of a model that hears which quarter of 8,000 samples is loudest: `yes` (first), `no` (second), and silence."""
+    """Return clips for a model that finds the loudest quarter of 8,000 samples: `yes` (first), `no` (second), and silence."""
     waveforms = np.zeros((3, 8000), np.float32)
     waveforms[0, 800:1200] = 0.5
     waveforms[0, 2000:4000] = 0.1
-    # Clipped, the long soft part becomes stronger than the short loud one.
+    # When clipped, the long soft part becomes stronger than the short loud one.
     waveforms[1, :2000] = 0.3
     waveforms[1, 2800:3200] = 0.9
     return Examples(waveforms, np.array([0, 1, 3]), ("yes/a", "no/a", "white from 0.00 s"), {})
@@ -85,7 +85,7 @@ def examples() -> Examples:
 
 def test_accuracy_on_altered_clips(make_model: Callable[..., Path], examples: Examples) -> None:
     noise = np.zeros(8000, np.int16)
-    noise[6000:] = 1000  # in the last quarter: at 0 dB it outweighs both words
+    noise[6000:] = 1000  # In the last quarter, at 0 dB, it is louder than both words.
     found = measure_robustness(ModelFile(make_model()), examples, recordings(noise))
     assert (found.clips, found.recordings) == (2, 1)
     assert [(point.value, point.accuracy) for point in found.snr] == [
@@ -110,12 +110,12 @@ def test_accuracy_on_altered_clips(make_model: Callable[..., Path], examples: Ex
     assert values["gain"][5]["gain_db"] == 10.0
 
 
-def test_noise_at_another_rate_is_refused(make_model: Callable[..., Path], examples: Examples) -> None:
+def test_noise_at_another_sample_rate_is_an_error(make_model: Callable[..., Path], examples: Examples) -> None:
     with pytest.raises(HarkenError, match="read the recordings at 8000 Hz"):
         measure_robustness(ModelFile(make_model()), examples, recordings(np.ones(10, np.int16), sample_rate=16_000))
 
 
-def test_examples_without_speech_are_refused(make_model: Callable[..., Path], examples: Examples) -> None:
+def test_clips_without_speech_are_an_error(make_model: Callable[..., Path], examples: Examples) -> None:
     silence = Examples(examples.waveforms[2:], examples.truth[2:], examples.names[2:], {})
     with pytest.raises(HarkenError, match="no speech"):
         measure_robustness(ModelFile(make_model()), silence, recordings(np.ones(10, np.int16)))

@@ -1,4 +1,4 @@
-"""The limits of the service: each is answered at once, in one line."""
+"""The limits of the server. A request that exceeds one gets an immediate answer of one line."""
 
 import socket
 import threading
@@ -12,92 +12,93 @@ import pytest
 
 from harken.errors import HarkenError
 from harken.serve.limits import Limits, with_limits
-from serving import RATE, TIGHT, Server, line, serving, wav
+from serving import LOW_LIMITS, RATE, Server, error_of, serving, wav
 
 
 @pytest.fixture(scope="module")
-def tight() -> Iterator[Server]:
-    with serving(*(part for name, value in TIGHT.items() for part in ("--limit", f"{name}={value}"))) as running:
+def limited_server() -> Iterator[Server]:
+    with serving(*(part for name, value in LOW_LIMITS.items() for part in ("--limit", f"{name}={value}"))) as running:
         yield running
 
 
-def test_too_many_bytes_are_refused_before_they_are_read(tight: Server) -> None:
+def test_a_body_that_is_too_large_is_refused(limited_server: Server) -> None:
     def parts() -> Iterator[bytes]:
         for _ in range(30):
             yield bytes(10_000)
 
     for body in (bytes(100_001), parts()):
-        answer = httpx.post(f"{tight.url}/v1/predict", content=body)
-        assert answer.status_code == 413
-        assert "100,000 bytes" in line(answer)
+        response = httpx.post(f"{limited_server.url}/v1/predict", content=body)
+        assert response.status_code == 413
+        assert "100,000 bytes" in error_of(response)
 
 
-def test_too_long_a_clip_is_refused_by_its_header(tight: Server) -> None:
-    answer = httpx.post(f"{tight.url}/v1/predict", content=wav(np.zeros(2 * RATE + 1)))
-    assert (answer.status_code, "over 2 s" in line(answer)) == (413, True)
-    answer = httpx.post(f"{tight.url}/v1/predict", content=wav(np.zeros((RATE, 6)), format="FLAC"))
-    assert (answer.status_code, "90,000 samples" in line(answer)) == (413, True)
+def test_a_clip_that_is_too_long_is_refused(limited_server: Server) -> None:
+    response = httpx.post(f"{limited_server.url}/v1/predict", content=wav(np.zeros(2 * RATE + 1)))
+    assert (response.status_code, "longer than 2 s" in error_of(response)) == (413, True)
+    response = httpx.post(f"{limited_server.url}/v1/predict", content=wav(np.zeros((RATE, 6)), format="FLAC"))
+    assert (response.status_code, "90,000 samples" in error_of(response)) == (413, True)
 
 
-def test_a_slow_body_is_given_up(tight: Server) -> None:
+def test_a_body_that_arrives_too_slowly_is_refused(limited_server: Server) -> None:
     def slow() -> Iterator[bytes]:
         for _ in range(20):
             yield b"RIFF"
             time.sleep(0.1)
 
-    answer = httpx.post(f"{tight.url}/v1/predict", content=slow())
-    assert (answer.status_code, "within 0.6 s" in line(answer)) == (408, True)
+    response = httpx.post(f"{limited_server.url}/v1/predict", content=slow())
+    assert (response.status_code, "within 0.6 s" in error_of(response)) == (408, True)
 
 
-def test_a_slow_head_loses_its_connection(tight: Server) -> None:
-    host, port = tight.url.removeprefix("http://").split(":")
-    for sent in (b"", b"POST /v1/predict HTTP/1.1\r\nHost: "):
+def test_a_connection_whose_headers_arrive_too_slowly_is_closed(limited_server: Server) -> None:
+    host, port = limited_server.url.removeprefix("http://").split(":")
+    for start in (b"", b"POST /v1/predict HTTP/1.1\r\nHost: "):
         with socket.create_connection((host, int(port)), timeout=10) as stream:
-            stream.sendall(sent)
+            stream.sendall(start)
             started = time.monotonic()
             assert stream.recv(100) == b""
             assert 0.3 < time.monotonic() - started < 5
 
 
-def test_overload_is_answered_at_once(tight: Server) -> None:
-    begun = threading.Event()
+def test_a_busy_server_answers_immediately(limited_server: Server) -> None:
+    url = f"{limited_server.url}/v1/predict"
+    started = threading.Event()
 
-    def held() -> Iterator[bytes]:
+    def slow() -> Iterator[bytes]:
         yield wav(np.zeros(RATE))
-        begun.set()
+        started.set()
         time.sleep(0.4)
 
-    first = threading.Thread(target=httpx.post, args=(f"{tight.url}/v1/predict",), kwargs={"content": held()})
+    first = threading.Thread(target=httpx.post, args=(url,), kwargs={"content": slow()})
     first.start()
-    begun.wait(10)
+    started.wait(10)
     time.sleep(0.1)
-    answer = httpx.post(f"{tight.url}/v1/predict", content=wav(np.zeros(RATE)))
+    response = httpx.post(url, content=wav(np.zeros(RATE)))
     first.join()
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-    assert "try again" in line(answer)
-    assert httpx.post(f"{tight.url}/v1/predict", content=wav(np.zeros(RATE))).status_code == 200
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert "try again" in error_of(response)
+    assert httpx.post(url, content=wav(np.zeros(RATE))).status_code == 200
 
 
 def test_connections_are_limited() -> None:
-    with serving("--limit", "connections=3") as server, ExitStack() as held:
+    with serving("--limit", "connections=3") as server, ExitStack() as connections:
         host, port = server.url.removeprefix("http://").split(":")
         for _ in range(3):
-            held.enter_context(socket.create_connection((host, int(port))))
+            connections.enter_context(socket.create_connection((host, int(port))))
         time.sleep(0.2)
         assert httpx.get(f"{server.url}/healthz").status_code == 503
-        held.close()
+        connections.close()
         time.sleep(0.2)
         assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
-def test_limits_are_checked() -> None:
+def test_limit_options_are_checked() -> None:
     assert with_limits(Limits(), ["streams=5", "idle_s=0.5"]) == Limits(streams=5, idle_s=0.5)
     for change, part in (
         ("many=5", "the limits are body_bytes"),
         ("streams=x", "a whole number"),
         ("idle_s=x", "must be a number"),
-        ("idle_s=0", "a number over 0"),
-        ("idle_s=inf", "a number over 0"),
+        ("idle_s=0", "a number above 0"),
+        ("idle_s=inf", "a number above 0"),
     ):
         with pytest.raises(HarkenError, match=part):
             with_limits(Limits(), [change])

@@ -1,4 +1,4 @@
-"""Streams of the service."""
+"""Detecting words in streams over WebSocket."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from harken.runtime.listener import Listener
 from harken.runtime.recognizer import Recognizer
-from serving import TIGHT, Server, serving, until_closed, voiced
+from serving import LOW_LIMITS, Server, read_until_closed, serving, synthesize
 
 WORDS = ("left", "stop", "yes")
 
@@ -25,8 +25,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def tight() -> Iterator[Server]:
-    with serving(*(part for name, value in TIGHT.items() for part in ("--limit", f"{name}={value}"))) as running:
+def limited_server() -> Iterator[Server]:
+    with serving(*(part for name, value in LOW_LIMITS.items() for part in ("--limit", f"{name}={value}"))) as running:
         yield running
 
 
@@ -35,17 +35,17 @@ def recognizer() -> Recognizer:
     return Recognizer("base")
 
 
-def listened(recognizer: Recognizer, pcm: Any, rate: int) -> list[dict[str, Any]]:
+def expected_events(recognizer: Recognizer, pcm: Any, rate: int) -> list[dict[str, Any]]:
     listener = Listener(recognizer, source_rate=rate, thresholds=dict.fromkeys(recognizer.card.words, 0.5))
     events = listener.push(pcm) + listener.finish()
     return [{"type": "event", **vars(event)} for event in events]
 
 
 @pytest.mark.parametrize("rate", [16_000, 48_000])
-def test_a_stream_has_the_events_of_a_listener(server: Server, recognizer: Recognizer, rate: int) -> None:
-    sound = np.concatenate([voiced(word, rate, after_s=1.0) for word in WORDS])
+def test_a_stream_gives_the_same_events_as_a_listener(server: Server, recognizer: Recognizer, rate: int) -> None:
+    sound = np.concatenate([synthesize(word, rate, after_s=1.0) for word in WORDS])
     pcm = np.clip(np.round(sound * 32768), -32768, 32767).astype("<i2")
-    expected = listened(recognizer, pcm, rate)
+    expected = expected_events(recognizer, pcm, rate)
     assert [event["word"] for event in expected] == list(WORDS)
     with connect(f"{server.socket}?rate={rate}&posteriors=true") as stream:
         ready = json.loads(stream.recv())
@@ -65,8 +65,8 @@ def test_a_stream_has_the_events_of_a_listener(server: Server, recognizer: Recog
     assert all(abs(sum(m["posteriors"]) - 1) < 0.01 for m in posteriors)
 
 
-def test_thresholds_move_while_it_listens(server: Server) -> None:
-    sound = np.concatenate([voiced(word, after_s=1.0) for word in WORDS])
+def test_thresholds_can_be_changed_while_listening(server: Server) -> None:
+    sound = np.concatenate([synthesize(word, after_s=1.0) for word in WORDS])
     pcm = np.clip(np.round(sound * 32768), -32768, 32767).astype("<i2").tobytes()
     with connect(f"{server.socket}?rate=16000") as stream:
         stream.recv()
@@ -85,52 +85,52 @@ def test_thresholds_move_while_it_listens(server: Server) -> None:
 @pytest.mark.parametrize(
     ("query", "part"),
     [
-        ("", "state the rate"),
-        ("?rate=fast", "state the rate"),
-        ("?rate=1", "a sample rate of 1 Hz"),
+        ("", "needs the sample rate"),
+        ("?rate=fast", "needs the sample rate"),
+        ("?rate=1", "the sample rate is 1 Hz"),
         ("?rate=16000&hop_ms=1", "too short"),
         ("?rate=16000&hop_ms=nan", "hop_ms"),
         ("?rate=16000&gate_db=7", "gate_db"),
         ("?rate=16000&hop_ms=5000", "hop_ms"),
     ],
 )
-def test_a_stream_that_asks_for_the_impossible_is_closed(server: Server, query: str, part: str) -> None:
+def test_a_stream_with_invalid_settings_is_closed(server: Server, query: str, part: str) -> None:
     with connect(server.socket + query) as stream:
-        code, reason = until_closed(stream)
+        code, reason = read_until_closed(stream)
     assert code == 1008
     assert part in reason
 
 
-def test_what_is_no_pcm_closes_a_stream(server: Server) -> None:
-    for sent, code in ((b"abc", 1007), ("[]", 1003), ("{", 1003), ('{"type": "thresholds", "thresholds": 1}', 1003)):
+def test_invalid_messages_close_a_stream(server: Server) -> None:
+    for message, code in ((b"abc", 1007), ("[]", 1003), ("{", 1003), ('{"type": "thresholds", "thresholds": 1}', 1003)):
         with connect(f"{server.socket}?rate=16000") as stream:
             stream.recv()
-            stream.send(sent)
-            assert until_closed(stream)[0] == code
+            stream.send(message)
+            assert read_until_closed(stream)[0] == code
 
 
-def test_a_stream_has_limits(tight: Server) -> None:
-    address = f"{tight.socket}?rate=16000"
-    with connect(address) as idle:
-        assert until_closed(idle) == (4408, "no audio came for 0.6 s: connect again")
-    with connect(address) as long:
+def test_streams_are_limited(limited_server: Server) -> None:
+    url = f"{limited_server.socket}?rate=16000"
+    with connect(url) as idle:
+        assert read_until_closed(idle) == (4408, "no audio arrived for 0.6 s: connect again")
+    with connect(url) as long:
         with suppress(ConnectionClosed):
             for _ in range(60):
                 long.send(bytes(3200))
                 time.sleep(0.05)
-        assert until_closed(long)[0] == 4413
-    with connect(address) as hasty, suppress(ConnectionClosed):  # what comes faster than it is heard
+        assert read_until_closed(long)[0] == 4413
+    with connect(url) as fast, suppress(ConnectionClosed):  # audio that arrives faster than it is processed
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            hasty.send(bytes(16_000))
-    assert until_closed(hasty)[0] == 4413
-    with connect(address) as heavy:
-        heavy.recv()
-        heavy.send(bytes(30_000))
-        assert until_closed(heavy)[0] == 1009
-    with connect(address) as one, connect(address) as two:
+            fast.send(bytes(16_000))
+    assert read_until_closed(fast)[0] == 4413
+    with connect(url) as oversized:
+        oversized.recv()
+        oversized.send(bytes(30_000))
+        assert read_until_closed(oversized)[0] == 1009
+    with connect(url) as one, connect(url) as two:
         one.recv()
         two.recv()
-        with connect(address) as third:
-            code, reason = until_closed(third)
+        with connect(url) as third:
+            code, reason = read_until_closed(third)
         assert (code, "2 streams are open" in reason) == (1013, True)

@@ -15,7 +15,7 @@ def held_out(*sizes: int, names: Sequence[str] = ()) -> Recordings:
     return Recordings(tuple(names), samples, np.cumsum(lengths) - lengths, lengths, 4_000)
 
 
-def test_silence_is_at_full_level_every_other_time() -> None:
+def test_every_second_window_has_the_full_level() -> None:
     windows = draw_silence(held_out(300, 50), count=40, samples=100, seed=1)
     assert [window.gain_db for window in windows[::2]] == [0.0] * 20
     below = [window.gain_db for window in windows[1::2]]
@@ -26,7 +26,7 @@ def test_silence_is_at_full_level_every_other_time() -> None:
     assert all(window.start == 0 for window in windows if window.recording == "50")
 
 
-def test_silence_waveforms_are_cut_at_their_level_and_short_ones_repeated() -> None:
+def test_waveforms_have_their_level_and_short_recordings_are_repeated() -> None:
     noise = held_out(300, 50)
     windows = draw_silence(noise, count=6, samples=100, seed=1)
     for window, row in zip(windows, silence_waveforms(windows, noise, 100) * 32768, strict=True):
@@ -35,12 +35,12 @@ def test_silence_waveforms_are_cut_at_their_level_and_short_ones_repeated() -> N
         np.testing.assert_allclose(row, wanted * 10 ** (window.gain_db / 20), rtol=1e-5)
 
 
-def test_recordings_of_one_name_are_not_mixed_up() -> None:
+def test_recordings_with_the_same_name_are_not_mixed_up() -> None:
     noise = held_out(300, 120, names=["1", "1"])
     windows = draw_silence(noise, count=20, samples=100, seed=1)
     assert silence_waveforms(windows, noise, 100).max() * 32768 <= 300
 
 
-def test_no_noise_held_out_is_refused() -> None:
+def test_missing_held_out_noise_is_refused() -> None:
     with pytest.raises(HarkenError, match="no noise is held out"):
         draw_silence(held_out(), count=1, samples=100, seed=0)

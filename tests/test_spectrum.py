@@ -1,4 +1,4 @@
-"""The power spectrum by two small products."""
+"""The power spectrum by two small matrix products."""
 
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ def test_every_bin_has_the_power_of_the_fft(size: int) -> None:
     spectrum = FactoredDFT(size)
     found = spectrum(torch.from_numpy(frames)).numpy()
     wanted = np.abs(np.fft.rfft(frames.astype(np.float64))) ** 2
-    whole = spectrum.bins <= size // 2
-    assert sorted(spectrum.bins[whole].tolist()) == list(range(size // 2 + 1))  # each once
-    np.testing.assert_allclose(found[..., whole], wanted[..., spectrum.bins[whole]], atol=2e-5 * size, rtol=1e-4)
+    valid = spectrum.bins <= size // 2
+    assert sorted(spectrum.bins[valid].tolist()) == list(range(size // 2 + 1))  # each bin once
+    np.testing.assert_allclose(found[..., valid], wanted[..., spectrum.bins[valid]], atol=2e-5 * size, rtol=1e-4)
 
 
-def test_its_constants_are_small() -> None:
+def test_it_needs_few_constants() -> None:
     spectrum = FactoredDFT(480)
     assert sum(buffer.numel() for buffer in spectrum.buffers()) < 480 * 482 / 50

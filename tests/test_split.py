@@ -23,7 +23,7 @@ KNOWN = {
 
 
 def clips_of(counts, word="yes"):
-    """Return clips of each speaker, as many as asked."""
+    """Return the given number of clips for each speaker."""
     return [
         Clip(Path(f"{word}/{speaker or 'x'}_{take}.wav"), word, speaker)
         for speaker, count in counts.items()
@@ -44,7 +44,7 @@ def test_the_official_rule_gives_the_published_sides(speaker, side, take):
     assert split.official_side(f"{speaker}_nohash_{take}") == side
 
 
-def test_percentages_move_the_borders():
+def test_percentages_set_the_sizes_of_the_sides():
     stem = "00000035_nohash_0"  # 9.967 %
     assert split.official_side(stem, 9.96, 10) == "test"
     assert split.official_side(stem, 9.97, 10) == "validation"
@@ -53,13 +53,13 @@ def test_percentages_move_the_borders():
     assert split.official_side("0000003b_nohash_0", 100, 0) == "validation"  # 99.758 %
 
 
-def test_without_the_mark_the_whole_file_name_is_hashed():
+def test_without_nohash_the_whole_file_name_is_hashed():
     # SHA-1 of "take5.wav" and of "take3.wav": 11.572 % and 27.778 %. Of "take5" alone it would be 8.823 %.
     assert split.official_side("take5") == "test"
     assert split.official_side("take3") == "train"
 
 
-def test_official_is_by_speaker(tiny_corpus):
+def test_the_official_split_is_by_speaker(tiny_corpus):
     corpus = read_corpus([tiny_corpus])
     sides = split.official(corpus)
     assert Counter(sides) == {"train": 6 * 12, "validation": 2 * 12, "test": 2 * 12}
@@ -80,7 +80,7 @@ def test_no_speaker_is_on_two_sides_of_the_official_split_in_the_long_run():
     assert counts["test"] / len(clips) == pytest.approx(0.1, abs=0.02)
 
 
-def test_lists_overrule_the_hash(tmp_path):
+def test_lists_take_precedence_over_the_hash(tmp_path):
     first, second = tmp_path / "1", tmp_path / "2"
     first.mkdir()
     second.mkdir()
@@ -101,7 +101,7 @@ def test_lists_overrule_the_hash(tmp_path):
         split.official(Corpus((first, second), clips))
 
 
-def test_the_real_corpus_lies_as_its_readme_says(speech_commands, speech_commands_more):
+def test_the_real_corpus_is_split_as_its_readme_says(speech_commands, speech_commands_more):
     # Whoever made the folders left the test side of the official split out: not one clip may fall there.
     corpus = read_corpus([speech_commands, speech_commands_more])
     sides = split.official(corpus)
@@ -115,7 +115,7 @@ def test_the_real_corpus_lies_as_its_readme_says(speech_commands, speech_command
     assert all(len(of_one) == 1 for of_one in sides_of_speakers(corpus.clips, sides).values())
 
 
-def test_by_speaker_keeps_people_together_and_fills_the_sides():
+def test_by_speaker_keeps_speakers_together_and_fills_the_sides():
     rng = np.random.default_rng(2)
     clips = clips_of({f"s{number}": int(rng.integers(1, 20)) for number in range(60)})
     clips += clips_of({f"s{number}": 5 for number in range(0, 60, 2)}, "no")
@@ -129,14 +129,14 @@ def test_by_speaker_keeps_people_together_and_fills_the_sides():
 
 
 @pytest.mark.parametrize("speakers", [2, 3, 4, 6, 20])
-def test_a_wanted_side_gets_somebody_however_few_they_are(speakers):
+def test_each_wanted_side_gets_a_speaker_if_there_are_enough(speakers):
     clips = clips_of({f"s{number}": 10 for number in range(speakers)})
     sides = split.by_speaker(clips, validation=0.15, test=0, seed=7)
     assert all(len(of_one) == 1 for of_one in sides_of_speakers(clips, sides).values())
     assert set(sides) == {"train", "validation"}
 
 
-def test_three_speakers_of_whom_one_said_little_are_dealt_three_sides():
+def test_three_speakers_fill_three_sides_even_if_one_has_few_clips():
     clips = clips_of({"loud": 40, "quiet": 3, "middle": 20})
     sides = split.by_speaker(clips, validation=0.05, test=0.05, seed=7)
     found = {speaker: next(iter(of_one)) for speaker, of_one in sides_of_speakers(clips, sides).items()}
@@ -145,7 +145,7 @@ def test_three_speakers_of_whom_one_said_little_are_dealt_three_sides():
 
 
 @pytest.mark.parametrize("speaker", ["anna", ""])
-def test_takes_are_split_word_by_word_where_one_speaker_or_none_is_known(speaker):
+def test_clips_are_split_word_by_word_if_one_or_no_speaker_is_known(speaker):
     clips = [clip for word in ("yes", "no") for clip in clips_of({speaker: 20}, word)] + clips_of({speaker: 3}, "up")
     sides = split.by_speaker(clips, validation=0.2, test=0.1, seed=3)
     counts = Counter((clip.word, side) for clip, side in zip(clips, sides, strict=True))
@@ -154,11 +154,11 @@ def test_takes_are_split_word_by_word_where_one_speaker_or_none_is_known(speaker
     assert [counts["up", side] for side in ("train", "validation", "test")] == [1, 1, 1]
 
 
-def test_a_word_of_one_take_trains():
+def test_the_only_clip_of_a_word_is_for_training():
     assert split.by_speaker(clips_of({"anna": 1}), validation=0.15, test=0.15, seed=1) == ["train"]
 
 
-def test_known_speakers_stay_together_beside_unknown_ones():
+def test_known_speakers_stay_together_beside_unknown_speakers():
     clips = clips_of({"anna": 20, "": 40, "bob": 20, "carl": 20})
     sides = split.by_speaker(clips, validation=0.25, test=0, seed=3)
     found = sides_of_speakers(clips, sides)
@@ -166,7 +166,7 @@ def test_known_speakers_stay_together_beside_unknown_ones():
     assert sum(side == "validation" for clip, side in zip(clips, sides, strict=True) if not clip.speaker) == 10
 
 
-def test_the_tutorials_sides_are_those_of_scikit_learn():
+def test_the_tutorials_split_equals_scikit_learns():
     from sklearn.model_selection import train_test_split
 
     # As many clips of each word as Speech Commands v0.01 has of exactly one second: 21,312 together.

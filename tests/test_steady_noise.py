@@ -17,7 +17,7 @@ def spectrum(kind: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_windows_follow_the_seed_and_peak_within_40_db(kind: str) -> None:
+def test_windows_follow_the_seed_and_have_peaks_within_40_db(kind: str) -> None:
     windows, again, other = (steady_noise(kind, 60, 1_000, RATE, seed=seed) for seed in (1, 1, 2))
     assert windows.dtype == np.float32
     assert np.array_equal(windows, again)
@@ -27,16 +27,16 @@ def test_windows_follow_the_seed_and_peak_within_40_db(kind: str) -> None:
     assert -7 < peaks.max() < 0.01
 
 
-@pytest.mark.parametrize(("kind", "an_octave"), [("white", 0.0), ("pink", -3.01), ("brown", -6.02)])
-def test_a_colour_falls_as_it_should(kind: str, an_octave: float) -> None:
+@pytest.mark.parametrize(("kind", "db_per_octave"), [("white", 0.0), ("pink", -3.01), ("brown", -6.02)])
+def test_the_power_of_colored_noise_falls_by_its_slope(kind: str, db_per_octave: float) -> None:
     power = spectrum(kind).mean(axis=0)
     octaves = [10 * np.log10(power[125 * 2**n : 250 * 2**n].mean()) for n in range(5)]
-    assert np.diff(octaves) == pytest.approx([an_octave] * 4, abs=0.5)
+    assert np.diff(octaves) == pytest.approx([db_per_octave] * 4, abs=0.5)
 
 
-def test_a_hum_is_made_of_lines_a_narrow_band_is_narrow_and_a_pulse_swells() -> None:
-    hum = np.sort(spectrum("humming"), axis=1)[:, ::-1]
-    assert hum[:, :120].sum() > 0.9 * hum.sum()  # eleven lines, each smeared over some bins
+def test_humming_has_lines_narrow_noise_is_narrow_and_pulsing_changes_its_level() -> None:
+    humming = np.sort(spectrum("humming"), axis=1)[:, ::-1]
+    assert humming[:, :120].sum() > 0.9 * humming.sum()  # eleven lines, each spread over some bins
     narrow = np.sort(spectrum("narrow"), axis=1)[:, ::-1]
     assert np.median(narrow[:, :1_000].sum(axis=1) / narrow.sum(axis=1)) > 0.8
     envelopes = np.square(steady_noise("pulsing", 50, RATE, RATE)).reshape(50, 40, -1).mean(axis=2)
@@ -58,7 +58,7 @@ def test_answers_are_counted_by_kind(make_model: Callable[..., Path], monkeypatc
         return np.eye(len(labels))[answers]
 
     monkeypatch.setattr(model, "probabilities", probabilities)
-    found = {answers.kind: answers for answers in measure_steady_noise(model)}
+    found = {score.kind: score for score in measure_steady_noise(model)}
     assert list(found) == list(KINDS)
     assert (found["white"].silent, found["white"].confused_with) == (200, "")
     assert found["humming"].to_json() == {

@@ -1,4 +1,4 @@
-"""Labelled streams, and a listener judged on them: every figure on streams whose answers are known."""
+"""Labeled streams and the evaluation of a listener on them, with known answers."""
 
 import json
 import math
@@ -14,19 +14,19 @@ from harken.corpus.table import Clip
 from harken.errors import HarkenError
 from harken.evaluation.metrics import poisson_interval
 from harken.evaluation.stream.audio import (
+    BackgroundSection,
     StreamAudio,
-    Stretch,
     Utterance,
     keyword_clips,
     read_backgrounds,
     read_part,
     spoken_part,
 )
-from harken.evaluation.stream.evaluate import evaluate_run, moved, run_listener
-from harken.runtime.listener import ListenerSettings
+from harken.evaluation.stream.evaluate import evaluate_run, run_listener, source_of
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card
 from harken.tasks.recipe import find_recipe
-from hearings import LABELS, hearing_of, said
+from listener_runs import LABELS, make_run, make_utterance
 from tones import RATE, ToneRecognizer, quiet, tone
 
 
@@ -35,7 +35,7 @@ def noise(seconds, level=0.01, seed=0):
 
 
 def spoken(word, amplitude=0.5):
-    """Return half a second with the word from 0.1 s to 0.4 s."""
+    """Return half a second of audio with the word from 0.1 s to 0.4 s."""
     return np.concatenate([quiet(0.1), tone(word, amplitude=amplitude), quiet(0.1)])
 
 
@@ -52,7 +52,7 @@ def clips(tmp_path):
 
 @pytest.fixture
 def rooms(tmp_path):
-    """Three recordings of 8, 12 and 16 s of noise, at 16 kHz in stereo."""
+    """Return three recordings of 8, 12 and 16 s of noise, in stereo at 16 kHz."""
     folder = tmp_path / "room"
     folder.mkdir()
     for number, seconds in enumerate((8, 12, 16)):
@@ -61,11 +61,11 @@ def rooms(tmp_path):
     return sorted(folder.iterdir())
 
 
-def whole(audio):
+def read_sections(audio):
     return [(section, np.concatenate(list(pieces))) for section, pieces in audio.sections()]
 
 
-def test_spoken_part_is_what_is_within_30_db_of_the_loudest_10_ms():
+def test_the_spoken_part_is_within_30_db_of_the_loudest_10_ms():
     clip = np.concatenate(
         [quiet(0.2), tone("low", 0.3), tone("low", 0.1, amplitude=0.5 * 10 ** (-29 / 20)), quiet(0.2)]
     )
@@ -77,32 +77,32 @@ def test_spoken_part_is_what_is_within_30_db_of_the_loudest_10_ms():
     assert spoken_part(tone("low", 0.0999), RATE) == (0, 799)
 
 
-def test_a_stream_holds_each_clip_and_each_recording_once(clips, rooms):
-    sections = whole(StreamAudio(clips, {"room": rooms}, RATE))
+def test_a_stream_contains_each_clip_and_each_recording_once(clips, rooms):
+    sections = read_sections(StreamAudio(clips, {"room": rooms}, RATE))
     utterances = [section for section, _ in sections if isinstance(section, Utterance)]
     assert sorted(utterance.clip for utterance in utterances) == sorted(clip.name for clip in clips)
     assert {utterance.background for utterance in utterances} == {"silence", "room"}
-    assert sorted(section.path for section, _ in sections if isinstance(section, Stretch)) == rooms
+    assert sorted(section.path for section, _ in sections if isinstance(section, BackgroundSection)) == rooms
     for section, samples in sections:
-        if isinstance(section, Stretch):
+        if isinstance(section, BackgroundSection):
             recorded, rest = np.split(samples, [samples.size - RATE])
             np.testing.assert_array_equal(recorded, to_int16(load_clip(section.path, RATE)) / np.float32(32768))
             assert not rest.any()
 
 
 def test_the_same_seed_gives_the_same_stream(clips, rooms):
-    first, again = (whole(StreamAudio(clips, {"room": rooms}, RATE, seed=3)) for _ in range(2))
-    other = whole(StreamAudio(clips, {"room": rooms}, RATE, seed=4))
+    first, again = (read_sections(StreamAudio(clips, {"room": rooms}, RATE, seed=3)) for _ in range(2))
+    other = read_sections(StreamAudio(clips, {"room": rooms}, RATE, seed=4))
     assert [section for section, _ in first] == [section for section, _ in again]
     assert all(np.array_equal(one, two) for (_, one), (_, two) in zip(first, again, strict=True))
     assert [section for section, _ in first] != [section for section, _ in other]
 
 
 @pytest.mark.parametrize("snr_db", [20.0, 0.0])
-def test_words_stand_at_the_drawn_ratio(clips, rooms, snr_db):
+def test_words_have_the_wanted_signal_to_noise_ratio(clips, rooms, snr_db):
     placed = 0
-    for section, samples in whole(StreamAudio(clips, {"room": rooms}, RATE, snrs_db=(snr_db,))):
-        if isinstance(section, Stretch):
+    for section, samples in read_sections(StreamAudio(clips, {"room": rooms}, RATE, snrs_db=(snr_db,))):
+        if isinstance(section, BackgroundSection):
             continue
         start, end = round(section.start_s * RATE), round(section.end_s * RATE)
         assert end - start == round(0.3 * RATE)
@@ -116,22 +116,22 @@ def test_words_stand_at_the_drawn_ratio(clips, rooms, snr_db):
             signal = np.mean(tone(section.word) ** 2)
             assert section.snr_db == snr_db
             assert 10 * math.log10(signal / np.mean(around**2)) == pytest.approx(snr_db, abs=0.3)
-            assert abs(samples[0]) < 1e-3  # the background is faded in
+            assert abs(samples[0]) < 1e-3  # The background fades in.
     assert placed == 3
 
 
-def test_short_recordings_are_joined_and_digital_silence_is_passed_over(clips, tmp_path):
+def test_short_recordings_are_joined_and_digital_silence_is_skipped(clips, tmp_path):
     folder = tmp_path / "bursts"
     folder.mkdir()
     soundfile.write(folder / "burst.wav", noise(0.5), RATE)
     soundfile.write(folder / "nothing.wav", np.zeros(8 * RATE), RATE)
     audio = StreamAudio(clips, {"bursts": sorted(folder.iterdir())}, RATE, snrs_db=(10.0,))
-    for section, samples in whole(audio):
+    for section, samples in read_sections(audio):
         if isinstance(section, Utterance) and section.background == "bursts":
             assert np.abs(samples[:800]).max() > 0
     (folder / "burst.wav").unlink()
     with pytest.raises(HarkenError, match="digital silence"):
-        whole(StreamAudio(clips, {"bursts": sorted(folder.iterdir())}, RATE))
+        read_sections(StreamAudio(clips, {"bursts": sorted(folder.iterdir())}, RATE))
 
 
 @pytest.mark.parametrize(
@@ -139,49 +139,49 @@ def test_short_recordings_are_joined_and_digital_silence_is_passed_over(clips, t
     [
         ({"clips": []}, "--keywords"),
         ({"backgrounds": {}}, "--background"),
-        ({"backgrounds": {"room": []}}, "room holds no recording"),
+        ({"backgrounds": {"room": []}}, "room contains no recordings"),
         ({"snrs_db": ()}, "signal-to-noise"),
         ({"snrs_db": (math.nan,)}, "signal-to-noise"),
     ],
 )
-def test_a_stream_of_nothing_is_refused(clips, rooms, change, message):
+def test_a_stream_without_content_is_an_error(clips, rooms, change, message):
     with pytest.raises(HarkenError, match=message):
         StreamAudio(**({"clips": clips, "backgrounds": {"room": rooms}, "sample_rate": RATE} | change))
 
 
-def test_words_are_found_and_false_alarms_placed(clips, rooms, tmp_path):
+def test_words_and_false_alarms_are_found(clips, rooms, tmp_path):
     trap = np.concatenate([noise(5), tone("high") + noise(0.3), noise(4)])
     soundfile.write(tmp_path / "trap.wav", trap, RATE)
     audio = StreamAudio(clips, {"room": [*rooms, tmp_path / "trap.wav"]}, RATE, snrs_db=(20.0,))
     listener_run = run_listener(ToneRecognizer(), audio)
-    judged = evaluate_run(listener_run)
-    assert judged.miss_rate == 0.0
-    assert (judged.outcome.confused, judged.outcome.repeated, judged.outcome.strays) == (0, 0, 0)
+    evaluation = evaluate_run(listener_run)
+    assert evaluation.miss_rate == 0.0
+    assert (evaluation.outcome.confused, evaluation.outcome.repeated, evaluation.outcome.strays) == (0, 0, 0)
     assert listener_run.hours == pytest.approx((8 + 12 + 16 + 9.3) / 3600)
-    (alarm,) = judged.false_alarms
+    (alarm,) = evaluation.false_alarms
     assert (alarm.word, alarm.path, alarm.background) == ("high", tmp_path / "trap.wav", "room")
     assert 5.0 < alarm.at_s < 5.6
-    heard = alarm.audio(RATE)
+    played = alarm.audio(RATE)
     start = round(alarm.at_s * RATE) - 12_000
-    np.testing.assert_allclose(heard, trap[start : start + 16_000], atol=2**-15)
-    assert judged.false_alarms_per_hour == pytest.approx(3600 / 45.3)
-    assert judged.false_alarms_per_hour_interval == poisson_interval(1, listener_run.hours)
-    # A tone is heard before it ends, and never later than a hop and the smoothing after it.
-    assert judged.latencies_s.size == 6
-    assert ((judged.latencies_s > -0.3) & (judged.latencies_s < 0.4)).all()
-    assert 0 < judged.real_time_factor < 1
+    np.testing.assert_allclose(played, trap[start : start + 16_000], atol=2**-15)
+    assert evaluation.false_alarms_per_hour == pytest.approx(3600 / 45.3)
+    assert evaluation.false_alarms_per_hour_interval == poisson_interval(1, listener_run.hours)
+    # A tone is detected before it ends, or at most one hop and the smoothing time later.
+    assert evaluation.latencies_s.size == 6
+    assert ((evaluation.latencies_s > -0.3) & (evaluation.latencies_s < 0.4)).all()
+    assert 0 < evaluation.real_time_factor < 1
     assert listener_run.seconds == pytest.approx(len(listener_run.top) * listener_run.hop_s, abs=listener_run.hop_s)
 
 
 def test_the_figures_are_plain_values(clips, rooms):
     audio = StreamAudio(clips, {"room": rooms}, RATE)
-    judged = evaluate_run(run_listener(ToneRecognizer(), audio, isolation=0))
-    figures = json.loads(json.dumps(judged.to_json(), allow_nan=False))
+    evaluation = evaluate_run(run_listener(ToneRecognizer(), audio, isolation=0))
+    figures = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
     assert figures["hours"] == pytest.approx(36 / 3600)
     assert figures["false_alarms_per_hour"] == 0
     assert figures["false_alarms_per_hour_interval"][0] == 0
     assert figures["miss_rate"] == 0
-    assert figures["latency_s"] == pytest.approx(np.median(judged.latencies_s))
+    assert figures["latency_s"] == pytest.approx(np.median(evaluation.latencies_s))
     assert figures["real_time_factor"] > 0
     assert 0 < figures["skipped"] < 1
     assert {entry["word"]: entry["words"] for entry in figures["by_word"]} == {"low": 3, "high": 3}
@@ -203,97 +203,100 @@ def test_replayed_thresholds_give_the_events_of_a_listener(clips, rooms, refract
         assert replayed
 
 
-def test_a_stream_of_another_rate_is_refused(clips, rooms):
+def test_a_stream_at_another_sample_rate_is_an_error(clips, rooms):
     with pytest.raises(HarkenError, match="16000"):
         run_listener(ToneRecognizer(), StreamAudio(clips, {"room": rooms}, 16_000))
 
 
-def test_each_event_counts_as_one_thing():
-    utterances = [said("low", 10.0, 10.5), said("high", 20.0, 20.5), said("low", 30.0, 30.5)]
-    stretches = [Stretch("room", Path("a.wav"), 40.0, 50.0), Stretch("room", Path("b.wav"), 51.0, 61.0)]
+def test_each_event_counts_once():
+    utterances = [
+        make_utterance("low", 10.0, 10.5),
+        make_utterance("high", 20.0, 20.5),
+        make_utterance("low", 30.0, 30.5),
+    ]
+    background_sections = [
+        BackgroundSection("room", Path("a.wav"), 40.0, 50.0),
+        BackgroundSection("room", Path("b.wav"), 51.0, 61.0),
+    ]
     events = [
-        (5.0, "low", 0.9),  # stray: neither a word nor background on its own
-        (10.4, "low", 0.7),  # found, before its end
-        (10.6, "high", 0.9),  # confused, though after the right one
+        (5.0, "low", 0.9),  # stray: neither in a word nor in background without words
+        (10.4, "low", 0.7),  # found before its end
+        (10.6, "high", 0.9),  # confused, although the word was already found
         (10.9, "low", 0.9),  # repeated
         (20.3, "low", 0.9),  # confused
-        (21.5, "high", 0.9),  # found, at the last moment
-        (31.6, "low", 0.9),  # a stray, since it is too late
+        (21.5, "high", 0.9),  # found at the last moment
+        (31.6, "low", 0.9),  # stray, since it is too late
         (40.1, "high", 0.6),  # false alarm
-        (50.9, "low", 0.8),  # false alarm, due to the end of the first recording
-        (55.0, "_unknown_", 1.0),  # no event
+        (50.9, "low", 0.8),  # false alarm caused by the end of the first recording
+        (55.0, "_unknown_", 1.0),  # not a word
         (56.0, "low", 0.4),  # below its threshold
     ]
-    judged = evaluate_run(hearing_of(events, utterances, stretches))
-    outcome = judged.outcome
+    evaluation = evaluate_run(make_run(events, utterances, background_sections))
+    outcome = evaluation.outcome
     assert (outcome.missed, outcome.false_alarms) == (1, 2)
     assert (outcome.confused, outcome.repeated, outcome.strays) == (2, 1, 2)
-    np.testing.assert_allclose(judged.latencies_s, [-0.1, 1.0], atol=1e-9)
-    assert judged.miss_rate == pytest.approx(1 / 3)
-    found = [(alarm.word, alarm.path.name, round(alarm.at_s, 6)) for alarm in judged.false_alarms]
+    np.testing.assert_allclose(evaluation.latencies_s, [-0.1, 1.0], atol=1e-9)
+    assert evaluation.miss_rate == pytest.approx(1 / 3)
+    found = [(alarm.word, alarm.path.name, round(alarm.at_s, 6)) for alarm in evaluation.false_alarms]
     assert found == [("low", "a.wav", 10.9), ("high", "a.wav", 0.1)]
-    assert judged.false_alarms_per_hour == pytest.approx(2 / (20 / 3600))
+    assert evaluation.false_alarms_per_hour == pytest.approx(2 / (20 / 3600))
 
 
-def test_the_refractory_time_is_replayed():
+def test_replayed_events_respect_the_refractory_time():
     events = [(41.0, "low", 0.6), (41.5, "high", 0.9), (42.0, "low", 0.9), (43.0, "low", 0.9)]
-    stretches = [Stretch("room", Path("a.wav"), 40.0, 50.0)]
-    listener_run = hearing_of(events, [said("low", 1, 2)], stretches, refractory_hops=10)
+    background_sections = [BackgroundSection("room", Path("a.wav"), 40.0, 50.0)]
+    listener_run = make_run(events, [make_utterance("low", 1, 2)], background_sections, refractory_hops=10)
     assert listener_run.hops_of_events({"low": 0.5, "high": 0.5}).tolist() == [409, 419, 429]
     assert listener_run.hops_of_events({"low": 0.7, "high": 0.5}).tolist() == [414, 429]
 
 
-def test_a_word_that_stays_is_replayed_as_one_event():
+def test_a_word_that_stays_is_one_replayed_event():
     stays = [(20 + index / 10, "low", 0.9) for index in range(30)]
-    listener_run = hearing_of([*stays, (23, "high", 0.9), (23.2, "high", 0.9)], refractory_hops=10)
+    listener_run = make_run([*stays, (23, "high", 0.9), (23.2, "high", 0.9)], refractory_hops=10)
     assert listener_run.hops_of_events({"low": 0.5, "high": 0.5}).tolist() == [199, 229]
     assert listener_run.hops_of_events({"low": 0.95, "high": 0.5}).tolist() == [229]
 
 
-def test_shares_are_by_kind():
-    utterances = [said("low", 10, 10.5, 20.0), said("high", 20, 20.5, 5.0), said("low", 30, 30.5, 5.0)]
-    stretches = [Stretch("room", Path("a.wav"), 40.0, 50.0)]
-    judged = evaluate_run(hearing_of([(10.5, "low", 0.9), (20.6, "high", 0.9)], utterances, stretches))
-    shares = judged.shares(lambda utterance: utterance.snr_db)
-    assert [(share.value, share.words, share.missed) for share in shares] == [(20.0, 1, 0), (5.0, 2, 1)]
+def test_misses_are_grouped():
+    utterances = [
+        make_utterance("low", 10, 10.5, 20.0),
+        make_utterance("high", 20, 20.5, 5.0),
+        make_utterance("low", 30, 30.5, 5.0),
+    ]
+    background_sections = [BackgroundSection("room", Path("a.wav"), 40.0, 50.0)]
+    evaluation = evaluate_run(make_run([(10.5, "low", 0.9), (20.6, "high", 0.9)], utterances, background_sections))
+    groups = evaluation.misses_by(lambda utterance: utterance.snr_db)
+    assert [(group.value, group.words, group.missed) for group in groups] == [(20.0, 1, 0), (5.0, 2, 1)]
 
 
-def test_the_trade_off_runs_through_the_working_point():
+def test_the_trade_off_includes_the_operating_point():
     rng = np.random.default_rng(0)
-    utterances = [said("low", start, start + 0.5) for start in range(10, 100, 4)]
+    utterances = [make_utterance("low", start, start + 0.5) for start in range(10, 100, 4)]
     events = [
         (start + 0.7, "low", score) for start, score in zip(range(10, 100, 4), rng.uniform(0.2, 1, 23), strict=True)
     ]
     events += [(200 + 2 * index, "low", score) for index, score in enumerate(rng.uniform(0, 0.9, 100))]
-    listener_run = hearing_of(events, utterances, [Stretch("room", Path("a.wav"), 150.0, 450.0)], seconds=500)
-    judged = evaluate_run(listener_run)
-    curve = judged.trade_off
-    here = int(np.flatnonzero(curve.moves == 0)[0])
-    assert curve.missed[here] == judged.miss_rate
-    assert curve.false_alarms_per_hour[here] == judged.false_alarms_per_hour
+    listener_run = make_run(events, utterances, [BackgroundSection("room", Path("a.wav"), 150.0, 450.0)], seconds=500)
+    evaluation = evaluate_run(listener_run)
+    curve = evaluation.trade_off
+    operating_point = int(np.flatnonzero(curve.shifts == 0)[0])
+    assert curve.missed[operating_point] == evaluation.miss_rate
+    assert curve.false_alarms_per_hour[operating_point] == evaluation.false_alarms_per_hour
     assert (np.diff(curve.missed) >= 0).all()
     assert (np.diff(curve.false_alarms_per_hour) <= 0).all()
     assert curve.missed[0] == 0.0
     assert curve.false_alarms_per_hour[-1] == 0.0
 
 
-def test_thresholds_move_in_logits():
-    there = moved({"low": 0.5, "high": 0.0}, math.log(9))
-    assert there["low"] == pytest.approx(0.9)
-    assert 0 < there["high"] < 1e-4
-    assert moved({"low": 0.3}, 0) == {"low": 0.3}
-    assert moved(moved({"low": 0.3}, 2), -2)["low"] == pytest.approx(0.3)
-
-
-def test_only_thresholds_may_change_after_listening():
-    listener_run = hearing_of([], [said("low", 1, 2)], [Stretch("room", Path("a.wav"), 40.0, 50.0)])
+def test_only_thresholds_may_change_after_a_run():
+    listener_run = make_run([], [make_utterance("low", 1, 2)], [BackgroundSection("room", Path("a.wav"), 40.0, 50.0)])
     stricter = replace(listener_run.settings, thresholds={"low": 0.9, "high": 0.9})
     assert evaluate_run(listener_run, stricter).outcome.missed == 1
-    with pytest.raises(HarkenError, match="listen again"):
+    with pytest.raises(HarkenError, match="run the listener again"):
         evaluate_run(listener_run, replace(stricter, smoothing_ms=100))
 
 
-def test_clips_of_the_model_s_words(tiny_corpus):
+def test_keyword_clips_are_of_the_models_words(tiny_corpus):
     card = Card(("yes", "stop", "_unknown_"), 16_000, 16_000, {}, {})
     clips = keyword_clips(card, [tiny_corpus], "all")
     assert {clip.word for clip in clips} == {"yes", "stop"}
@@ -305,28 +308,28 @@ def test_clips_of_the_model_s_words(tiny_corpus):
     assert sorted((clip.word, clip.speaker) for clip in validating) == [
         (word, speaker) for word in ("stop", "yes") for speaker in ("00000000", "00000007")
     ]
-    with pytest.raises(HarkenError, match="no clip of the model's words"):
+    with pytest.raises(HarkenError, match="no clips of the model's words"):
         keyword_clips(Card(("hello",), 16_000, 16_000, {}, {}), [tiny_corpus], "all")
 
 
-def test_backgrounds_are_folders_or_one_side_of_their_speakers(tmp_path):
+def test_backgrounds_are_folders_or_one_group_of_their_speakers(tmp_path):
     folder = tmp_path / "speech"
     folder.mkdir()
-    for name in ("1000-1-1", "2500-1-1", "4000-1-1", "5000-1-1"):
+    for name in ("84-1-1", "2412-1-1", "3170-1-1", "8842-1-1"):
         soundfile.write(folder / f"{name}.wav", noise(0.1), RATE)
     assert {name: len(paths) for name, paths in read_backgrounds([str(folder)]).items()} == {"speech": 4}
     (measuring,) = read_backgrounds([f"{folder}:measure"]).values()
-    assert [path.stem for path in measuring] == ["4000-1-1", "5000-1-1"]
+    assert [path.stem for path in measuring] == ["3170-1-1", "8842-1-1"]
     assert len(read_backgrounds([str(folder), f"{folder}:thresholds"])) == 2
     for missing, message in ((tmp_path / "gone", "does not exist"), (tmp_path / "speech:middle", "does not exist")):
         with pytest.raises(HarkenError, match=message):
             read_backgrounds([str(missing)])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(HarkenError, match="empty holds no recording"):
+    with pytest.raises(HarkenError, match="empty contains no recordings"):
         read_backgrounds([str(tmp_path / "empty")])
 
 
-def test_a_part_of_a_recording(tmp_path):
+def test_read_part_of_a_recording(tmp_path):
     signal = noise(3)
     soundfile.write(tmp_path / "talk.wav", signal, RATE)
     np.testing.assert_allclose(read_part(tmp_path / "talk.wav", 1.0, 2.5, RATE), signal[8_000:20_000], atol=2**-15)
@@ -334,3 +337,24 @@ def test_a_part_of_a_recording(tmp_path):
     assert read_part(tmp_path / "talk.wav", 1.0, 2.0, 16_000).size == 16_000
     with pytest.raises(HarkenError, match="no samples"):
         read_part(tmp_path / "talk.wav", 5.0, 6.0, RATE)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [("84-121123-0001.flac", "84-121550-0002.ogg", True), ("84-1-1.flac", "85-1-1.flac", False),
+     ("1-977-A-39.wav", "1-977-B-39.wav", True), ("1-977-A-39.wav", "1-978-A-39.wav", False), ("rain.wav", "rain.wav", True)],
+)  # fmt: skip
+def test_recordings_of_one_speaker_or_one_noise_have_one_source(first, second, same):
+    assert (source_of(Path(first)) == source_of(Path("elsewhere", second))) == same
+
+
+def test_an_evaluation_says_how_many_sources_the_thresholds_were_chosen_on():
+    sections = tuple(
+        BackgroundSection("talk", Path(f"{name}-1.wav"), 30.0 * name, 30.0 * name + 20) for name in range(3)
+    )
+    run = replace(
+        make_run([], [make_utterance("low", 95, 96)], list(sections)),
+        tuned_on=frozenset({source_of(Path("1-7.wav")), "elsewhere"}),
+    )
+    figures = evaluate_run(run).to_json()
+    assert (figures["sources"], figures["sources_tuned_on"]) == (3, 1)

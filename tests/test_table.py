@@ -12,7 +12,7 @@ from harken.errors import HarkenError
 
 
 def put(root, *names, frequency=440.0):
-    """Write a clip under each name; the samples differ from name to name."""
+    """Write a clip with each of these names, each with other samples."""
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,17 +24,17 @@ def names(corpus):
     return [clip.name for clip in corpus.clips]
 
 
-def test_the_tiny_corpus_reads_as_speech_commands(tiny_corpus):
+def test_the_tiny_corpus_is_read_like_speech_commands(tiny_corpus):
     corpus = read_corpus([tiny_corpus])
     assert corpus.roots == (tiny_corpus,)
     assert corpus.words == tuple(sorted(TEN_WORDS + OTHER_WORDS))
     assert len(corpus.clips) == 12 * 10
     assert {clip.speaker for clip in corpus.clips} == set(SPEAKERS)
     assert [path.name for path in corpus.noise] == ["white.wav"]
-    assert corpus.repeats == ()
+    assert corpus.duplicates == ()
 
 
-def test_clips_stand_in_order_of_word_then_of_file_name(tmp_path):
+def test_clips_are_ordered_by_word_and_file_name(tmp_path):
     put(
         tmp_path,
         "yes/b_nohash_0.wav",
@@ -52,7 +52,7 @@ def test_clips_stand_in_order_of_word_then_of_file_name(tmp_path):
     ]
 
 
-def test_of_words_takes_their_order_then_that_of_the_file_name(tiny_corpus):
+def test_of_words_orders_by_the_given_words_and_file_name(tiny_corpus):
     corpus = read_corpus([tiny_corpus]).of_words(("up", "go"))
     assert [clip.word for clip in corpus.clips] == ["up"] * 10 + ["go"] * 10
     for part in (corpus.clips[:10], corpus.clips[10:]):
@@ -67,13 +67,13 @@ def test_of_words_sorts_by_file_name_across_folders(tmp_path):
     assert [clip.path.name[0] for clip in joined.clips] == ["a", "b", "c", "d"]
 
 
-def test_of_words_names_the_words_that_are_missing(tmp_path):
+def test_of_words_names_missing_words(tmp_path):
     put(tmp_path, "yes/a.wav", "no/a.wav")
-    with pytest.raises(HarkenError, match=f"^{tmp_path} holds no clip of up, go: its words are no, yes$"):
+    with pytest.raises(HarkenError, match=f"^{tmp_path} contains no clips of up, go: its words are no, yes$"):
         read_corpus([tmp_path]).of_words(("yes", "up", "go"))
 
 
-def test_words_that_are_asked_for_are_all_that_is_looked_into(tmp_path, monkeypatch):
+def test_only_folders_of_the_given_words_are_listed(tmp_path, monkeypatch):
     first = put(tmp_path / "1", "yes/b_nohash_0.wav", "no/a_nohash_0.wav", "up/a_nohash_0.wav", "up/A_nohash_0.wav")
     second = put(tmp_path / "2", "up/a_nohash_1.ogg", frequency=900)
     (second / "_background_noise_").mkdir()
@@ -86,11 +86,11 @@ def test_words_that_are_asked_for_are_all_that_is_looked_into(tmp_path, monkeypa
     assert names(corpus) == names(read_corpus(roots).of_words(("yes", "up")))
     assert corpus.clips.paths == [str(clip.path) for clip in corpus.clips]
     both = " [+] ".join(map(str, roots))
-    with pytest.raises(HarkenError, match=f"^{both} holds no clip of go: its words are no, up, yes$"):
+    with pytest.raises(HarkenError, match=f"^{both} contains no clips of go: its words are no, up, yes$"):
         read_corpus(roots, words=("yes", "go"))
 
 
-def test_every_container_is_found_and_nothing_else(tmp_path):
+def test_all_audio_formats_are_found_and_nothing_else(tmp_path):
     put(tmp_path, "yes/a.wav", "yes/b.flac", "yes/c.ogg", "yes/d.mp3", "yes/E.WAV", "yes/._a.wav", ".git/a.wav")
     put(tmp_path, "_background_noise_/hum.wav", "_background_noise_/rain/drops.flac", "loose.wav", frequency=900)
     (tmp_path / "yes" / "README.md").write_text("read me")
@@ -101,7 +101,7 @@ def test_every_container_is_found_and_nothing_else(tmp_path):
     assert [path.name for path in corpus.noise] == ["hum.wav", "drops.flac"]
 
 
-def test_the_classes_of_a_test_archive_are_taken_as_they_are(tmp_path):
+def test_the_classes_of_a_test_archive_are_treated_like_words(tmp_path):
     put(tmp_path, "_unknown_/a_nohash_0.wav", "_silence_/b.wav", "yes/a_nohash_0.wav")
     corpus = read_corpus([tmp_path])
     assert corpus.words == ("_silence_", "_unknown_", "yes")
@@ -110,20 +110,22 @@ def test_the_classes_of_a_test_archive_are_taken_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["./yes/a.wav", "yes\\a.wav", " yes/a.wav ", "{root}/yes/a.wav"])
-def test_the_list_of_speakers_is_read_however_paths_are_written(tmp_path, path):
+def test_speakers_csv_accepts_different_forms_of_paths(tmp_path, path):
     put(tmp_path, "yes/a.wav")
     (tmp_path / "speakers.csv").write_text(f"path,speaker\n{path.format(root=tmp_path)}, ann \n")
     assert [clip.speaker for clip in read_corpus([tmp_path]).clips] == ["ann"]
 
 
-def test_a_list_of_speakers_that_fits_no_clip_is_refused(tmp_path):
+def test_speakers_csv_without_existing_clips_is_refused(tmp_path):
     put(tmp_path, "yes/a.wav")
     (tmp_path / "speakers.csv").write_text("path,speaker\nyes/a,ann\n")
-    with pytest.raises(HarkenError, match=r"names no clip that is there \(yes/a\): write paths as word/file.wav"):
+    with pytest.raises(
+        HarkenError, match=r"lists only clips that do not exist \(yes/a\): write paths as word/file.wav"
+    ):
         read_corpus([tmp_path])
 
 
-def test_the_speaker_comes_from_the_name_the_list_or_the_folder(tmp_path):
+def test_the_speaker_comes_from_name_list_or_folder(tmp_path):
     put(
         tmp_path,
         "yes/0a1b_nohash_0.wav",
@@ -145,7 +147,7 @@ def test_the_speaker_comes_from_the_name_the_list_or_the_folder(tmp_path):
     }
 
 
-def test_a_list_of_speakers_as_a_spreadsheet_writes_it(tmp_path):
+def test_speakers_csv_written_by_a_spreadsheet(tmp_path):
     put(tmp_path, "ja/eins.wav", "ja/zwei.wav", "ja/drei.wav")
     (tmp_path / "speakers.csv").write_bytes(
         '\ufeffage,speaker,path\r\n30,Jürgen,ja/eins.wav\r\n40,"Li, Wei",ja/zwei.wav\r\n50\r\n'.encode()
@@ -159,18 +161,18 @@ def test_a_list_of_speakers_as_a_spreadsheet_writes_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"yes/a.wav,anna\n", "lacks a header with the columns path,speaker"), (b"", "lacks a header"),
+    [(b"yes/a.wav,anna\n", "has no header with the columns path,speaker"), (b"", "has no header"),
      ("path,speaker\nyes/a.wav,Jürgen\n".encode("latin-1"), "is not comma-separated UTF-8 text"),
          (b"path,speaker\nyes/a.wav," + b"x" * 200_000, "is not comma-separated UTF-8 text")],
 )  # fmt: skip
-def test_a_list_of_speakers_that_cannot_be_read_is_named(tmp_path, content, message):
+def test_unreadable_speakers_csv_is_refused(tmp_path, content, message):
     put(tmp_path, "yes/a.wav")
     (tmp_path / "speakers.csv").write_bytes(content)
     with pytest.raises(HarkenError, match=f"^{tmp_path / 'speakers.csv'} {message}"):
         read_corpus([tmp_path])
 
 
-def test_a_speaker_is_one_person_in_all_folders(tmp_path):
+def test_a_speaker_is_the_same_in_all_folders(tmp_path):
     first = put(tmp_path / "1", "yes/0a1b_nohash_0.wav")
     second = put(tmp_path / "2", "yes/0a1b_nohash_1.ogg", "no/0a1b_nohash_0.ogg", frequency=900)
     corpus = read_corpus([first, second])
@@ -178,43 +180,47 @@ def test_a_speaker_is_one_person_in_all_folders(tmp_path):
     assert len(corpus.clips) == 3
 
 
-def test_joined_folders_count_the_same_clip_once_and_report_it(tmp_path):
+def test_a_clip_in_two_folders_counts_once_and_is_reported(tmp_path):
     first = put(tmp_path / "1", "yes/0a1b_nohash_0.flac", "yes/0a1b_nohash_1.flac")
     second = put(tmp_path / "2", "yes/0a1b_nohash_0.ogg", "yes/0c2d_nohash_0.ogg", frequency=900)
     corpus = read_corpus([first, second])
     assert names(corpus) == ["yes/0a1b_nohash_0", "yes/0a1b_nohash_1", "yes/0c2d_nohash_0"]
-    ((repeat, original),) = corpus.repeats
+    ((repeat, original),) = corpus.duplicates
     assert repeat.path == second / "yes/0a1b_nohash_0.ogg"
     assert original.path == first / "yes/0a1b_nohash_0.flac"
 
 
-def test_a_folder_named_twice_counts_once(tiny_corpus):
+def test_a_folder_given_twice_counts_once(tiny_corpus):
     once, twice = read_corpus([tiny_corpus]), read_corpus([tiny_corpus, tiny_corpus])
     assert twice.clips == once.clips
-    assert len(twice.repeats) == len(once.clips)
+    assert len(twice.duplicates) == len(once.clips)
 
 
-def test_same_bytes_under_one_word_count_once_but_not_under_two(tmp_path):
+def test_same_content_counts_once_for_one_word_but_not_for_two(tmp_path):
     put(tmp_path, "yes/a.wav", "yes/b.wav")
     shutil.copy(tmp_path / "yes/a.wav", tmp_path / "yes/copy.wav")
     (tmp_path / "no").mkdir()
     shutil.copy(tmp_path / "yes/a.wav", tmp_path / "no/a.wav")
     corpus = read_corpus([tmp_path])
-    assert names(corpus) == ["no/a", "yes/a", "yes/b"]  # under two words it is a fault of the corpus: its page says so
-    assert [(repeat.name, original.name) for repeat, original in corpus.repeats] == [("yes/copy", "yes/a")]
+    assert names(corpus) == [
+        "no/a",
+        "yes/a",
+        "yes/b",
+    ]  # a problem that the page of the corpus shows
+    assert [(repeat.name, original.name) for repeat, original in corpus.duplicates] == [("yes/copy", "yes/a")]
 
 
-def test_take1_of_two_folders_is_not_the_same_clip(tmp_path):
+def test_equal_names_in_two_folders_are_different_clips(tmp_path):
     first = put(tmp_path / "anna", "yes/take1.wav")
     second = put(tmp_path / "bob", "yes/take1.wav", frequency=900)
     corpus = read_corpus([first, second])
     assert names(corpus) == ["yes/take1", "yes/take1"]
-    assert corpus.repeats == ()
+    assert corpus.duplicates == ()
 
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Return the names of the files whose content is compared, as they are."""
+    """Return a list that receives the names of files whose content is compared."""
     names = []
 
     def noting(paths):
@@ -226,23 +232,23 @@ def opened(monkeypatch):
     return names
 
 
-def test_a_folder_that_looks_as_before_is_listed_without_opening_a_file(tmp_path, opened):
+def test_an_unchanged_folder_is_listed_without_opening_files(tmp_path, opened):
     put(tmp_path / "corpus", "yes/a.wav", "yes/b.wav", "no/c_nohash_0.wav", "no/c_nohash_0.flac")
     shutil.copy(tmp_path / "corpus/yes/a.wav", tmp_path / "corpus/yes/copy.wav")
     first = read_corpus([tmp_path / "corpus"], cache=tmp_path / "cache")
-    assert set(opened) == {"a.wav", "b.wav", "copy.wav"}  # the size of those of `no` tells them apart
+    assert set(opened) == {"a.wav", "b.wav", "copy.wav"}  # the files of `no` differ in size
     opened.clear()
     again = read_corpus([tmp_path / "corpus"], cache=tmp_path / "cache")
     assert opened == []
     assert again == first
-    assert [(one.name, of.path.name) for one, of in again.repeats] == [
+    assert [(one.name, of.path.name) for one, of in again.duplicates] == [
         ("no/c_nohash_0", "c_nohash_0.flac"),
         ("yes/copy", "a.wav"),
     ]
 
 
 @pytest.mark.parametrize("change", ["added", "removed", "renamed", "written to in place"])
-def test_a_folder_that_changed_is_read_again(tmp_path, change):
+def test_a_changed_folder_is_read_again(tmp_path, change):
     corpus, cache = put(tmp_path / "corpus", "yes/a.wav", "yes/b.wav", "yes/c.wav"), tmp_path / "cache"
     assert len(read_corpus([corpus], cache=cache).clips) == 3
     a, b = corpus / "yes/a.wav", corpus / "yes/b.wav"
@@ -261,12 +267,12 @@ def test_a_folder_that_changed_is_read_again(tmp_path, change):
         "renamed": (["yes/a", "yes/c", "yes/z"], []),
         "written to in place": (["yes/a", "yes/c"], ["yes/b"]),
     }
-    assert (names(again), [one.name for one, _ in again.repeats]) == expected[change]
+    assert (names(again), [one.name for one, _ in again.duplicates]) == expected[change]
     assert again == read_corpus([corpus], cache=tmp_path / "another")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"looks": 1}'])
-def test_a_note_that_cannot_be_read_is_made_again(tmp_path, opened, content):
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"fingerprint": 1}'])
+def test_an_unreadable_note_is_written_again(tmp_path, opened, content):
     corpus, cache = put(tmp_path / "corpus", "yes/a.wav", "yes/b.wav"), tmp_path / "cache"
     read_corpus([corpus], cache=cache)
     (note,) = cache.iterdir()
@@ -276,12 +282,12 @@ def test_a_note_that_cannot_be_read_is_made_again(tmp_path, opened, content):
     assert note.read_text() == whole
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, tiny_corpus):
+def test_an_unwritable_cache_is_not_needed(tmp_path, tiny_corpus):
     (tmp_path / "file").touch()
     assert len(read_corpus([tiny_corpus], cache=tmp_path / "file" / "cache").clips) == 120
 
 
-def test_clips_are_a_sequence_that_is_made_when_it_is_asked_for(tiny_corpus, monkeypatch):
+def test_clips_are_a_sequence_created_on_access(tiny_corpus, monkeypatch):
     clips = read_corpus([tiny_corpus]).clips
     with monkeypatch.context() as patch:
         patch.delattr(table, "Clip")
@@ -300,7 +306,7 @@ def test_clips_are_a_sequence_that_is_made_when_it_is_asked_for(tiny_corpus, mon
     assert hash(clips) == hash(read_corpus([tiny_corpus]).clips)
 
 
-def test_a_file_that_cannot_be_read_is_passed_over_by_the_search_for_repeats(tmp_path, monkeypatch):
+def test_the_search_for_duplicates_skips_unreadable_files(tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         (tmp_path / name).write_bytes(bytes(100))
     probe = table._probe
@@ -315,7 +321,7 @@ def test_a_file_that_cannot_be_read_is_passed_over_by_the_search_for_repeats(tmp
     assert [path.name for path in paths] == ["a", "c"]
 
 
-def test_same_content_tells_files_apart_that_differ_in_one_byte(tmp_path):
+def test_same_content_distinguishes_files_that_differ_in_one_byte(tmp_path):
     content = np.random.default_rng(1).bytes(50_000)
     for name, change in (("a", None), ("b", None), ("first", 0), ("middle", 25_000), ("last", 49_999)):
         changed = bytearray(content)
@@ -330,22 +336,22 @@ def test_same_content_tells_files_apart_that_differ_in_one_byte(tmp_path):
 
 @pytest.mark.parametrize(
     ("folder", "message"),
-    [("missing", "does not exist: name a folder of one-word folders"), ("file.wav", "is a file: name a folder"),
-     ("empty", "holds no clips: a corpus has one folder a word"), ("loose", "holds no clips")],
+    [("missing", "does not exist: give a folder with one folder for each word"), ("file.wav", "is a file: give a folder"),
+     ("empty", "contains no clips: a corpus has one folder for each word"), ("loose", "contains no clips")],
 )  # fmt: skip
-def test_what_is_no_corpus_is_named(tmp_path, tiny_corpus, folder, message):
+def test_other_folders_are_refused(tmp_path, tiny_corpus, folder, message):
     put(tmp_path, "file.wav", "loose/clip.wav", "loose/_background_noise_/hum.wav")
     (tmp_path / "empty").mkdir()
     with pytest.raises(HarkenError, match=f"^{tmp_path / folder} {message}"):
         read_corpus([tiny_corpus, tmp_path / folder])
 
 
-def test_no_folder_at_all_is_refused():
+def test_missing_folders_are_refused():
     with pytest.raises(HarkenError, match="--data DIR"):
         read_corpus([])
 
 
-def test_audio_files_of_a_file_of_folders_and_of_nothing(tmp_path):
+def test_audio_files_of_a_file_a_folder_and_a_missing_path(tmp_path):
     put(tmp_path, "b.wav", "a/z.flac", "a/.hidden/x.wav", "a/b/c.mp3")
     assert audio_files(tmp_path) == [tmp_path / "a/b/c.mp3", tmp_path / "a/z.flac", tmp_path / "b.wav"]
     assert audio_files(str(tmp_path / "b.wav")) == [tmp_path / "b.wav"]
@@ -358,10 +364,10 @@ def test_the_name_of_a_clip_is_the_same_in_any_encoding(tmp_path):
     assert Clip(tmp_path / "a_nohash_0.ogg", "yes", "a").name == "yes/a_nohash_0"
 
 
-def test_the_real_folders_join(speech_commands, speech_commands_more):
+def test_the_real_folders_can_be_read_together(speech_commands, speech_commands_more):
     corpus = read_corpus([speech_commands, speech_commands_more])
     assert len(corpus.clips) == 25_740
-    assert corpus.repeats == ()
+    assert corpus.duplicates == ()
     assert len(corpus.noise) == 6
     assert set(TEN_WORDS) < set(corpus.words)
     assert all(len(clip.speaker) == 8 for clip in corpus.clips)

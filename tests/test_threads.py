@@ -4,14 +4,14 @@ import sys
 
 import pytest
 
-ASK = (
-    "from harken.threads import let_threads_yield as y; y(); from os import environ as e; "
-    "print(e.get('OMP_WAIT_POLICY'), e.get('GOMP_SPINCOUNT'))"
+PRINT_SETTINGS = (
+    "from harken.threads import let_threads_yield; let_threads_yield(); from os import environ; "
+    "print(environ.get('OMP_WAIT_POLICY'), environ.get('GOMP_SPINCOUNT'))"
 )
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("user_settings", "expected"),
     [
         ({}, "PASSIVE 1000"),
         ({"GOMP_SPINCOUNT": "7"}, "PASSIVE 7"),
@@ -19,7 +19,8 @@ ASK = (
         ({"OMP_WAIT_POLICY": "PASSIVE"}, "PASSIVE None"),
     ],
 )
-def test_what_the_user_has_set_stands(told, expected):
+def test_settings_of_the_user_are_not_changed(user_settings, expected):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    answer = subprocess.run([sys.executable, "-c", ASK], env=environment | told, capture_output=True, text=True)
-    assert answer.stdout.strip() == expected
+    command = [sys.executable, "-c", PRINT_SETTINGS]
+    result = subprocess.run(command, env=environment | user_settings, capture_output=True, text=True)
+    assert result.stdout.strip() == expected

@@ -21,7 +21,7 @@ from harken.tasks.protocol import Material, make_task, side_waveforms
 from harken.tasks.recipe import Recipe
 from harken.training import run
 from harken.training.initial_weights import initialize_weights
-from harken.training.run import Batches, Trained, resume, train
+from harken.training.run import TrainingBatches, TrainingResult, resume, train
 from harken.training.run_folder import expect_run, load_spotter, read_run
 from harken.training.waveforms import WaveformLoader
 from tiny_training import (
@@ -49,8 +49,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 
 @pytest.fixture(scope="module")
-def unbroken(material: Material, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
-    out = tmp_path_factory.mktemp("runs") / "unbroken"
+def finished_run(material: Material, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingResult, Path]:
+    out = tmp_path_factory.mktemp("runs") / "finished_run"
     return train(recipe(), material, out), out
 
 
@@ -61,8 +61,8 @@ def assert_same_weights(first: Path, second: Path, name: str = "last.ckpt") -> N
 # A run from start to end.
 
 
-def test_a_run_leaves_its_files_and_no_others(unbroken: tuple[Trained, Path], material: Material) -> None:
-    trained, out = unbroken
+def test_a_run_writes_its_files_and_no_others(finished_run: tuple[TrainingResult, Path], material: Material) -> None:
+    trained, out = finished_run
     names = {"recipe.json", "material.json", "history.csv", "last.ckpt", "best.ckpt", "model.onnx"}
     assert {path.name for path in out.iterdir()} == names
     assert trained.model == out / "model.onnx"
@@ -71,14 +71,14 @@ def test_a_run_leaves_its_files_and_no_others(unbroken: tuple[Trained, Path], ma
     assert read_run(out) == (recipe(), material)
 
 
-def test_the_model_file_recognises(unbroken: tuple[Trained, Path]) -> None:
-    trained, out = unbroken
+def test_the_model_file_recognizes_the_words(finished_run: tuple[TrainingResult, Path]) -> None:
+    trained, out = finished_run
     assert trained.accuracy > 0.9
     recognizer = Recognizer(out)
     assert recognizer.labels == (*sorted(WORDS), SILENCE)
     for word, hz in WORDS.items():
-        heard = recognizer.predict(tone(hz, 0.2, RATE), source_rate=RATE)
-        assert heard.label == word
+        prediction = recognizer.predict(tone(hz, 0.2, RATE), source_rate=RATE)
+        assert prediction.label == word
     white = 0.1 * np.random.default_rng(9).standard_normal(800).astype(np.float32)
     assert recognizer.predict(white, source_rate=RATE).reason == "silence"
     fields = recognizer.card.fields
@@ -87,54 +87,56 @@ def test_the_model_file_recognises(unbroken: tuple[Trained, Path]) -> None:
     assert Recipe.from_json(fields["recipe"]) == recipe()
 
 
-def test_history_has_a_row_an_epoch(unbroken: tuple[Trained, Path]) -> None:
-    rows = read_history(unbroken[1] / "history.csv")
+def test_history_has_one_row_for_each_epoch(finished_run: tuple[TrainingResult, Path]) -> None:
+    rows = read_history(finished_run[1] / "history.csv")
     assert [tuple(row) for row in rows] == [COLUMNS] * EPOCHS
     assert [row["epoch"] for row in rows] == list(range(EPOCHS))
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
-    assert max(row["validation_accuracy"] for row in rows) == pytest.approx(unbroken[0].accuracy, abs=1e-5)
+    assert max(row["validation_accuracy"] for row in rows) == pytest.approx(finished_run[0].accuracy, abs=1e-5)
     assert rows[-1]["learning_rate"] < 1e-6  # the end of the half cosine
-    assert read_history(unbroken[1] / "none.csv") == []
+    assert read_history(finished_run[1] / "none.csv") == []
 
 
-def test_the_best_epoch_and_the_last_are_kept(unbroken: tuple[Trained, Path]) -> None:
-    rows = read_history(unbroken[1] / "history.csv")
+def test_the_best_and_the_last_epoch_are_kept(finished_run: tuple[TrainingResult, Path]) -> None:
+    rows = read_history(finished_run[1] / "history.csv")
     accuracies = [row["validation_accuracy"] for row in rows]
-    kept = {name: torch.load(unbroken[1] / name, weights_only=False)["epoch"] for name in ("best.ckpt", "last.ckpt")}
+    kept = {
+        name: torch.load(finished_run[1] / name, weights_only=False)["epoch"] for name in ("best.ckpt", "last.ckpt")
+    }
     assert kept == {"best.ckpt": int(np.argmax(accuracies)), "last.ckpt": EPOCHS - 1}
 
 
-# Taking a run up again.
+# Resuming a run.
 
 
-def test_resumed_at_an_epochs_border(
-    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_resumed_between_epochs_equals_an_uninterrupted_one(
+    finished_run: tuple[TrainingResult, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "finish", not_finished)
-    draw = Batches.train_dataloader
+    draw = TrainingBatches.train_dataloader
     handler = signal.getsignal(signal.SIGINT)
 
-    def ctrl_c_before_the_third(batches: Batches) -> Any:
+    def ctrl_c_before_the_third(batches: TrainingBatches) -> Any:
         assert batches.trainer is not None
         if batches.trainer.current_epoch == 2:
             raise KeyboardInterrupt
         return draw(batches)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Batches, "train_dataloader", ctrl_c_before_the_third)
+        patch.setattr(TrainingBatches, "train_dataloader", ctrl_c_before_the_third)
         with pytest.raises(KeyboardInterrupt):
             train(recipe(), material, tmp_path / "run")
     assert signal.getsignal(signal.SIGINT) is handler
     assert len(history(tmp_path / "run")) == 2
     assert resume(tmp_path / "run").epochs == EPOCHS
-    assert_same_weights(tmp_path / "run", unbroken[1])
-    assert_same_weights(tmp_path / "run", unbroken[1], "best.ckpt")
-    assert history(tmp_path / "run") == history(unbroken[1])
+    assert_same_weights(tmp_path / "run", finished_run[1])
+    assert_same_weights(tmp_path / "run", finished_run[1], "best.ckpt")
+    assert history(tmp_path / "run") == history(finished_run[1])
 
 
 @pytest.mark.parametrize("calls", [3, 17])  # an epoch has 8 steps: before the first checkpoint, and after two
-def test_resumed_after_a_kill_within_an_epoch(
-    unbroken: tuple[Trained, Path],
+def test_a_run_resumed_after_a_kill_equals_an_uninterrupted_one(
+    finished_run: tuple[TrainingResult, Path],
     material: Material,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,12 +144,12 @@ def test_resumed_after_a_kill_within_an_epoch(
 ) -> None:
     monkeypatch.setattr(run, "finish", not_finished)
     load = WaveformLoader.load_augmented
-    heard = 0
+    waveforms = 0
 
     def killed(loader: WaveformLoader, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        nonlocal heard
-        heard += 1
-        if heard > calls:
+        nonlocal waveforms
+        waveforms += 1
+        if waveforms > calls:
             raise RuntimeError("killed")
         return load(loader, rows, labels)
 
@@ -157,30 +159,34 @@ def test_resumed_after_a_kill_within_an_epoch(
             train(recipe(), material, tmp_path / "run")
     assert (tmp_path / "run" / "last.ckpt").is_file() == (calls > 8)
     resume(tmp_path / "run")
-    assert_same_weights(tmp_path / "run", unbroken[1])
-    assert history(tmp_path / "run") == history(unbroken[1])
+    assert_same_weights(tmp_path / "run", finished_run[1])
+    assert history(tmp_path / "run") == history(finished_run[1])
 
 
-def test_a_finished_run_resumes_to_itself(unbroken: tuple[Trained, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_a_finished_run_changes_nothing(
+    finished_run: tuple[TrainingResult, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "finish", not_finished)
-    _, out = unbroken
+    _, out = finished_run
     before, rows = weights(out), history(out)
     assert resume(out).epochs == EPOCHS
     torch.testing.assert_close(weights(out), before, rtol=0, atol=0)
     assert history(out) == rows
 
 
-def test_early_stopping_is_remembered(material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_early_stopping_also_holds_after_a_resume(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "finish", not_finished)
     impatient = recipe("patience=2", "min_delta=100", "epochs=30")
-    assert train(impatient, material, tmp_path / "run").epochs == 3  # the first sets the mark, two do not reach it
+    assert train(impatient, material, tmp_path / "run").epochs == 3  # two epochs without improvement after the first
     before = weights(tmp_path / "run")
     assert resume(tmp_path / "run").epochs == 3
     torch.testing.assert_close(weights(tmp_path / "run"), before, rtol=0, atol=0)
     assert len(history(tmp_path / "run")) == 3
 
 
-def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_an_interrupted_checkpoint_leaves_the_old_one(tmp_path: Path) -> None:
     class Unwritable:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[()]]:
             raise RuntimeError("halfway")
@@ -194,117 +200,117 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-# What is refused.
+# Refused runs.
 
 
-def test_a_folder_with_a_run_is_not_overwritten(unbroken: tuple[Trained, Path], material: Material) -> None:
-    before = {path: path.stat().st_mtime_ns for path in unbroken[1].iterdir()}
-    with pytest.raises(HarkenError, match="holds a run already: go on with it by --resume"):
-        train(recipe(), material, unbroken[1])
-    assert {path: path.stat().st_mtime_ns for path in unbroken[1].iterdir()} == before
+def test_a_folder_with_a_run_is_not_overwritten(finished_run: tuple[TrainingResult, Path], material: Material) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished_run[1].iterdir()}
+    with pytest.raises(HarkenError, match="already contains a run: continue it with --resume"):
+        train(recipe(), material, finished_run[1])
+    assert {path: path.stat().st_mtime_ns for path in finished_run[1].iterdir()} == before
 
 
-def test_a_run_of_another_recipe_or_of_other_folders_is_told(
-    unbroken: tuple[Trained, Path], material: Material
+def test_a_run_with_another_recipe_or_other_folders_is_refused(
+    finished_run: tuple[TrainingResult, Path], material: Material
 ) -> None:
-    expect_run(unbroken[1], recipe(), material)
+    expect_run(finished_run[1], recipe(), material)
     for other in ((recipe("epochs=5"), material), (recipe(), Material(data=(Path("elsewhere"),)))):
-        with pytest.raises(HarkenError, match="a run of another recipe or of other folders"):
-            expect_run(unbroken[1], *other)
+        with pytest.raises(HarkenError, match="a run with another recipe or other folders"):
+            expect_run(finished_run[1], *other)
 
 
-def test_a_run_is_not_named_as_a_model_in_the_box(
+def test_a_run_cannot_have_the_name_of_a_bundled_model(
     material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(HarkenError, match="base is the name of a model in the box"):
+    with pytest.raises(HarkenError, match="base is the name of a bundled model"):
         train(recipe(), material, Path("base"))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("settings", "devices", "says"),
+    ("settings", "devices", "message"),
     [
         (["network=bc_resnet_1", "bands=30"], 1, "multiple of 40 mel bands"),
         (["window_s=0.02"], 1, r"window_s=0\.02 holds no frame of 30\.0 ms"),
-        (["batch_size=15"], 2, "batch_size=15 must be a multiple of the 2 processes"),
+        (["batch_size=15"], 2, "batch_size=15 must be a multiple of 2, the number of processes"),
         ([], 0, "devices=0"),
-        (["teacher=nowhere"], 1, "nowhere holds no run"),
+        (["teacher=nowhere"], 1, "nowhere is neither a run nor a model file"),
     ],
 )
-def test_a_refused_run_leaves_no_folder(
-    material: Material, tmp_path: Path, settings: list[str], devices: int, says: str
+def test_a_refused_run_creates_no_folder(
+    material: Material, tmp_path: Path, settings: list[str], devices: int, message: str
 ) -> None:
-    with pytest.raises(HarkenError, match=says):
+    with pytest.raises(HarkenError, match=message):
         train(recipe(*settings), material, tmp_path / "run", devices=devices)
     assert not (tmp_path / "run").exists()
 
 
-def test_folders_that_hold_no_run_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(HarkenError, match="holds no run that can be read"):
+def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(HarkenError, match="contains no readable run"):
         resume(tmp_path)
     (tmp_path / "recipe.json").write_text(json.dumps(asdict(recipe())))
     for broken in ("[]", "{", '{"folders": []}'):
         (tmp_path / "material.json").write_text(broken)
-        with pytest.raises(HarkenError, match="holds no run that can be read"):
+        with pytest.raises(HarkenError, match="contains no readable run"):
             resume(tmp_path)
     (tmp_path / "material.json").write_text('{"data": ["x"]}')
-    with pytest.raises(HarkenError, match="holds no finished epoch"):
+    with pytest.raises(HarkenError, match="contains no finished epoch"):
         load_spotter(tmp_path, 4)
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(HarkenError, match="is a file: name a folder for the run"):
+    with pytest.raises(HarkenError, match="is a file: choose a folder for the run"):
         train(recipe(), Material(data=(tmp_path,)), file)
 
 
-# Earlier runs.
+# Starting from earlier runs.
 
 
 def test_a_run_starts_from_the_weights_of_another(
-    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: tuple[TrainingResult, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "finish", not_finished)
-    train(recipe(f"start_from={unbroken[1]}", "epochs=1", "learning_rate=1e-9"), material, tmp_path / "run")
+    train(recipe(f"start_from={finished_run[1]}", "epochs=1", "learning_rate=1e-9"), material, tmp_path / "run")
     (first,) = read_history(tmp_path / "run" / "history.csv")
     assert first["validation_accuracy"] == max(
-        row["validation_accuracy"] for row in read_history(unbroken[1] / "history.csv")
+        row["validation_accuracy"] for row in read_history(finished_run[1] / "history.csv")
     )
-    assert read_run(tmp_path / "run")[0].start_from == str(unbroken[1])
-    # Once an epoch is kept, the other run is needed no more.
+    assert read_run(tmp_path / "run")[0].start_from == str(finished_run[1])
+    # After the first epoch, the other run is no longer needed.
     gone = json.loads((tmp_path / "run" / "recipe.json").read_text()) | {"start_from": str(tmp_path / "gone")}
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(gone))
     assert resume(tmp_path / "run").epochs == 1
     with pytest.raises(HarkenError, match="from a run of the same network"):
-        train(recipe(f"start_from={unbroken[1]}", "network=ds_cnn_s"), material, tmp_path / "other")
+        train(recipe(f"start_from={finished_run[1]}", "network=ds_cnn_s"), material, tmp_path / "other")
 
 
-def test_the_answers_of_an_earlier_run_stay_with_their_words(
-    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_outputs_of_an_earlier_run_follow_their_words(
+    finished_run: tuple[TrainingResult, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "finish", not_finished)
     backwards = ",".join(reversed(WORDS))
-    few = ["silence_share=0", "epochs=1", "learning_rate=1e-9", f"words={backwards}", f"start_from={unbroken[1]}"]
+    few = ["silence_share=0", "epochs=1", "learning_rate=1e-9", f"words={backwards}", f"start_from={finished_run[1]}"]
     train(recipe(*few), material, tmp_path / "run")
     (first,) = read_history(tmp_path / "run" / "history.csv")
     assert first["validation_accuracy"] > 0.9
 
 
-def test_a_word_that_the_earlier_run_did_not_know_begins_afresh(
-    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path
+def test_a_new_word_starts_untrained(
+    finished_run: tuple[TrainingResult, Path], material: Material, tmp_path: Path
 ) -> None:
     known = list(WORDS)[1:]
     for word in known:
         (tmp_path / word).symlink_to(material.data[0] / word)
     (tmp_path / "abroad").symlink_to(material.data[0] / next(iter(WORDS)))
-    wanted = recipe(f"start_from={unbroken[1]}")
+    wanted = recipe(f"start_from={finished_run[1]}")
     task = make_task(wanted, replace(material, data=(tmp_path,), noise=material.data))
     fresh = Spotter(wanted, len(task.labels))
     before = {name: value.clone() for name, value in fresh.state_dict().items()}
-    initialize_weights(wanted.start_from, fresh, wanted, task)
-    source = load_spotter(unbroken[1], len(WORDS) + 1)
-    heard = torch.from_numpy(side_waveforms(task, wanted, "validation")[0])
-    ours, theirs = fresh.eval()(heard), source(heard)
-    labels = ModelFile(unbroken[0].model).card.labels
+    initialize_weights(fresh, wanted.start_from, wanted, task)
+    source = load_spotter(finished_run[1], len(WORDS) + 1)
+    waveforms = torch.from_numpy(side_waveforms(task, wanted, "validation")[0])
+    ours, theirs = fresh.eval()(waveforms), source(waveforms)
+    labels = ModelFile(finished_run[0].model).card.labels
     for column, label in enumerate(task.labels):
         same = label in labels and torch.allclose(ours[:, column], theirs[:, labels.index(label)], atol=1e-5)
         assert same == (label != "abroad")
@@ -313,29 +319,32 @@ def test_a_word_that_the_earlier_run_did_not_know_begins_afresh(
     assert 0 < answers.std() < 1
 
 
-def test_a_teacher_of_other_classes_is_refused(
-    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path
+def test_a_teacher_with_other_classes_or_another_window_is_refused(
+    finished_run: tuple[TrainingResult, Path], material: Material, tmp_path: Path
 ) -> None:
-    for other, said in (("silence_share=0", "other classes"), ("window_s=0.1", "another rate or another window")):
-        with pytest.raises(HarkenError, match=rf" has {said}: train one with these$"):
-            train(recipe(f"teacher={unbroken[1]}", other), material, tmp_path / "run")
+    window = f"a sample rate of {RATE} Hz and a window of 800 samples, but this recipe has {RATE} Hz and 400 samples"
+    for other, message in (("silence_share=0", "other classes than this run"), ("window_s=0.1", window)):
+        with pytest.raises(HarkenError, match=f" has {message}: use a "):
+            train(recipe(f"teacher={finished_run[1]}", other), material, tmp_path / "run")
 
 
-def test_a_start_of_another_window_names_the_mend(
-    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path
+def test_starting_from_another_window_is_refused_with_a_fix(
+    finished_run: tuple[TrainingResult, Path], material: Material, tmp_path: Path
 ) -> None:
-    with pytest.raises(HarkenError, match=r"has another rate or another window.*begin afresh: --set start_from=\)$"):
-        train(recipe(f"start_from={unbroken[1]}", "window_s=0.1"), material, tmp_path / "run")
+    with pytest.raises(HarkenError, match=r"a window of 800 samples.*start with new weights: --set start_from=\)$"):
+        train(recipe(f"start_from={finished_run[1]}", "window_s=0.1"), material, tmp_path / "run")
 
 
-def test_a_student_learns_from_its_teacher_alone(
-    unbroken: tuple[Trained, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_student_learns_from_its_teacher_only(
+    finished_run: tuple[TrainingResult, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "finish", not_finished)
-    monkeypatch.chdir(unbroken[1].parent)
-    taught = recipe("teacher=unbroken", "teacher_share=1", "label_smoothing=0")
-    train(taught, material, tmp_path / "run")
-    assert read_run(tmp_path / "run")[0] == replace(taught, teacher=(str(unbroken[1]),))  # resumes from anywhere
+    monkeypatch.chdir(finished_run[1].parent)
+    student = recipe("teacher=finished_run", "teacher_share=1", "label_smoothing=0")
+    train(student, material, tmp_path / "run")
+    assert read_run(tmp_path / "run")[0] == replace(
+        student, teacher=(str(finished_run[1]),)
+    )  # can be resumed from any folder
     assert not [name for name in weights(tmp_path / "run") if "teacher" in name]
     rows = read_history(tmp_path / "run" / "history.csv")
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]

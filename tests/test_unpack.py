@@ -34,13 +34,13 @@ def write_zip(path, members):
     return path
 
 
-def special(kind, name="yes/evil.wav", linkname=""):
+def special_tar_member(kind, name="yes/evil.wav", linkname=""):
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, linkname
     return info
 
 
-def zip_special(mode, name="yes/evil.wav"):
+def special_zip_entry(mode, name="yes/evil.wav"):
     entry = zipfile.ZipInfo(name)
     entry.create_system = 3
     entry.external_attr = mode << 16
@@ -66,7 +66,7 @@ WORDS = [("yes/a_nohash_0.wav", b"yes"), ("no/b_nohash_0.wav", b"no"), ("README.
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
 @pytest.mark.parametrize("prefix", ["", "./", "top/", "outer/inner/"])
-def test_words_lie_directly_in_the_target(tmp_path, write, prefix):
+def test_word_folders_are_directly_in_the_target(tmp_path, write, prefix):
     archive = write(tmp_path / "archive", [(prefix + name, content) for name, content in WORDS])
     assert unpack_to(archive, tmp_path / "corpus") == dict(WORDS)
     assert names_in(tmp_path) == ["archive", "corpus"]
@@ -78,20 +78,20 @@ def test_a_single_word_folder_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
-def test_leftovers_of_macos_are_dropped(tmp_path, write):
+def test_files_of_macos_are_skipped(tmp_path, write):
     junk = ["__MACOSX/mini/yes/._a.wav", "mini/.DS_Store", "mini/yes/._a.wav"]
     archive = write(tmp_path / "archive", [(name, b"junk") for name in junk] + [("mini/yes/a.wav", b"yes")])
     assert unpack_to(archive, tmp_path / "corpus") == {"yes/a.wav": b"yes"}
 
 
-def test_modes_of_the_archive_are_not_taken_over(tmp_path):
+def test_permissions_in_the_archive_are_ignored(tmp_path):
     info = tarfile.TarInfo("yes/a.wav")
     info.mode = 0o6777
     unpack_to(write_tar(tmp_path / "archive", [info, ("no/b.wav", b"no")]), tmp_path / "corpus")
     assert stat.S_IMODE((tmp_path / "corpus/yes/a.wav").stat().st_mode) & 0o6111 == 0
 
 
-def test_an_empty_target_is_replaced_and_a_killed_run_swept_away(tmp_path):
+def test_an_empty_target_and_leftovers_of_a_killed_run_are_replaced(tmp_path):
     (tmp_path / "corpus").mkdir()
     (tmp_path / ".corpus.unpacking/yes").mkdir(parents=True)
     (tmp_path / ".corpus.unpacking/yes/old.wav").write_bytes(b"old")
@@ -99,27 +99,35 @@ def test_an_empty_target_is_replaced_and_a_killed_run_swept_away(tmp_path):
     assert names_in(tmp_path) == ["archive", "corpus"]
 
 
-HOSTILE = {
-    "parent": (write_tar, [("../evil.wav", b"evil")], "leads outside"),
-    "parent within": (write_tar, [("yes/../../evil.wav", b"evil")], "leads outside"),
-    "absolute": (write_tar, [("/harken-evil.wav", b"evil")], "leads outside"),
-    "drive": (write_tar, [("C:evil.wav", b"evil")], "leads outside"),
-    "backslash": (write_tar, [("..\\evil.wav", b"evil")], "leads outside"),
-    "parent folder": (write_tar, [special(tarfile.DIRTYPE, "../evil")], "leads outside"),
-    "symbolic link": (write_tar, [special(tarfile.SYMTYPE, linkname="../../evil")], "symbolic link"),
-    "symbolic link inside": (write_tar, [("yes/a.wav", b"a"), special(tarfile.SYMTYPE, linkname="a.wav")], "symbolic"),
-    "hard link": (write_tar, [("yes/a.wav", b"a"), special(tarfile.LNKTYPE, linkname="yes/a.wav")], "hard link"),
-    "character device": (write_tar, [special(tarfile.CHRTYPE)], "a device"),
-    "block device": (write_tar, [special(tarfile.BLKTYPE)], "a device"),
-    "pipe": (write_tar, [special(tarfile.FIFOTYPE)], "named pipe"),
-    "sparse": (write_tar, [special(tarfile.GNUTYPE_SPARSE)], "not a plain file"),
-    "twice": (write_tar, [("yes/a.wav", b"1"), ("yes/a.wav", b"2")], "there twice"),
-    "file as folder": (write_tar, [("yes", b"1"), ("yes/a.wav", b"2")], "there twice"),
-    "long name": (write_tar, [("yes/" + "a" * 300, b"1")], "too long a name"),
-    "zip parent": (write_zip, [("../evil.wav", b"evil")], "leads outside"),
-    "zip absolute": (write_zip, [("/harken-evil.wav", b"evil")], "leads outside"),
-    "zip symbolic link": (write_zip, [(zip_special(stat.S_IFLNK | 0o777), b"../../evil")], "symbolic link"),
-    "zip device": (write_zip, [(zip_special(stat.S_IFCHR | 0o666), b"")], "a device"),
+MALICIOUS = {
+    "parent": (write_tar, [("../evil.wav", b"evil")], "outside of the folder"),
+    "parent within": (write_tar, [("yes/../../evil.wav", b"evil")], "outside of the folder"),
+    "absolute": (write_tar, [("/harken-evil.wav", b"evil")], "outside of the folder"),
+    "drive": (write_tar, [("C:evil.wav", b"evil")], "outside of the folder"),
+    "backslash": (write_tar, [("..\\evil.wav", b"evil")], "outside of the folder"),
+    "parent folder": (write_tar, [special_tar_member(tarfile.DIRTYPE, "../evil")], "outside of the folder"),
+    "symbolic link": (write_tar, [special_tar_member(tarfile.SYMTYPE, linkname="../../evil")], "symbolic link"),
+    "symbolic link inside": (
+        write_tar,
+        [("yes/a.wav", b"a"), special_tar_member(tarfile.SYMTYPE, linkname="a.wav")],
+        "symbolic",
+    ),
+    "hard link": (
+        write_tar,
+        [("yes/a.wav", b"a"), special_tar_member(tarfile.LNKTYPE, linkname="yes/a.wav")],
+        "hard link",
+    ),
+    "character device": (write_tar, [special_tar_member(tarfile.CHRTYPE)], "a device"),
+    "block device": (write_tar, [special_tar_member(tarfile.BLKTYPE)], "a device"),
+    "pipe": (write_tar, [special_tar_member(tarfile.FIFOTYPE)], "named pipe"),
+    "sparse": (write_tar, [special_tar_member(tarfile.GNUTYPE_SPARSE)], "not a plain file"),
+    "twice": (write_tar, [("yes/a.wav", b"1"), ("yes/a.wav", b"2")], "in it twice"),
+    "file as folder": (write_tar, [("yes", b"1"), ("yes/a.wav", b"2")], "in it twice"),
+    "long name": (write_tar, [("yes/" + "a" * 300, b"1")], "too long for a file name"),
+    "zip parent": (write_zip, [("../evil.wav", b"evil")], "outside of the folder"),
+    "zip absolute": (write_zip, [("/harken-evil.wav", b"evil")], "outside of the folder"),
+    "zip symbolic link": (write_zip, [(special_zip_entry(stat.S_IFLNK | 0o777), b"../../evil")], "symbolic link"),
+    "zip device": (write_zip, [(special_zip_entry(stat.S_IFCHR | 0o666), b"")], "a device"),
     "zip bzip2": (
         lambda path, _: zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2).writestr("yes/a.wav", b"1"),
         [],
@@ -128,9 +136,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_archives_are_refused_whole(tmp_path, case):
-    write, members, reason = HOSTILE[case]
+@pytest.mark.parametrize("case", MALICIOUS)
+def test_malicious_archives_are_refused_as_a_whole(tmp_path, case):
+    write, members, reason = MALICIOUS[case]
     outside = tmp_path / "room"
     outside.mkdir()
     write(outside / "archive", members)
@@ -152,8 +160,8 @@ def test_an_encrypted_zip_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
-def test_a_bomb_by_ratio_stops_before_it_is_unpacked(tmp_path, write, monkeypatch):
-    monkeypatch.setattr(unpack, "_FREE_BYTES", 1 << 20)
+def test_unpacking_stops_at_the_maximum_ratio(tmp_path, write, monkeypatch):
+    monkeypatch.setattr(unpack, "_UNCHECKED_BYTES", 1 << 20)
     most = 0
 
     def watch(_):
@@ -171,9 +179,9 @@ def test_a_bomb_by_ratio_stops_before_it_is_unpacked(tmp_path, write, monkeypatc
     assert names_in(tmp_path) == ["archive"]
 
 
-def test_a_bomb_in_a_tar_header_or_behind_the_end_is_one_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpack, "_FREE_BYTES", 1 << 20)
-    long_name = special(tarfile.GNUTYPE_LONGNAME, "././@LongLink")
+def test_the_ratio_includes_tar_headers_and_data_after_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack, "_UNCHECKED_BYTES", 1 << 20)
+    long_name = special_tar_member(tarfile.GNUTYPE_LONGNAME, "././@LongLink")
     long_name.size = 64 << 20
     with gzip.open(tmp_path / "header", "wb") as file:
         file.write(long_name.tobuf(tarfile.GNU_FORMAT) + bytes(64 << 20))
@@ -185,8 +193,8 @@ def test_a_bomb_in_a_tar_header_or_behind_the_end_is_one_too(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
-def test_a_bomb_by_count(tmp_path, write, monkeypatch):
-    monkeypatch.setattr(unpack, "_MOST_ENTRIES", 9)
+def test_unpacking_stops_at_the_maximum_number_of_entries(tmp_path, write, monkeypatch):
+    monkeypatch.setattr(unpack, "_MAX_ENTRIES", 9)
     archive = write(tmp_path / "archive", [(f"yes/{i}.wav", b"") for i in range(10)])
     with pytest.raises(BadArchiveError, match="more than 9 entries"), unpacked(archive, tmp_path / "corpus"):
         pytest.fail("it was unpacked")
@@ -201,7 +209,7 @@ def flip(data):
     return data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
 
 
-def spoil_checksum(data):  # of a gzip file: the last eight bytes are CRC and length
+def damage_checksum(data):  # of a gzip file: the last eight bytes are CRC and length
     return data[:-8] + bytes(8)
 
 
@@ -210,7 +218,7 @@ NOISE = [(f"yes/{i}.wav", os.urandom(5000)) for i in range(20)]
 
 @pytest.mark.parametrize(
     ("write", "harm"),
-    [(write_tar, cut), (write_tar, flip), (write_tar, spoil_checksum), (write_zip, cut), (write_zip, flip)],
+    [(write_tar, cut), (write_tar, flip), (write_tar, damage_checksum), (write_zip, cut), (write_zip, flip)],
 )
 def test_a_damaged_archive_leaves_nothing(tmp_path, write, harm):
     archive = write(tmp_path / "archive", NOISE)
@@ -221,7 +229,7 @@ def test_a_damaged_archive_leaves_nothing(tmp_path, write, harm):
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", bytes(512)])
-def test_what_is_no_archive_is_named_so(tmp_path, content):
+def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "archive").write_bytes(content)
     with (
         pytest.raises(BadArchiveError, match=r"neither a tar\.gz nor a zip"),
@@ -230,14 +238,14 @@ def test_what_is_no_archive_is_named_so(tmp_path, content):
         pass
 
 
-def test_an_error_while_looking_leaves_the_target_missing(tmp_path):
+def test_an_error_during_inspection_leaves_no_target(tmp_path):
     archive = write_tar(tmp_path / "archive", WORDS)
     with pytest.raises(KeyboardInterrupt), unpacked(archive, tmp_path / "corpus"):
         raise KeyboardInterrupt
     assert names_in(tmp_path) == ["archive"]
 
 
-def test_a_full_disk_is_not_the_archives_fault(tmp_path, monkeypatch):
+def test_a_full_disk_is_not_a_bad_archive(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

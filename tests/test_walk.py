@@ -3,7 +3,7 @@ import os
 import pytest
 
 from harken.corpus.table import audio_files
-from harken.corpus.walk import looks, row_of, walk
+from harken.corpus.walk import file_row, fingerprint, walk
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def rows(folder):
     return sorted(row for found in walk(str(folder)).values() for row in found)
 
 
-def test_a_walk_finds_what_audio_files_finds_with_size_and_time(folder):
+def test_walk_finds_the_same_as_audio_files_with_size_and_time(folder):
     found = rows(folder)
     assert sorted(os.path.join(place, name) for name, place, _, _ in found) == sorted(map(str, audio_files(folder)))  # noqa: PTH118
     assert [name for name, *_ in found] == ["B.FLAC", "a.wav", "c.mp3", "d.ogg", "f.wav", "link.wav"]
@@ -32,18 +32,18 @@ def test_a_walk_finds_what_audio_files_finds_with_size_and_time(folder):
     assert found[-1][2] == 1  # of what the link points to
 
 
-def test_the_files_of_a_folder_stand_under_it(folder):
+def test_files_are_grouped_by_folder(folder):
     places = walk(str(folder))
     assert set(places) == {str(folder / name) for name in (".", "anna", "anna/deep", "folder.wav")}
     assert all(row[1] == place for place, found in places.items() for row in found)
 
 
-def test_one_file_looks_as_in_a_walk(folder):
-    assert [row_of(place, name) for name, place, _, _ in rows(folder)] == rows(folder)
+def test_file_row_gives_the_same_row_as_walk(folder):
+    assert [file_row(place, name) for name, place, _, _ in rows(folder)] == rows(folder)
 
 
 @pytest.mark.parametrize("with_folder_open", [True, False])
-def test_a_file_that_cannot_be_looked_at_is_among_the_others(folder, monkeypatch, with_folder_open):
+def test_inaccessible_files_are_listed_too(folder, monkeypatch, with_folder_open):
     if not with_folder_open:
         monkeypatch.setattr(os, "supports_dir_fd", set())
     before = rows(folder)
@@ -54,9 +54,9 @@ def test_a_file_that_cannot_be_looked_at_is_among_the_others(folder, monkeypatch
 @pytest.mark.parametrize(
     "change", ["added", "removed", "renamed", "grown", "written to in place", "the target of a link"]
 )
-def test_every_change_looks_otherwise(folder, change):
-    before = looks(rows(folder))
-    assert looks(rows(folder)) == before
+def test_every_change_changes_the_fingerprint(folder, change):
+    before = fingerprint(rows(folder))
+    assert fingerprint(rows(folder)) == before
     path = folder / "anna/deep/d.ogg"
     if change == "added":
         (folder / "new.wav").touch()
@@ -71,4 +71,4 @@ def test_every_change_looks_otherwise(folder, change):
         content, status = changed.read_text(), changed.stat()
         changed.write_text(content.upper())
         os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert looks(rows(folder)) != before
+    assert fingerprint(rows(folder)) != before

@@ -24,26 +24,26 @@ def samples():
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
-def test_the_samples_are_libsndfiles(samples, channels):
+def test_samples_are_the_same_as_libsndfiles(samples, channels):
     samples = samples if channels == 1 else samples.reshape(-1, channels)
     read, rate = read_wav(io.BytesIO(wav(samples)))
     np.testing.assert_array_equal(read, samples)
     assert rate == RATE
 
 
-def test_what_is_not_whole_and_plain_is_left_to_libsndfile(samples):
+def test_incomplete_and_unusual_files_are_left_to_libsndfile(samples):
     plain = wav(samples)
-    listed = plain + b"LIST" + struct.pack("<I4s", 4, b"INFO")
+    with_list = plain + b"LIST" + struct.pack("<I4s", 4, b"INFO")
     for content in (
         b"",
         plain[:43],
         plain[:-1],
         plain + b"\0",
-        listed,
+        with_list,
         b"RIFX" + plain[4:],
         plain[:22] + b"\0\0" + plain[24:],  # no channels
         plain[:32] + b"\4\0" + plain[34:],  # frames of four bytes in mono
-        plain[:40] + b"\xff\xff\xff\xff" + plain[44:],  # as a program writes into a pipe
+        plain[:40] + b"\xff\xff\xff\xff" + plain[44:],  # as a program writes it to a pipe
         wav(samples, "PCM_24"),
         wav(samples / 32768, "FLOAT"),
         wav(samples[:0]),
@@ -53,15 +53,15 @@ def test_what_is_not_whole_and_plain_is_left_to_libsndfile(samples):
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
-def test_a_clip_is_the_same_by_either_reader(tmp_path, monkeypatch, samples, channels, rate):
+def test_a_clip_is_the_same_with_either_reader(tmp_path, monkeypatch, samples, channels, rate):
     path = tmp_path / "clip.wav"
     path.write_bytes(wav(samples if channels == 1 else samples.reshape(-1, 2), rate=rate))
-    quick = load_clip(path, 16_000)
+    without_libsndfile = load_clip(path, 16_000)
     monkeypatch.setattr("harken.audio.clip.read_wav", lambda _: None)
-    np.testing.assert_array_equal(quick, load_clip(path, 16_000))
+    np.testing.assert_array_equal(without_libsndfile, load_clip(path, 16_000))
 
 
-def test_one_that_is_cut_short_is_refused(tmp_path, samples):
+def test_a_file_that_is_cut_short_is_refused(tmp_path, samples):
     path = tmp_path / "clip.wav"
     path.write_bytes(wav(samples)[:-500])
     with pytest.raises(HarkenError, match=f"^{path} is cut short: copy or record it again$"):

@@ -1,4 +1,4 @@
-"""A training that takes a second: two networks, a corpus of tones, a recipe."""
+"""Training that takes a second: two tiny networks, a corpus of tones, and a recipe."""
 
 import csv
 import sys
@@ -25,7 +25,7 @@ EPOCHS = 4
 
 
 class Tiny(nn.Module):
-    """A few dense layers over the mean and the spread of each band."""
+    """A few dense layers on the mean and the variance of each band."""
 
     def __init__(self, classes: int, bands: int, frames: int, *, noisy: bool = False) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Tiny(nn.Module):
 
 @contextmanager
 def tiny_networks() -> Iterator[None]:
-    """Register the networks `tiny` and `tiny_noisy` (with batch norm and dropout) for the time being."""
+    """Register the networks `tiny` and `tiny_noisy` (with batch norm and dropout) temporarily."""
     module = ModuleType("harken.models.tiny_for_tests")
     module.Tiny = Tiny  # type: ignore[attr-defined]
     sizes = {"tiny": {}, "tiny_noisy": {"noisy": True}}
@@ -50,7 +50,7 @@ def tiny_networks() -> Iterator[None]:
 
 
 def write_material(root: Path) -> Material:
-    """Three words, each a tone, in ten voices of a few takes; and half a minute of noise."""
+    """Write three words, each a tone, by ten speakers with four clips each, and half a minute of noise."""
     draws = np.random.default_rng(0)
     for word, hz in WORDS.items():
         for speaker in range(SPEAKERS):
@@ -80,7 +80,7 @@ PLAIN = (
 
 
 def not_finished(*_: object) -> float:
-    """Stands for the writing of the model file, which takes longer than a whole training here."""
+    """Replace writing the model file, which would take longer than the training itself."""
     return 1.0
 
 

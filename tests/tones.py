@@ -1,4 +1,4 @@
-"""A recogniser whose words are tones: a simple function of the waveform, with known answers."""
+"""A recognizer whose words are tones, so that the expected probabilities are known."""
 
 import numpy as np
 
@@ -11,12 +11,16 @@ TONES = {"low": 500.0, "high": 1_500.0}
 
 
 class ToneModel:
-    """Hears tones: each word's probability is the share of its amplitude over the window, beside 0.02 of silence."""
+    """A model whose words are tones.
+
+    The score of a word is the amplitude of its tone in the window. Silence has the score 0.02, and `_unknown_` what is
+    left of the mean amplitude. Probabilities are the scores divided by their sum.
+    """
 
     def __init__(self):
         seconds = np.arange(WINDOW) / RATE
         self.waves = np.exp(2j * np.pi * np.outer(seconds, list(TONES.values()))).astype(np.complex64)
-        self.windows = 0
+        self.windows = 0  # number of windows classified so far
 
     def probabilities(self, windows):
         assert windows.shape == (1, WINDOW)

@@ -1,10 +1,11 @@
-"""Average the weights of runs that went on from one another, and finish the result as training does.
+"""Average the weights of runs that were trained from the same weights, and write a model file as training does.
 
 python tools/average.py RUN RUN... OUT
 
-Between a run and what it was trained on to, the middle keeps what the first was better at (M. Wortsman et al., 2022,
-arXiv:2109.01903); the mean of several forks errs less than each (arXiv:2203.05482). A RUN is the folder of a run, for its last
-epoch, or one of its checkpoints, as in RUN/best.ckpt. OUT becomes a run's folder with a model file, judged as the last RUN is.
+The average of a run and a run that continues it keeps what the first was better at (M. Wortsman et al., 2022,
+arXiv:2109.01903). The average of several runs that continue the same run makes fewer errors than each of them
+(arXiv:2203.05482). A RUN is a run folder, which stands for its last epoch, or a checkpoint such as RUN/best.ckpt. OUT becomes
+a run folder with a model file, with the recipe and validation set of the last RUN.
 """
 
 import argparse
@@ -20,29 +21,29 @@ from harken.training.run_folder import load_spotter, read_run
 
 
 def _checkpoint(run: Path) -> Path:
-    """Return the checkpoint of a run's last epoch; of an average of runs, its only one."""
+    """Return the checkpoint of a run's last epoch. An average of runs has only one checkpoint."""
     return next((path for path in (run / "last.ckpt", run / "best.ckpt") if path.is_file()), run)
 
 
 def main() -> None:
-    """Write OUT, and print the accuracy of its model on the validation side."""
+    """Write OUT, and print the accuracy of its model on the validation set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("out", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders or checkpoints to average")
+    parser.add_argument("out", type=Path, metavar="OUT", help="run folder to create")
     options = parser.parse_args()
     checkpoints = [_checkpoint(run) for run in options.runs]
     recipe, material = read_run(checkpoints[-1].parent)
     for path in checkpoints:
         if read_run(path.parent)[0].network != recipe.network:
-            raise HarkenError(f"{path} and {checkpoints[-1]} are of different networks: they have no middle")
+            raise HarkenError(f"{path} and {checkpoints[-1]} have different networks: give runs of the same network")
     options.out.mkdir(parents=True)
     for name in ("recipe.json", "material.json"):
         shutil.copy(checkpoints[-1].parent / name, options.out / name)
-    found = [torch.load(path, map_location="cpu", weights_only=False) for path in checkpoints]
-    mean = found[-1]
+    loaded = [torch.load(path, map_location="cpu", weights_only=False) for path in checkpoints]
+    mean = loaded[-1]
     for name, weight in mean["state_dict"].items():
         if weight.is_floating_point():
-            weight.copy_(torch.stack([each["state_dict"][name] for each in found]).mean(0))
+            weight.copy_(torch.stack([each["state_dict"][name] for each in loaded]).mean(0))
     torch.save(mean, options.out / "best.ckpt")
     task = make_task(recipe, material)
     spotter = load_spotter(options.out, len(task.labels))

@@ -1,9 +1,10 @@
-"""Put a trained model in the box: src/harken/weights/NAME.onnx with its licence in the metadata, its card NAME.md, and its
-streaming form NAME.stream.onnx where its network has one.
+"""Add a trained model to the bundled models.
 
 python tools/bundle.py NAME RUN FIGURES.json --command "harken train ..."
 
-FIGURES.json is what `harken evaluate RUN DIR... --full --noise DIR --speech DIR --json FIGURES.json` wrote.
+This writes src/harken/weights/NAME.onnx with its license in the metadata, its card NAME.md, and the streaming model
+NAME.stream.onnx if its network can stream. FIGURES.json is the output of
+`harken evaluate RUN DIR... --full --noise DIR --speech DIR --json FIGURES.json`.
 """
 
 import argparse
@@ -16,32 +17,32 @@ from harken.export.onnx_stream import write_stream_of_model
 from harken.files import replacing
 from harken.models.onnx_writer import change_metadata
 from harken.models.registry import find_network
-from harken.runtime.modelfile import STREAMING, ModelFile
+from harken.runtime.modelfile import STREAM_SUFFIX, ModelFile
 from harken.training.run_folder import read_run
 
 _WEIGHTS = Path(__file__).parent.parent / "src" / "harken" / "weights"
-_LICENCE = "Apache-2.0; made from recordings under CC BY 4.0 and CC BY 3.0: see the attribution"
+_LICENSE = "Apache-2.0; trained on recordings under CC BY 4.0 and CC BY 3.0: see the attribution"
 _ATTRIBUTION = (
-    "Speech Commands v0.01 and v0.02, Pete Warden, arXiv:1804.03209, CC BY 4.0 (25,740 clips, none of the test side)",
-    "LibriSpeech dev-clean, V. Panayotov et al., openslr.org/12, CC BY 4.0 (13.5 minutes train, 15.6 set thresholds)",
+    "Speech Commands v0.01 and v0.02, Pete Warden, arXiv:1804.03209, CC BY 4.0 (25,740 clips, none of the test set)",
+    "LibriSpeech dev-clean, V. Panayotov et al., openslr.org/12, CC BY 4.0 (13.5 minutes for training, 15.6 for thresholds)",
     "ESC-10, K. J. Piczak, CC BY 3.0 (noise; a fifth of it was held out)",
-    "words and sentences by hibari-tts and Kokoro-82M (both Apache-2.0), espeak-ng (GPL) and piper's voice joe-us; no code of "
-    "theirs is inside",
+    "words and sentences synthesized by hibari-tts and Kokoro-82M (both Apache-2.0), espeak-ng (GPL) and the voice joe-us of "
+    "piper; the model contains no code of theirs",
 )
 
 
-def share(value: float) -> str:
-    """Return a fraction in percent."""
+def percent(value: float) -> str:
+    """Return a fraction as text in percent."""
     return f"{100 * value:.1f} %"
 
 
 def card(name: str, model: ModelFile, figures: dict[str, Any], limits: Sequence[str], note: str) -> str:
-    """Return the card in Markdown."""
+    """Return the model card in Markdown."""
     fields = model.card.fields
     low, high = figures["accuracy_interval"]
     recalls = {word["label"]: word for word in figures["words"]}
     robustness, speech, cost = figures["robustness"], figures["speech_without_commands"], figures["cost"]
-    snr = ", ".join(f"{share(point['accuracy'])} at {point['snr_db']:g} dB" for point in robustness["snr"])
+    snr = ", ".join(f"{percent(point['accuracy'])} at {point['snr_db']:g} dB" for point in robustness["snr"])
     steady = ", ".join(f"{kind['kind']} {100 * kind['share']:.0f} %" for kind in figures["steady_noise"])
     recipe = fields["recipe"]
     commands = [row for row in figures["words"] if row["label"] in model.card.words]
@@ -49,33 +50,35 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], limits: Sequence[
     lines = [
         f"# {name}",
         "",
-        f"Hears {', '.join(model.card.words)}; else `_unknown_` (another word) or `_silence_`. One second at 16 kHz.",
+        f"Recognizes {', '.join(model.card.words)}, and also `_unknown_` (another word) and `_silence_`.",
+        "Its input is one second of audio at 16 kHz.",
         "",
         "| | |",
         "|---|---|",
         f"| network | `{recipe['network']}`, {fields['parameters']:,} parameters, "
         f"{fields['multiply_adds'] / 1e6:.1f} M multiply-adds |",
         f"| file | {model.path.stat().st_size / 1024:.0f} KB, front-end inside |",
-        f"| validation accuracy | {share(figures['accuracy'])} ({share(low)} to {share(high)}) of {figures['clips']:,} clips |",
-        f"| words / `_unknown_` / `_silence_` | {share(found)} / {share(recalls['_unknown_']['recall'])} / "
-        f"{share(recalls['_silence_']['recall'])} |",
-        f"| in noise that training did not hear | {share(robustness['clean'])} clean; {snr} |",
-        f"| steady noise, made, heard as silence | {steady} |",
-        f"| with its thresholds, in speech without the words | {speech['per_minute']:.2f} false alarms a minute; "
-        f"{share(speech['words_found'])} of words are still found |",
-        f"| one clip, one thread, asked over and over | {cost['latency_ms_median']:.2f} ms on {cost['processor']} |",
+        f"| validation accuracy | {percent(figures['accuracy'])} ({percent(low)} to {percent(high)}) "
+        f"of {figures['clips']:,} clips |",
+        f"| words / `_unknown_` / `_silence_` | {percent(found)} / {percent(recalls['_unknown_']['recall'])} / "
+        f"{percent(recalls['_silence_']['recall'])} |",
+        f"| accuracy in noise not used in training | {percent(robustness['clean'])} clean; {snr} |",
+        f"| synthetic steady noise recognized as silence | {steady} |",
+        f"| with its thresholds, in speech without the words | {speech['per_minute']:.2f} false alarms per minute; "
+        f"{percent(speech['words_found'])} of the words are still found |",
+        f"| time per clip, on one thread, same clip repeated | {cost['latency_ms_median']:.2f} ms on {cost['processor']} |",
         "",
-        "Accuracy counts the most probable class; thresholds play no part. The validation list is fixed: 1,900 clips of the",
-        "words, 210 of other words (105 of them of twelve words of which no recording trains), 190 windows of noise, half of",
-        "them at full level. No speaker of the ten words stands on both sides; of the 105, 90 are by speakers of whom other",
-        "clips train.",
-        f"False alarms: windows of a second every 0.25 s in {speech['minutes']:.1f} minutes by speakers who neither trained",
-        "nor set thresholds.",
+        "Accuracy is that of the most probable class, without thresholds. The validation list is fixed: 1,900 clips of the",
+        "words, 210 clips of other words, and 190 windows of noise, half of them at full level. Of the 210 clips, 105 are of",
+        "twelve words that have no recordings in the training set. No speaker of the ten words is in both the training and the",
+        "validation set. Of the 105 clips, 90 are by speakers with other clips in the training set.",
+        f"False alarms are counted in windows of one second, every 0.25 s, in {speech['minutes']:.1f} minutes of speech by",
+        "speakers who were used neither for training nor for choosing thresholds.",
         "",
         "## Limits",
         "",
-        "English words, one at a time, most of them said by adults into laptops and phones. Not judged on children's voices, far",
-        "microphones or other languages, nor on the official test set.",
+        "The model is for single English words, mostly spoken by adults into laptops and phones. It was not evaluated on",
+        "children's voices, distant microphones or other languages, nor on the official test set.",
         *limits,
         "",
         "## How it was made",
@@ -86,12 +89,12 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], limits: Sequence[
         "    --speech speech_without_commands --json FIGURES.json",
         "```",
         "",
-        f"{fields['clips']['train']:,} clips trained it. `python tools/bundle.py` wrote this card.",
+        f"It was trained on {fields['clips']['train']:,} clips. This card was written by `python tools/bundle.py`.",
         *(["", note] if note else []),
         "",
-        "## Licence",
+        "## License",
         "",
-        "The weights are Apache-2.0, as harken is. They were made from:",
+        "The weights are under Apache-2.0, like harken. They were trained on:",
         "",
         *(f"- {line}" for line in fields["attribution"]),
         "",
@@ -102,28 +105,28 @@ def card(name: str, model: ModelFile, figures: dict[str, Any], limits: Sequence[
 def main() -> None:
     """Write the model file and its card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("figures", type=Path)
-    parser.add_argument("--command", required=True, help="that made the run; | stands where a line ends")
-    parser.add_argument("--limit", action="append", default=[], help="what else it is bad at")
-    parser.add_argument("--note", default="", help="what else there is to say of how it was made")
+    parser.add_argument("name", help="name of the bundled model")
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("figures", type=Path, help="JSON file of `harken evaluate --full`")
+    parser.add_argument("--command", required=True, help="command that made the run, with | for a line break")
+    parser.add_argument("--limit", action="append", default=[], help="further limitation, for the card; repeatable")
+    parser.add_argument("--note", default="", help="further text about the training, for the card")
     options = parser.parse_args()
     _WEIGHTS.mkdir(exist_ok=True)
     target = _WEIGHTS / f"{options.name}.onnx"
     figures = json.loads(options.figures.read_text())
     added = {
         "name": options.name,
-        "licence": _LICENCE,
+        "licence": _LICENSE,
         "attribution": list(_ATTRIBUTION),
         "command": options.command.replace("|", "\n"),
     }
     change_metadata(options.run / "model.onnx", target, added)
-    streaming = target.with_suffix(f"{STREAMING}.onnx")
+    streaming = target.with_suffix(f"{STREAM_SUFFIX}.onnx")
     if find_network(read_run(options.run)[0].network).causal:
         write_stream_of_model(target, streaming)
-        streaming.with_name(f"{streaming.name}.json").unlink()  # of the check: the cards say what was measured
-        change_metadata(streaming, streaming, added | {"name": f"{options.name}{STREAMING}"})
+        streaming.with_name(f"{streaming.name}.json").unlink()  # not bundled: the cards have the figures
+        change_metadata(streaming, streaming, added | {"name": f"{options.name}{STREAM_SUFFIX}"})
     with replacing(target.with_suffix(".md")) as temporary:
         temporary.write_text(
             card(options.name, ModelFile(target), figures, options.limit, options.note), encoding="utf-8"

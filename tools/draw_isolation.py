@@ -1,8 +1,8 @@
-"""Draw docs/isolation.png: a sentence with commands in it and a command, as a listener hears them with and without isolation.
+"""Draw docs/isolation.png: a listener's confidence with and without isolation, in a sentence and for a command.
 
     python tools/draw_isolation.py docs/isolation.png
 
-It needs `pip install 'harken[train,synth]'`: a synthetic voice speaks.
+The speech is synthetic: run pip install 'harken[train,synth]' first.
 """
 
 import argparse
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from harken.audio.clip import load_clip
 from harken.pages.drawing import FONT_PT, new_figure, style_axes
-from harken.pages.html import COLOURS
+from harken.pages.html import COLORS
 from harken.runtime.listener import Event, Listener
 from harken.runtime.recognizer import Recognizer
-from harken.synth.voices import voice_named
+from harken.synth.voices import find_voice
 
 _SENTENCE = "Is the door on the left? Yes, on the left."
 _COMMAND = "stop"
@@ -27,44 +27,47 @@ _RATE = 16_000
 
 
 def main() -> None:
-    """Speak, listen twice, draw."""
+    """Synthesize the speech, run the listener twice, and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", type=Path)
-    parser.add_argument("--voice", default="hibari-heart")
+    parser.add_argument("picture", type=Path, help="image file to write")
+    parser.add_argument("--voice", default="hibari-heart", help="voice to use")
     options = parser.parse_args()
-    sound = _spoken(options.voice)
+    sound = _speak(options.voice)
     recognizer = Recognizer()
     figure = new_figure(760, 300)
-    figure.set_facecolor(COLOURS["paper"][0])
+    figure.set_facecolor(COLORS["paper"][0])
     waveform, confidence = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.3))
     seconds = np.arange(sound.size) / _RATE
-    waveform.plot(seconds, sound, color=COLOURS["soft"][0], linewidth=0.4)
+    waveform.plot(seconds, sound, color=COLORS["soft"][0], linewidth=0.4)
     waveform.set_ylim(-1, 1)
     waveform.set_yticks([])
-    waveform.set_title(f"“{_SENTENCE}” … “{_COMMAND}”", fontsize=FONT_PT, color=COLOURS["ink"][0], loc="left")
-    confidence.axhline(_THRESHOLD, color=COLOURS["second"][0], linewidth=0.8)
-    confidence.text(0, _THRESHOLD - 0.03, "threshold", color=COLOURS["second"][0], fontsize=FONT_PT, va="top")
-    for isolation, colour, width, name in ((0.0, "soft", 1.2, "without isolation"), (5.0, "accent", 1.8, "with it")):
-        times, scores, events = _heard(recognizer, sound, isolation)
-        confidence.plot(times, scores, color=COLOURS[colour][0], linewidth=width, label=name)
+    waveform.set_title(f"“{_SENTENCE}” … “{_COMMAND}”", fontsize=FONT_PT, color=COLORS["ink"][0], loc="left")
+    confidence.axhline(_THRESHOLD, color=COLORS["second"][0], linewidth=0.8)
+    confidence.text(0, _THRESHOLD - 0.03, "threshold", color=COLORS["second"][0], fontsize=FONT_PT, va="top")
+    for isolation, color, width, name in (
+        (0.0, "soft", 1.2, "without isolation"),
+        (5.0, "accent", 1.8, "with isolation"),
+    ):
+        times, scores, events = _run_listener(recognizer, sound, isolation)
+        confidence.plot(times, scores, color=COLORS[color][0], linewidth=width, label=name)
         for event in events:
-            place = (event.end_s, event.confidence)
-            confidence.plot(*place, "o", color=COLOURS[colour][0], markersize=5)
+            position = (event.end_s, event.confidence)
+            confidence.plot(*position, "o", color=COLORS[color][0], markersize=5)
             confidence.annotate(
                 event.word,
-                place,
+                position,
                 (0, 6),
                 textcoords="offset points",
                 ha="center",
                 fontsize=FONT_PT,
-                color=COLOURS["ink"][0],
+                color=COLORS["ink"][0],
             )
     confidence.set_ylim(0, 1.25)
     confidence.set_yticks([0, 0.5, 1])
-    confidence.set_ylabel("confidence in a word")
-    confidence.set_xlabel("s")
+    confidence.set_ylabel("confidence")
+    confidence.set_xlabel("time (s)")
     confidence.legend(
-        frameon=False, fontsize=FONT_PT, labelcolor=COLOURS["ink"][0], loc="center left", bbox_to_anchor=(0, 0.4)
+        frameon=False, fontsize=FONT_PT, labelcolor=COLORS["ink"][0], loc="center left", bbox_to_anchor=(0, 0.4)
     )
     for axes in (waveform, confidence):
         style_axes(axes, grid=axes is confidence)
@@ -73,8 +76,8 @@ def main() -> None:
     figure.savefig(options.picture)
 
 
-def _spoken(voice: str) -> NDArray[np.float32]:
-    speaker = voice_named(voice)
+def _speak(voice: str) -> NDArray[np.float32]:
+    speaker = find_voice(voice)
     before, between, after = (np.zeros(round(seconds * _RATE), np.float32) for seconds in _PAUSES_S)
     parts = []
     for text in (_SENTENCE, _COMMAND):
@@ -85,10 +88,10 @@ def _spoken(voice: str) -> NDArray[np.float32]:
     return (sound + _NOISE * np.random.default_rng(0).standard_normal(sound.size)).astype(np.float32)
 
 
-def _heard(
+def _run_listener(
     recognizer: Recognizer, sound: NDArray[np.float32], isolation: float
 ) -> tuple[list[float], list[float], list[Event]]:
-    """Return the times of the hops, the listener's confidence at each where it is in a word, and the events."""
+    """Return the times of the hops, the confidence at each (0 if it is not in a word), and the events."""
     thresholds = dict.fromkeys(recognizer.card.words, _THRESHOLD)
     listener = Listener(recognizer, source_rate=_RATE, thresholds=thresholds, isolation=isolation)
     times, scores, events = [], [], []

@@ -1,4 +1,4 @@
-"""`python -m harken`: the command line."""
+"""Run the command line as `python -m harken`."""
 
 from harken.cli.main import main
 

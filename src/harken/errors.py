@@ -1,8 +1,9 @@
-"""The one error that harken raises for bad input."""
+"""The error that harken raises for bad input."""
 
 
 class HarkenError(Exception):
-    """Bad input: one line that names the file or value at fault and how to mend it.
+    """Error for all bad input: a file, an argument, or an option.
 
-    The command line prints the line and exits with code 2.
+    The message is one line. It names the file or value, says what is wrong with it, and then how to fix it. The command
+    line prints this message and exits with code 2.
     """

@@ -1,4 +1,4 @@
-"""What a command needs beyond the runtime."""
+"""Checks that the optional dependencies of a command are installed."""
 
 from importlib.util import find_spec
 
@@ -6,7 +6,20 @@ from harken.errors import HarkenError
 
 
 def require_extra(extra: str, *modules: str) -> None:
-    """Refuse a command whose extra is not installed, with the line that installs it."""
+    """Raise an error unless all modules of an extra are installed.
+
+    Parameters
+    ----------
+    extra
+        Name of the extra, such as `train`, for the install command in the message.
+    modules
+        Modules that must be importable.
+
+    Raises
+    ------
+    HarkenError
+        If a module is missing. The message contains the command that installs the extra.
+    """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise HarkenError(f"this needs {', '.join(missing)}: run pip install 'harken[{extra}]'")

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Atomic file writing: other programs never see a file that is only partly written."""
 
 import secrets
 from collections.abc import Iterator
@@ -9,35 +9,56 @@ from harken.errors import HarkenError
 
 
 def require_writable(*paths: str | Path) -> None:
-    """Raise HarkenError, as `replacing` would, where a path cannot be written: before the work whose outcome goes there.
+    """Check that files can be written, before starting a long computation whose results they will hold.
 
-    Nothing is left of the trial, nor of the folders that it had to make.
+    The check leaves no files or folders behind, and existing files are not changed.
+
+    Parameters
+    ----------
+    paths
+        Files that will be written with `replacing`.
+
+    Raises
+    ------
+    HarkenError
+        If a path is a folder or cannot be written.
     """
     for path in map(Path, paths):
-        made = [folder for folder in path.parents if not folder.exists()]
+        new_folders = [folder for folder in path.parents if not folder.exists()]
         try:
-            with suppress(_TriedError), replacing(path):
-                raise _TriedError
+            with suppress(_DryRunError), replacing(path):
+                raise _DryRunError
         finally:
-            for folder in made:
+            for folder in new_folders:
                 with suppress(OSError):
                     folder.rmdir()
 
 
-class _TriedError(Exception):
-    """Ends a trial, so that nothing is put in the place of what is there."""
+class _DryRunError(Exception):
+    """Leaves `replacing` before it replaces the existing file."""
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, delete it on any error.
+    """Write a file atomically.
 
-    Parent folders are made. Raises HarkenError when `path` is a folder or cannot be written.
+    Yields a temporary path in the same folder. When the block ends, the temporary file is renamed to `path`. If the block
+    raises an exception, the temporary file is deleted and an existing file at `path` stays as it was.
+
+    Parameters
+    ----------
+    path
+        File to write. Missing parent folders are created.
+
+    Raises
+    ------
+    HarkenError
+        If `path` is a folder or cannot be written.
     """
     target = Path(path)
     if target.is_dir():
         raise HarkenError(f"{target} is a folder: name a file to write")
-    # The suffix stays last, since some writers choose the format by it.
+    # Keep the suffix at the end: some writers choose the file format by it.
     temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +74,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_all(*paths: Path) -> Iterator[list[Path]]:
-    """Do as `replacing` does for several files: all are renamed on success, none on any error."""
+    """Write several files with `replacing`.
+
+    All of them are renamed when the block ends. If it raises an exception, none is renamed.
+    """
     with ExitStack() as stack:
         yield [stack.enter_context(replacing(path)) for path in paths]

@@ -1,5 +1,8 @@
-"""The ten words of the tutorial and of v12, and the two classes that are no words, as the official test archives name them."""
+"""The ten command words of the recipes `tutorial` and `v12`, and the two labels that are not words.
+
+The two labels are named as in the official Speech Commands test archives.
+"""
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-UNKNOWN = "_unknown_"  # a word that is none of those asked for
-SILENCE = "_silence_"  # no word at all: silence, or noise alone
+UNKNOWN = "_unknown_"  # speech that is not one of the model's words
+SILENCE = "_silence_"  # no speech: silence or background noise

@@ -1,4 +1,4 @@
-"""Progress bars: drawn on a terminal, silent in a pipe."""
+"""Progress bars for the terminal."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -10,9 +10,18 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], what: str, *, total: int | None = None) -> Iterator[T]:
-    """Yield `items` one by one under a bar that says `what`; the bar goes to standard error and leaves when done.
+    """Yield items while a progress bar counts them.
 
-    total : how many there are, where `items` do not say.
+    The bar is drawn on standard error and removed at the end. Nothing is drawn when standard error is not a terminal.
+
+    Parameters
+    ----------
+    items
+        Items to yield.
+    what
+        Text shown beside the bar.
+    total
+        Number of items. Needed only when `items` has no length.
     """
     console = Console(stderr=True)
     hidden = not console.is_terminal

@@ -1,1 +1,1 @@
-"""Any clip, microphone or pipe as float32 mono samples at the sample rate that is wanted."""
+"""Audio input: read any clip, microphone or pipe as float32 mono samples at the sample rate you want."""

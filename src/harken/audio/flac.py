@@ -1,8 +1,9 @@
-"""Short FLAC files by dr_flac (the package miniaudio), which takes half of libsndfile's time for the same samples.
+"""Read short FLAC files with dr_flac (the package miniaudio), which takes half of libsndfile's time.
 
-read_flac   an open file -> int16 samples and rate, or None: libsndfile is to read it, and to say what is wrong
+read_flac   return an open file's int16 samples and sample rate, or None if libsndfile has to read it
 
-Only what is decoded whole is taken. miniaudio comes with harken[flac]; without it every file is left to libsndfile.
+The samples are the same as libsndfile's. A file that cannot be decoded completely is left to libsndfile, which reports
+what is wrong with it. miniaudio is installed with harken[flac]. Without it, libsndfile reads all files.
 """
 
 from functools import cache
@@ -11,22 +12,32 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST = 1 << 24  # samples of all channels; dr_flac takes memory for what the header states before it reads on
-_START = b"fLaC"
-_STREAM_INFO = b"\0\0\x22"  # the length of the first block, whose type is 0, and 0x80 where no other follows
-_HEADER = 42  # bytes, to the end of that block
+_MAX_SAMPLES = 1 << 24  # of all channels; dr_flac allocates memory for the length in the header before it reads on
+_MAGIC = b"fLaC"
+_STREAM_INFO_LENGTH = b"\0\0\x22"  # of the first metadata block; its type is 0, or 0x80 if no other block follows
+_HEADER_BYTES = 42  # up to the end of that block
 
 
 def read_flac(file: IO[bytes]) -> tuple[NDArray[np.int16], int] | None:
-    """Return 16-bit samples ([samples], or [samples, channels] of several) and the rate in Hz.
+    """Read a short 16-bit FLAC.
 
-    file : at its start. None where it is no FLAC, has other than 16 bits, is long, does not state its length, is
-    damaged or cut short, or miniaudio is not installed.
+    Parameters
+    ----------
+    file
+        Open binary file at its start.
+
+    Returns
+    -------
+    tuple of ndarray and int, or None
+        The samples, int16 [samples] or [samples, channels], and the sample rate in Hz. None if the file is not FLAC,
+        does not have 16 bits, is too long, does not state its length, is damaged or cut short, or if miniaudio is not
+        installed.
     """
-    head = file.read(_HEADER)
-    if not head.startswith(_START) or len(head) < _HEADER or head[4] & 0x7F or head[5:8] != _STREAM_INFO:
+    head = file.read(_HEADER_BYTES)
+    if not head.startswith(_MAGIC) or len(head) < _HEADER_BYTES or head[4] & 0x7F or head[5:8] != _STREAM_INFO_LENGTH:
         return None
-    # 20 bits of rate, 3 of channels - 1, 5 of bits a sample - 1, 36 of samples a channel: RFC 9639, section 8.2.
+    # 20 bits sample rate, 3 bits channels - 1, 5 bits bits per sample - 1, 36 bits samples per channel: RFC 9639,
+    # section 8.2.
     fields = int.from_bytes(head[18:26])
     rate, channels, bits, samples = (
         fields >> 44,
@@ -34,7 +45,7 @@ def read_flac(file: IO[bytes]) -> tuple[NDArray[np.int16], int] | None:
         (fields >> 36 & 31) + 1,
         fields & (1 << 36) - 1,
     )
-    if bits != 16 or not 0 < samples * channels <= _LONGEST or (miniaudio := _miniaudio()) is None:
+    if bits != 16 or not 0 < samples * channels <= _MAX_SAMPLES or (miniaudio := _miniaudio()) is None:
         return None
     file.seek(0)
     try:
@@ -42,7 +53,7 @@ def read_flac(file: IO[bytes]) -> tuple[NDArray[np.int16], int] | None:
     except miniaudio.MiniaudioError:
         return None
     if (decoded.num_frames, decoded.nchannels, decoded.sample_rate) != (samples, channels, rate):
-        return None  # dr_flac leaves out a frame that is damaged
+        return None  # dr_flac skips damaged frames
     flat: NDArray[np.int16] = np.frombuffer(decoded.samples, np.int16)
     return (flat if channels == 1 else flat.reshape(samples, channels)), rate
 
@@ -51,6 +62,6 @@ def read_flac(file: IO[bytes]) -> tuple[NDArray[np.int16], int] | None:
 def _miniaudio() -> Any:
     try:
         import miniaudio
-    except (ImportError, OSError):  # OSError: a system on which its library does not load
+    except (ImportError, OSError):  # OSError: its library does not load on this system
         return None
     return miniaudio

@@ -1,6 +1,7 @@
-"""Recording a corpus of one's own: prompts, a level, and takes that are judged at once.
+"""Record a corpus of your own words: prompts, a level meter, and a check of each take.
 
-record_corpus    a source of sound -> DIR/WORD/SPEAKER_nohash_TAKE.wav
+record_corpus    record takes from a source as DIR/WORD/SPEAKER_nohash_TAKE.wav
+RecordingState   what to show to the speaker
 """
 
 import math
@@ -19,16 +20,26 @@ from harken.audio.take import check_take
 from harken.errors import HarkenError
 from harken.files import replacing
 
-TAKE_S = 2.0  # of listening for one word
-_REST_S = 0.4  # after a take, for the eye to get to the next prompt
+TAKE_S = 2.0  # length of the recording of one word
+_PAUSE_S = 0.4  # before each prompt, so that the speaker has time to notice that the word changes
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What the one who speaks should see now.
+class RecordingState:
+    """What to show to the speaker at one moment of a recording.
 
-    word : to say, "" while it rests. done, wanted : takes kept, and takes in all. level_db : of the last chunk's peak.
-    fault : why the last take was not kept, "" if it was.
+    Attributes
+    ----------
+    word
+        Word to say now. Empty during the pause before a prompt.
+    done
+        Number of takes kept so far.
+    wanted
+        Number of takes in total.
+    level_db
+        Peak level of the last chunk, in dB of full scale.
+    fault
+        Why the last take was not kept. Empty if it was kept.
     """
 
     word: str
@@ -39,68 +50,99 @@ class Moment:
 
 
 def record_corpus(
-    source: Source, folder: Path, words: Sequence[str], *, takes: int, speaker: str, show: Callable[[Moment], None]
+    source: Source,
+    folder: Path,
+    words: Sequence[str],
+    *,
+    takes: int,
+    speaker: str,
+    show: Callable[[RecordingState], None],
 ) -> int:
-    """Ask for `takes` of each word, word by turn, and return how many were kept this time.
+    """Record several takes of each word.
 
-    A take is 16-bit mono WAV of one second at the source's own rate. Takes of this speaker that are in `folder` count:
-    a recording that was broken off goes on where it stopped.
-    Raises HarkenError for a word or speaker that cannot name a file, and when the source ends.
+    The words are prompted in turn. A take that is too quiet, clipped, or cut off is recorded again. Takes of this speaker
+    that are already in the folder count, so an interrupted recording can be continued. Each take is saved as one second
+    of 16-bit mono WAV at the sample rate of the source.
+
+    Parameters
+    ----------
+    source
+        Source to record from, usually a microphone.
+    folder
+        Folder of the corpus, new or existing.
+    words
+        Words to record.
+    takes
+        Number of takes per word.
+    speaker
+        Name of the speaker for the file names: letters and digits.
+    show
+        Function that is called with the current state after each chunk.
+
+    Returns
+    -------
+    int
+        Number of takes recorded in this call.
+
+    Raises
+    ------
+    HarkenError
+        If a word or the speaker cannot be used in a file name, or if the source ends too early.
     """
-    _check(words, takes, speaker)
-    chunks = _mono(source)
-    kept = {word: _kept(folder / word, speaker) for word in words}
-    moment = Moment("", sum(min(takes, count) for count in kept.values()), takes * len(words), -math.inf, "")
-    before = moment.done
+    _check_arguments(words, takes, speaker)
+    chunks = _mono_chunks(source)
+    kept = {word: _next_take_number(folder / word, speaker) for word in words}
+    state = RecordingState("", sum(min(takes, count) for count in kept.values()), takes * len(words), -math.inf, "")
+    done_before = state.done
     for take in range(takes):
         for word in words:
             while kept[word] <= take:
-                _listen(chunks, source.sample_rate, _REST_S, replace(moment, word=""), show)
-                heard = _listen(chunks, source.sample_rate, TAKE_S, replace(moment, word=word), show)
-                judged = check_take(heard, source.sample_rate)
-                if judged.clip is None:
-                    moment = replace(moment, fault=f"“{word}” was {judged.fault}")
+                _record(chunks, source.sample_rate, _PAUSE_S, replace(state, word=""), show)
+                samples = _record(chunks, source.sample_rate, TAKE_S, replace(state, word=word), show)
+                checked = check_take(samples, source.sample_rate)
+                if checked.clip is None:
+                    state = replace(state, fault=f"“{word}” was {checked.fault}")
                     continue
                 with replacing(folder / word / f"{speaker}_nohash_{kept[word]}.wav") as temporary:
-                    soundfile.write(temporary, judged.clip, source.sample_rate, subtype="PCM_16")
+                    soundfile.write(temporary, checked.clip, source.sample_rate, subtype="PCM_16")
                 kept[word] += 1
-                moment = replace(moment, done=moment.done + 1, fault="")
-    return moment.done - before
+                state = replace(state, done=state.done + 1, fault="")
+    return state.done - done_before
 
 
-def _check(words: Sequence[str], takes: int, speaker: str) -> None:
+def _check_arguments(words: Sequence[str], takes: int, speaker: str) -> None:
     for word in words:
         if not re.fullmatch(r"[^\W_][\w '-]*", word):
-            raise HarkenError(f"--words {word!r}: a word names a folder, so give letters and digits")
+            raise HarkenError(f"--words {word!r}: a word is also a folder name; use letters and digits")
     if not words or len(set(words)) < len(words):
-        raise HarkenError("--words: give the words to record, each once, as lights,music")
+        raise HarkenError("--words: list the words to record, each of them once, for example lights,music")
     if takes < 1:
-        raise HarkenError(f"--takes {takes}: ask for 1 or more of each word")
+        raise HarkenError(f"--takes {takes}: it must be 1 or more")
     if not re.fullmatch(r"[A-Za-z0-9]+", speaker):
-        raise HarkenError(f"--speaker {speaker}: it names files, so give letters and digits")
+        raise HarkenError(f"--speaker {speaker}: it is part of the file names; use letters and digits")
 
 
-def _kept(folder: Path, speaker: str) -> int:
+def _next_take_number(folder: Path, speaker: str) -> int:
     takes = (file.stem.rpartition("_")[2] for file in folder.glob(f"{speaker}_nohash_[0-9]*.wav"))
     return max((int(take) for take in takes if take.isdecimal()), default=-1) + 1
 
 
-def _mono(source: Source) -> Iterator[NDArray[np.float32]]:
+def _mono_chunks(source: Source) -> Iterator[NDArray[np.float32]]:
     for chunk in source.chunks:
         yield to_mono(chunk)
-    raise HarkenError(f"{source.name} has ended before all takes were made: record into the same folder to go on")
+    raise HarkenError(f"{source.name} ended before all takes were recorded: record into the same folder to continue")
 
 
-def _listen(
+def _record(
     chunks: Iterator[NDArray[np.float32]],
     sample_rate: int,
     seconds: float,
-    moment: Moment,
-    show: Callable[[Moment], None],
+    state: RecordingState,
+    show: Callable[[RecordingState], None],
 ) -> NDArray[np.float32]:
-    heard: list[NDArray[np.float32]] = []
-    while sum(chunk.size for chunk in heard) < seconds * sample_rate:
-        heard.append(next(chunks))
-        peak = float(np.abs(heard[-1]).max(initial=0.0))
-        show(replace(moment, level_db=20 * math.log10(peak) if peak else -math.inf))
-    return np.concatenate(heard)
+    recorded: list[NDArray[np.float32]] = []
+    while sum(chunk.size for chunk in recorded) < seconds * sample_rate:
+        recorded.append(next(chunks))
+        peak = float(np.abs(recorded[-1]).max(initial=0.0))
+        show(replace(state, level_db=20 * math.log10(peak) if peak else -math.inf))
+    return np.concatenate(recorded)

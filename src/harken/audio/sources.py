@@ -1,10 +1,10 @@
-"""Where a stream comes from: a microphone, a file, or PCM through a pipe.
+"""Open a stream: a microphone, an audio file, or PCM from a pipe.
 
-Source            chunks with their rate
-open_file         an audio file, block by block
-open_pcm          16-bit PCM, raw or as WAV, from an open pipe
-open_microphone   an input device, through the package sounddevice
-input_devices     the devices to choose from
+Source            an open stream: chunks and their sample rate
+open_file         read an audio file as a stream
+open_pcm          read 16-bit PCM, raw or as WAV, from a pipe
+open_microphone   record from an input device, through the package sounddevice
+input_devices     list the input devices
 """
 
 import io
@@ -26,18 +26,32 @@ from harken.errors import HarkenError
 
 _CHUNK_S = 0.05
 _FILE_CHUNK_S = 1.0
-_BEHIND_S = 30.0  # of microphone audio that may wait to be heard
-_PATIENCE_S = 5.0  # without a sample from the microphone
-_PCM = (1, 0xFFFE)  # WAV's codes of integer PCM: plain, and with a longer header
-_MOST_CHANNELS = 64  # that a Listener averages
-_CODED = {b"fLaC": "FLAC", b"OggS": "OGG", b"ID3\x02": "MP3", b"ID3\x03": "MP3", b"ID3\x04": "MP3", b"RF64": "RF64"}
+_MAX_BACKLOG_S = 30.0  # microphone audio that can wait to be processed
+_SILENT_DEVICE_S = 5.0  # longest time without data from the microphone
+_PCM_FORMATS = (1, 0xFFFE)  # WAV format codes of integer PCM: plain, and with the extensible header
+_MAX_CHANNELS = 64  # the same limit as in harken.audio.resampler
+_OTHER_FORMATS = {
+    b"fLaC": "FLAC",
+    b"OggS": "OGG",
+    b"ID3\x02": "MP3",
+    b"ID3\x03": "MP3",
+    b"ID3\x04": "MP3",
+    b"RF64": "RF64",
+}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A stream under way.
+    """An open stream.
 
-    name : how messages call it. sample_rate : Hz. chunks : [samples, channels], floats or int16.
+    Attributes
+    ----------
+    name
+        Name of the stream in messages.
+    sample_rate
+        Sample rate in Hz.
+    chunks
+        Iterator over the audio: arrays [samples, channels] of floats or int16.
     """
 
     name: str
@@ -47,7 +61,24 @@ class Source:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[Source]:
-    """Open an audio file as a stream. Raises HarkenError as load_clip does; what is missing at its end, there."""
+    """Open an audio file as a stream.
+
+    Parameters
+    ----------
+    path
+        File of any format that `load_clip` reads.
+
+    Yields
+    ------
+    Source
+        The open stream. Its chunks are one second long.
+
+    Raises
+    ------
+    HarkenError
+        In the same cases as `load_clip`. Errors inside the file are raised when the reading reaches them. A file that is
+        cut short is an error after its last chunk.
+    """
     with open_blocks(path, _FILE_CHUNK_S) as (rate, blocks):
         yield Source(str(path), rate, blocks)
 
@@ -56,65 +87,88 @@ def open_file(path: Path) -> Iterator[Source]:
 def open_pcm(
     pipe: io.BufferedIOBase, name: str, *, sample_rate: int | None, channels: int | None = None
 ) -> Iterator[Source]:
-    """Open a pipe of 16-bit little-endian PCM; WAV, as `arecord` writes it unless told not to, states its own format.
+    """Open a pipe of 16-bit little-endian PCM as a stream.
 
-    sample_rate : Hz, required of raw PCM. channels : interleaved; raw PCM has one unless said.
-    Raises HarkenError when the rate is missing, what was said is not what a WAV header says, or it is no PCM.
+    Raw PCM does not say its format, so `sample_rate` is required. A WAV header states the format. `arecord` writes WAV by
+    default.
+
+    Parameters
+    ----------
+    pipe
+        Open binary stream, for example standard input.
+    name
+        Name of the stream in messages.
+    sample_rate
+        Sample rate in Hz. Required for raw PCM. For WAV it must be the rate in the header, or None.
+    channels
+        Number of interleaved channels. Default: 1 for raw PCM, and the number in the header for WAV.
+
+    Yields
+    ------
+    Source
+        The open stream.
+
+    Raises
+    ------
+    HarkenError
+        If the sample rate is missing, if an argument differs from the WAV header, or if the stream is not PCM.
     """
     start = _read(pipe, 12)
-    if coded := _CODED.get(start[:4]):
-        raise HarkenError(f"{name} is {coded}, not PCM: give the path of the file, or decode it first")
-    left: int | None = None
+    if other := _OTHER_FORMATS.get(start[:4]):
+        raise HarkenError(f"{name} is {other}, not PCM: pass the path of the file, or decode it first")
+    data_bytes: int | None = None
     if start[:4] == b"RIFF" and start[8:] == b"WAVE":
-        stated_channels, stated_rate, left = _wav_format(pipe, name)
-        for option, said, stated in (("--rate", sample_rate, stated_rate), ("--channels", channels, stated_channels)):
-            if said not in (None, stated):
-                raise HarkenError(f"{name} is WAV with {option} {stated}, not {said}: leave {option} out")
-        sample_rate, channels, start = stated_rate, stated_channels, b""
+        wav_channels, wav_rate, data_bytes = _read_wav_header(pipe, name)
+        for option, given, stated in (("--rate", sample_rate, wav_rate), ("--channels", channels, wav_channels)):
+            if given not in (None, stated):
+                raise HarkenError(f"{name} is WAV with {option} {stated}, not {given}: remove {option}")
+        sample_rate, channels, start = wav_rate, wav_channels, b""
     if sample_rate is None:
-        raise HarkenError(f"{name} is raw PCM, which does not say its sample rate: give --rate, in Hz")
+        raise HarkenError(f"{name} is raw PCM, which does not state its sample rate: add --rate, in Hz")
     channels = 1 if channels is None else channels
-    if not 1 <= channels <= _MOST_CHANNELS:
-        raise HarkenError(f"{name} cannot have {channels} channels: harken takes 1 to {_MOST_CHANNELS}")
-    width = 2 * channels
-    size = max(width, round(_CHUNK_S * sample_rate) * width)
+    if not 1 <= channels <= _MAX_CHANNELS:
+        raise HarkenError(f"{name} cannot have {channels} channels: use 1 to {_MAX_CHANNELS}")
+    frame_bytes = 2 * channels
+    chunk_bytes = max(frame_bytes, round(_CHUNK_S * sample_rate) * frame_bytes)
 
     def chunks() -> Iterator[NDArray[Any]]:
-        held, remaining = start, left
+        buffered, remaining = start, data_bytes
         while True:
-            whole = len(held) // width * width
+            whole = len(buffered) // frame_bytes * frame_bytes
             if whole:
-                yield np.frombuffer(held[:whole], "<i2").astype(np.int16, copy=False).reshape(-1, channels)
-            # A pipe gives what it has: waiting for a full chunk would make a slow stream late.
-            more = pipe.read1(size if remaining is None else min(size, remaining))
+                yield np.frombuffer(buffered[:whole], "<i2").astype(np.int16, copy=False).reshape(-1, channels)
+            # read1 returns what the pipe has now. Waiting for a full chunk would delay a slow stream.
+            more = pipe.read1(chunk_bytes if remaining is None else min(chunk_bytes, remaining))
             if not more:
                 return
             remaining = None if remaining is None else remaining - len(more)
-            held = held[whole:] + more
+            buffered = buffered[whole:] + more
 
     yield Source(name, sample_rate, chunks())
 
 
-def _wav_format(pipe: io.BufferedIOBase, name: str) -> tuple[int, int, int | None]:
-    """Read a WAV header up to its samples; return channels, rate, and bytes of samples where they are known."""
-    found: tuple[int, int] | None = None
+def _read_wav_header(pipe: io.BufferedIOBase, name: str) -> tuple[int, int, int | None]:
+    """Read a WAV header up to its samples. Return channels, rate, and the number of data bytes if it is known."""
+    wav_format: tuple[int, int] | None = None
     while len(header := _read(pipe, 8)) == 8:
         kind, size = header[:4], struct.unpack("<I", header[4:])[0]
-        if kind == b"data" and found:
-            return *found, size if 0 < size < STREAMED_WAV_SIZE else None
+        if kind == b"data" and wav_format:
+            return *wav_format, size if 0 < size < STREAMED_WAV_SIZE else None
         if kind == b"data":
             break
         content = _read(pipe, size + size % 2)
         if kind == b"fmt " and len(content) >= 16:
             code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", content[:16])
-            if code not in _PCM or bits != 16 or channels < 1:
-                raise HarkenError(f"{name} is WAV of {bits} bits, format {code}: pass 16-bit PCM (arecord -f S16_LE)")
-            found = channels, rate
-    raise HarkenError(f"{name} begins as WAV and has no whole header: record it again")
+            if code not in _PCM_FORMATS or bits != 16 or channels < 1:
+                raise HarkenError(
+                    f"{name} is WAV with {bits} bits and format {code}: pass 16-bit PCM (arecord -f S16_LE)"
+                )
+            wav_format = channels, rate
+    raise HarkenError(f"{name} is WAV with an incomplete header: record it again")
 
 
 def _read(pipe: io.BufferedIOBase, size: int) -> bytes:
-    """Read `size` bytes, or what there is before the end."""
+    """Read `size` bytes, or fewer at the end of the stream."""
     content = b""
     while len(content) < size and (more := pipe.read(size - len(content))):
         content += more
@@ -123,48 +177,66 @@ def _read(pipe: io.BufferedIOBase, size: int) -> bytes:
 
 @contextmanager
 def open_microphone(device: str | None = None) -> Iterator[Source]:
-    """Open an input device at its own rate.
+    """Open a microphone or another input device as a stream, at its default sample rate.
 
-    device : its number, or a part of its name; else the system's default.
-    Raises HarkenError when sounddevice or the PortAudio library is missing, there is no such device, or it falls silent.
+    Parameters
+    ----------
+    device
+        Number of the device, or a part of its name. Default: the system's default input device.
+
+    Yields
+    ------
+    Source
+        The open stream. Its chunks are 50 ms long.
+
+    Raises
+    ------
+    HarkenError
+        If sounddevice or the PortAudio library is missing, or if the device does not exist or cannot be opened. While
+        reading the chunks: if the device sends no data for 5 seconds, or if processing falls 30 seconds behind.
     """
-    sounddevice = _sounddevice()
-    waiting: queue.Queue[NDArray[np.float32]] = queue.Queue(round(_BEHIND_S / _CHUNK_S))
-    behind = threading.Event()
-    told = threading.Event()
+    sounddevice = _import_sounddevice()
+    recorded: queue.Queue[NDArray[np.float32]] = queue.Queue(round(_MAX_BACKLOG_S / _CHUNK_S))
+    queue_overflowed = threading.Event()
+    loss_reported = threading.Event()
 
-    def take(chunk: NDArray[np.float32], _frames: int, _time: object, status: object) -> None:
-        if status and not told.is_set():
-            told.set()
-            print("harken: the microphone lost some samples: this machine is busy", file=sys.stderr)
+    def store(chunk: NDArray[np.float32], _frames: int, _time: object, status: object) -> None:
+        if status and not loss_reported.is_set():
+            loss_reported.set()
+            print("harken: some samples from the microphone were lost, because this machine is busy", file=sys.stderr)
         try:
-            waiting.put_nowait(chunk.copy())
+            recorded.put_nowait(chunk.copy())
         except queue.Full:
-            behind.set()
+            queue_overflowed.set()
 
     try:
-        wanted = int(device) if device is not None and device.isdecimal() else device
-        found = sounddevice.query_devices(wanted, "input")
-        rate = round(found["default_samplerate"])
+        selected = int(device) if device is not None and device.isdecimal() else device
+        info = sounddevice.query_devices(selected, "input")
+        rate = round(info["default_samplerate"])
         stream = sounddevice.InputStream(
-            samplerate=rate, device=wanted, channels=1, dtype="float32", blocksize=round(_CHUNK_S * rate), callback=take
+            samplerate=rate,
+            device=selected,
+            channels=1,
+            dtype="float32",
+            blocksize=round(_CHUNK_S * rate),
+            callback=store,
         )
     except (sounddevice.PortAudioError, ValueError) as error:
-        which = (
-            "there is no microphone that can be opened" if device is None else f"no microphone {device} can be opened"
-        )
+        which = "no microphone can be opened" if device is None else f"the microphone {device} cannot be opened"
         raise HarkenError(
-            f"{which} ({_line(error)}): choose one of `harken listen --devices`, or name a file"
+            f"{which} ({_one_line(error)}): choose a device from `harken listen --devices`, or pass a file"
         ) from error
 
     def chunks() -> Iterator[NDArray[Any]]:
         while True:
             try:
-                yield waiting.get(timeout=_PATIENCE_S)
+                yield recorded.get(timeout=_SILENT_DEVICE_S)
             except queue.Empty:
-                raise HarkenError(f"{found['name']} has fallen silent: plug it in again") from None
-            if behind.is_set():
-                raise HarkenError(f"{found['name']} is faster than this machine can listen: choose a smaller model")
+                raise HarkenError(f"{info['name']} no longer sends audio: plug it in again") from None
+            if queue_overflowed.is_set():
+                raise HarkenError(
+                    f"{info['name']} records faster than this machine can process: choose a smaller model"
+                )
 
     with ExitStack() as opened:
         try:
@@ -172,14 +244,20 @@ def open_microphone(device: str | None = None) -> Iterator[Source]:
         except sounddevice.PortAudioError as error:
             stream.close()
             raise HarkenError(
-                f"{found['name']} does not start ({_line(error)}): end what else records from it"
+                f"{info['name']} does not start ({_one_line(error)}): close other programs that record from it"
             ) from error
-        yield Source(str(found["name"]), rate, chunks())
+        yield Source(str(info["name"]), rate, chunks())
 
 
 def input_devices() -> list[str]:
-    """Return a line for each input device: number, name, rate. Raises HarkenError as open_microphone does, or if none is."""
-    sounddevice = _sounddevice()
+    """Return a line of text for each input device: its number, name, and default sample rate.
+
+    Raises
+    ------
+    HarkenError
+        If sounddevice or the PortAudio library is missing, or if there is no input device.
+    """
+    sounddevice = _import_sounddevice()
     default = sounddevice.default.device[0]
     lines = [
         f"{number:3}  {device['name']}, {device['default_samplerate']:.0f} Hz{' (default)' if number == default else ''}"
@@ -187,16 +265,16 @@ def input_devices() -> list[str]:
         if device["max_input_channels"] > 0
     ]
     if not lines:
-        raise HarkenError("no microphone found: plug one in, or listen to a file")
+        raise HarkenError("no microphone found: plug one in, or pass a file")
     return lines
 
 
-def _sounddevice() -> Any:
+def _import_sounddevice() -> Any:
     try:
         import sounddevice
     except ImportError as error:
         raise HarkenError("a microphone needs the package sounddevice: run pip install 'harken[listen]'") from error
-    except OSError as error:  # the package is there, its library is not
+    except OSError as error:  # the package is installed, but not the library
         raise HarkenError(
             "a microphone needs the PortAudio library: on Debian and Ubuntu, run apt install libportaudio2; "
             "with Homebrew, brew install portaudio"
@@ -204,5 +282,5 @@ def _sounddevice() -> Any:
     return sounddevice
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")

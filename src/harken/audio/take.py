@@ -1,4 +1,10 @@
-"""A take of a word: the second that holds it, or why it is no good. serve/page/take.js holds the same rules."""
+"""Check a recorded take of a word, and cut out the second with the word.
+
+Take         the result: the clip, or what to do better
+check_take   check a recording of one word
+
+serve/page/take.js has the same rules and messages. A test compares the two.
+"""
 
 from dataclasses import dataclass
 
@@ -6,38 +12,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLIP_S = 1.0
-_QUIETEST_DB = -42.0  # a voice at arm's length peaks at -30 dB or above
+_MIN_PEAK_DB = -42.0  # a voice at arm's length peaks at -30 dB or above
 _CLIPPED = 0.999
-_MOST_CLIPPED = 3  # samples: a true peak may touch full scale, clipping stays there
+_MAX_CLIPPED_SAMPLES = 3  # a clean peak can touch full scale for a few samples; a clipped one stays there
 _FRAME_S = 0.01
-_RANGE = 1000.0  # of power, 30 dB: what is softer than that belongs to the room
+_POWER_RANGE = 1000.0  # 30 dB: frames that are softer than the loudest by more than this count as room noise
 
 
 @dataclass(frozen=True)
 class Take:
-    """clip : float32 [one second of samples], the word in its middle; None where `fault` says what to do better."""
+    """Result of checking a take.
+
+    Attributes
+    ----------
+    clip
+        One second of audio with the word in the middle, float32 [samples]. None if the take cannot be used.
+    fault
+        What is wrong with the take and what to do better. Empty if the take can be used.
+    """
 
     clip: NDArray[np.float32] | None
     fault: str = ""
 
 
 def check_take(samples: NDArray[np.float32], sample_rate: int) -> Take:
-    """Return the second about the word in a recording [samples] of more than a second, or why there is none."""
+    """Find the word in a recording, and check that it is complete and neither too quiet nor too loud.
+
+    Parameters
+    ----------
+    samples
+        Recording of one word, float32 [samples], longer than a second.
+    sample_rate
+        Sample rate in Hz.
+
+    Returns
+    -------
+    Take
+        The second of audio around the word, or what is wrong with the recording.
+    """
     peak = float(np.abs(samples).max(initial=0.0))
-    if 20 * np.log10(peak + 1e-9) < _QUIETEST_DB:
-        return Take(None, "too quiet: nearer to the microphone")
-    if int((np.abs(samples) >= _CLIPPED).sum()) > _MOST_CLIPPED:
-        return Take(None, "too loud, it clips: softer, or further away")
+    if 20 * np.log10(peak + 1e-9) < _MIN_PEAK_DB:
+        return Take(None, "too quiet: move closer to the microphone")
+    if int((np.abs(samples) >= _CLIPPED).sum()) > _MAX_CLIPPED_SAMPLES:
+        return Take(None, "too loud, so it clips: speak more softly, or move back")
     step = round(_FRAME_S * sample_rate)
     frames = samples[: samples.size // step * step].reshape(-1, step)
     power = np.square(frames, dtype=np.float64).mean(axis=1)
-    loud = np.flatnonzero(power > power.max() / _RANGE)
+    loud = np.flatnonzero(power > power.max() / _POWER_RANGE)
     first, last = int(loud[0]), int(loud[-1])
     if last == len(power) - 1:
-        return Take(None, "cut off at its end: speak a little sooner")
+        return Take(None, "cut off at the end: speak a little sooner")
     length = round(CLIP_S * sample_rate)
     if (last + 1 - first) * step > length:
-        return Take(None, "longer than a second, or the room is loud: one short word")
+        return Take(None, "longer than a second, or the room is noisy: say one short word")
     middle = (first + last + 1) * step // 2
     start = max(0, min(samples.size - length, middle - length // 2))
     return Take(samples[start : start + length].astype(np.float32))

@@ -1,9 +1,9 @@
-"""Plain WAV files without libsndfile, which takes longer to open one than to read a second of speech.
+"""Read plain WAV files without libsndfile, which takes longer to open one than to read a second of speech.
 
-read_wav    an open file -> int16 samples and rate, or None: libsndfile is to read it, and to say what is wrong
+read_wav    return an open file's int16 samples and sample rate, or None if libsndfile has to read it
 
-Plain is the form that nearly every recorder writes: 16-bit PCM, one `fmt ` chunk of 16 bytes, then `data` to the end of
-the file, as many bytes as it states.
+A plain WAV file is what nearly every recorder writes: 16-bit PCM, one `fmt ` chunk of 16 bytes, then a `data` chunk that
+ends with the file and has the length that it states.
 """
 
 import struct
@@ -17,7 +17,19 @@ _PCM = 1
 
 
 def read_wav(file: IO[bytes]) -> tuple[NDArray[np.int16], int] | None:
-    """Return 16-bit samples ([samples], or [samples, channels] of several) and the rate in Hz. file : at its start."""
+    """Read a plain 16-bit WAV.
+
+    Parameters
+    ----------
+    file
+        Open binary file at its start.
+
+    Returns
+    -------
+    tuple of ndarray and int, or None
+        The samples, int16 [samples] or [samples, channels], and the sample rate in Hz. None if the file is not a plain,
+        complete WAV.
+    """
     head = file.read(_HEADER.size)
     if len(head) < _HEADER.size:
         return None

@@ -1,4 +1,4 @@
-"""The commands `harken corpus …`: parse, call, print."""
+"""The commands `harken corpus ...`: parse the options, call the library, print the result."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +8,13 @@ import typer
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
-corpus_app = typer.Typer(help="Fetch a corpus, look at one, or have one spoken.", no_args_is_help=True)
+corpus_app = typer.Typer(
+    help="Download, inspect or synthesize a corpus.", no_args_is_help=True, rich_markup_mode="markdown"
+)
 
-Engines = Annotated[
+_Engines = Annotated[
     str,
-    typer.Option(help="Whose voices speak, as hibari,kokoro; else espeak, hibari, piper, and kokoro if it is there."),
+    typer.Option(help="Speech engines to use, for example `hibari,kokoro`. Default: all that are installed."),
 ]
 
 
@@ -20,11 +22,17 @@ Engines = Annotated[
 def corpus_get(
     name: Annotated[
         str,
-        typer.Argument(help="speech-commands-v0.01, -v0.02, mini-speech-commands, speech-commands-test-v0.01, -v0.02"),
+        typer.Argument(
+            help="Corpus to download: speech-commands-v0.01, speech-commands-v0.02, mini-speech-commands, "
+            "speech-commands-test-v0.01 or speech-commands-test-v0.02."
+        ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to put it in; else one of its name, here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to create. Default: the corpus's name, in the current folder."),
+    ] = None,
 ) -> None:
-    """Fetch a published corpus: resumed where it broke off, verified, unpacked safely."""
+    """Download a published corpus, verify it and unpack it. An interrupted download resumes when run again."""
     from harken.corpus.fetch import get_corpus
 
     print(get_corpus(name, out or Path(name)))
@@ -32,28 +40,33 @@ def corpus_get(
 
 @corpus_app.command("speak")
 def corpus_speak(
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for DIR/train and DIR/test.")],
-    words: Annotated[str, typer.Option(help="Words to speak, as dog,house.")] = "",
-    words_file: Annotated[Path | None, typer.Option(help="File with words to speak, apart by spaces or lines.")] = None,
-    takes: Annotated[int, typer.Option(help="Clips a word, both sides together.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another corpus.")] = 0,
-    held_out: Annotated[float, typer.Option(help="Share of voices and takes that go to DIR/test.")] = 0.2,
-    min_snr: Annotated[float, typer.Option(help="Lowest ratio of word to background noise, dB.")] = 5.0,
-    max_snr: Annotated[float, typer.Option(help="Highest ratio, dB.")] = 45.0,
-    engines: Engines = "",
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create. Clips go into DIR/train and DIR/test.")],
+    words: Annotated[str, typer.Option(help="Words to synthesize, separated by commas: `dog,house`.")] = "",
+    words_file: Annotated[
+        Path | None, typer.Option(help="Text file of words to synthesize, separated by spaces or line breaks.")
+    ] = None,
+    takes: Annotated[int, typer.Option(help="Clips per word, DIR/train and DIR/test together.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed. Another seed gives another corpus.")] = 0,
+    held_out: Annotated[float, typer.Option(help="Fraction of voices and clips that go to DIR/test, 0 to 0.9.")] = 0.2,
+    min_snr: Annotated[float, typer.Option(help="Lowest signal-to-noise ratio of a clip, in dB.")] = 5.0,
+    max_snr: Annotated[float, typer.Option(help="Highest signal-to-noise ratio of a clip, in dB.")] = 45.0,
+    engines: _Engines = "",
 ) -> None:
-    """Speak words in many synthetic voices, as a corpus: what is scarce can be trained with --train-only DIR/train."""
+    """Create a corpus of synthetic speech.
+
+    Useful for words you have few recordings of: pass the result to `harken train --train-only DIR/train`.
+    """
     require_extra("synth", "hibari", "espeakng_loader", "piper")
     from harken.synth.corpus import synthesize_corpus
 
-    asked = _names(words)
+    requested = _names(words)
     if words_file is not None:
         try:
-            asked += words_file.read_text(encoding="utf-8").split()
+            requested += words_file.read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as error:
-            raise HarkenError(f"--words-file {words_file} cannot be read: give a text file of words") from error
+            raise HarkenError(f"cannot read --words-file {words_file}: give a text file (UTF-8) of words") from error
     made = synthesize_corpus(
-        asked,
+        requested,
         out,
         takes=takes,
         seed=seed,
@@ -68,15 +81,22 @@ def corpus_speak(
 
 @corpus_app.command("talk")
 def corpus_talk(
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the recordings, a minute each.")],
-    hours: Annotated[float, typer.Option(help="How much to speak.")] = 1.0,
-    avoid: Annotated[str, typer.Option(help="Words that never occur, nor their sound.")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other sentences.")] = 0,
-    engines: Engines = "",
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create, for recordings of about a minute.")],
+    hours: Annotated[float, typer.Option(help="Hours of speech to synthesize.")] = 1.0,
+    avoid: Annotated[
+        str,
+        typer.Option(
+            help="Words that must not occur, nor anything that sounds like them, separated by commas. "
+            "Default: the ten commands."
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed. Another seed gives other sentences.")] = 0,
+    engines: _Engines = "",
 ) -> None:
-    """Speak hours of sentences without the ten commands (or the words of --avoid): every detection in them is a false alarm.
+    """Create synthetic speech without the ten commands, to count false alarms in.
 
-    For --speech in training and judging, and --background in evaluate-stream; all of these keep the speakers apart.
+    Every detection in it is a false alarm. Pass the folder to --speech of `train` and `evaluate`, and to --background of
+    `evaluate-stream`: these commands keep the speakers of training, thresholds and measurement apart.
     """
     require_extra("synth", "hibari", "espeakng_loader", "piper")
     from harken.labels import COMMANDS
@@ -88,10 +108,10 @@ def corpus_talk(
 
 @corpus_app.command("show")
 def corpus_show(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Corpus folders.")],
-    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("corpus.html"),
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Corpus folders to inspect.")],
+    out: Annotated[Path, typer.Option("--out", help="HTML page to write.")] = Path("corpus.html"),
 ) -> None:
-    """Draw a corpus as one HTML page: its clips, durations, speakers, an example of each word, and what is wrong."""
+    """Write an HTML page about a corpus: clips, durations, speakers, an example of each word, and problems found."""
     require_extra("train", "matplotlib")
     from harken.cli.tables import print_repeats
     from harken.corpus.page import write_page
@@ -99,7 +119,7 @@ def corpus_show(
 
     corpus = read_corpus(folders)
     write_page(corpus, out)
-    print_repeats(len(corpus.repeats))
+    print_repeats(len(corpus.duplicates))
     print(out)
 
 

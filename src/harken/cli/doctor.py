@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and the line that installs it."""
+"""The command `harken doctor`: what is installed, what is missing, and how to install it."""
 
 import os
 import platform
@@ -14,29 +14,29 @@ from harken.runtime.modelfile import bundled_models
 
 
 def print_doctor() -> None:
-    """Print versions and devices, and for each extra what of it is missing and the line that installs it."""
-    console = Console(highlight=False, soft_wrap=True)  # a line to copy must not break
+    """Print versions and devices, and for each extra the missing packages and the command that installs them."""
+    console = Console(highlight=False, soft_wrap=True)  # A command to copy must not be wrapped.
     console.print(f"harken {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    console.print(f"{os.cpu_count()} cores; {_gpus()}")
+    console.print(f"{os.cpu_count()} CPU cores; {_gpus()}")
     console.print(f"bundled models: {', '.join(bundled_models()) or 'none'}")
-    console.print(f"packed corpora are kept in {default_cache()}\n")
+    console.print(f"cache folder: {default_cache()}\n")
     for extra, packages in _extras().items():
         found = {package: _version(package) for package in packages}
         missing = [package for package, number in found.items() if number is None]
         installed = ", ".join(f"{package} {number}" for package, number in found.items() if number)
-        console.print(f"[bold]{extra}[/bold]: {installed or 'nothing of it is installed'}")
+        console.print(f"[bold]{extra}[/bold]: {installed or 'not installed'}")
         if missing:
-            mend = "pip install harken" if extra == "running" else f"pip install 'harken[{extra}]'"
-            console.print(f"  missing {', '.join(missing)}: {escape(mend)}")
+            command = "pip install harken" if extra == "runtime" else f"pip install 'harken[{extra}]'"
+            console.print(f"  missing {', '.join(missing)}: run {escape(command)}")
 
 
 def _extras() -> dict[str, list[str]]:
-    extras: dict[str, list[str]] = {"running": []}
+    extras: dict[str, list[str]] = {"runtime": []}
     for line in requires("harken") or []:
         name = line.split(";")[0]
         for mark in "<>=!~ [(":
             name = name.partition(mark)[0]
-        extra = line.partition("extra ==")[2].strip(" '\"") or "running"
+        extra = line.partition("extra ==")[2].strip(" '\"") or "runtime"
         extras.setdefault(extra, []).append(name)
     return extras
 
@@ -50,7 +50,7 @@ def _version(package: str) -> str | None:
 
 def _gpus() -> str:
     if find_spec("torch") is None:
-        return "GPUs not asked for, since torch is not installed"
+        return "GPUs unknown, since torch is not installed"
     import torch
 
     if torch.cuda.is_available():

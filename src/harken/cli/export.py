@@ -1,4 +1,4 @@
-"""The command `harken export`: parse, call, print."""
+"""The command `harken export`: parse the options, call the library, print the result."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from harken.extras import require_extra
 if TYPE_CHECKING:
     from harken.export.onnx_stream import StreamReport
 
-_FORMS = ("onnx-stream", "onnx-int8", "litert", "litert-int8", "c", "c-int8", "web")
+_FORMATS = ("onnx-stream", "onnx-int8", "litert", "litert-int8", "c", "c-int8", "web")
 _SUFFIXES = {
     "onnx-stream": ".onnx",
     "onnx-int8": ".onnx",
@@ -24,147 +24,171 @@ _SUFFIXES = {
 
 
 def export(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Path of a model file, folder of a run, or name of a bundled model.")
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model file, run folder, or name of a bundled model.")],
+    export_format: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="Export format: onnx-stream, onnx-int8, litert, litert-int8, c, c-int8 or web.",
+        ),
     ],
-    form: Annotated[str, typer.Option("--to", help="onnx-stream, onnx-int8, litert, litert-int8, c, c-int8 or web.")],
     out: Annotated[
-        Path, typer.Option(help="NAME.onnx, NAME.tflite, or NAME.c with NAME.h beside it; for web, a folder.")
+        Path,
+        typer.Option(
+            help="File to write: NAME.onnx, NAME.tflite, or NAME.c (NAME.h goes beside it). For web: folder to create."
+        ),
     ],
     data: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="DIR", help="Corpus to check the form on; without one, synthetic voices speak some clips."
+            metavar="DIR",
+            help="Corpus to check the exported file on; repeat to join several. Default: synthesize some clips.",
         ),
     ] = None,
     noise: Annotated[
-        list[Path] | None, typer.Option(metavar="DIR", help="Folder of noise recordings, of which silence is checked.")
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of noise recordings to check silence on. Default: the corpus's own, or synthetic noise.",
+        ),
     ] = None,
     other: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Corpus whose every word is `_unknown_`, for a model of the recipe own."),
+        typer.Option(metavar="DIR", help="Corpus of words to count as `_unknown_`. Only for models of the recipe own."),
     ] = None,
     features: Annotated[
-        bool, typer.Option("--features", help="For litert: no front-end inside; the form takes log-mel features.")
+        bool,
+        typer.Option(
+            "--features",
+            help="For litert and litert-int8: leave the front-end out, so that the input is log-mel features.",
+        ),
     ] = False,
     listener: Annotated[
         str | None,
         typer.Option(
-            help="For c and c-int8: tuned streaming form or model whose settings for streams go along; else those of the "
-            "streaming form beside the model, else the model's own."
+            help="For c and c-int8: model file (or onnx-stream file) to take the stream settings from. "
+            "Default: the onnx-stream file beside the model, or else the model itself."
         ),
     ] = None,
     ort: Annotated[
-        Path | None, typer.Option(help="For web: folder with onnxruntime-web; else it is fetched from npm.")
+        Path | None, typer.Option(help="For web: folder with onnxruntime-web. Default: download it from npm.")
     ] = None,
 ) -> None:
-    """Export a model to another form, checked on clips against the source before it is left on disk.
+    """Export a model to another format, and check it against the original.
 
-    The clips are the corpus's validation side, or all of it where that is small, or a test archive; without --data synthetic
-    voices speak them. To the web a model goes as it is: a folder for any static host. The streaming form is checked against
-    the network over a made-up stream.
+    The exported file is compared with the model on clips, and is written only if the two agree. With --data, the clips are
+    the corpus's validation set, or the whole corpus where that set is small or the corpus is a test archive. Without
+    --data, they are synthetic speech. The format onnx-stream is also compared with the network over a generated stream.
+    The format web needs no check: it is a folder for any static host, with the model file unchanged.
     """
-    if form not in _FORMS:
-        raise HarkenError(f"--to {form}: give one of {', '.join(_FORMS)}")
-    if form in _SUFFIXES and out.suffix != _SUFFIXES[form]:
-        raise HarkenError(f"--out {out}: this form is written as NAME{_SUFFIXES[form]}")
-    if form in ("web", "onnx-stream") and (data or noise or other):
-        raise HarkenError(f"--to {form} takes no clips: leave out --data, --noise and --other")
-    litert = form in ("litert", "litert-int8")
+    if export_format not in _FORMATS:
+        raise HarkenError(f"--to {export_format}: give one of {', '.join(_FORMATS)}")
+    if export_format in _SUFFIXES and out.suffix != _SUFFIXES[export_format]:
+        raise HarkenError(f"--out {out}: {export_format} files are written as NAME{_SUFFIXES[export_format]}")
+    if export_format in ("web", "onnx-stream") and (data or noise or other):
+        raise HarkenError(f"--to {export_format} takes no clips: leave out --data, --noise and --other")
+    litert = export_format in ("litert", "litert-int8")
     if features and not litert:
-        raise HarkenError(f"--features is for litert and litert-int8: leave it out for {form}")
-    if form == "web":
+        raise HarkenError(f"--features is for litert and litert-int8: leave it out for {export_format}")
+    if export_format == "web":
         from harken.export.web import write_web
 
         print(write_web(model, out, ort=ort))
         return
-    if listener is not None and form not in ("c", "c-int8"):
-        raise HarkenError(f"--listener is for c and c-int8: leave it out for {form}")
+    if listener is not None and export_format not in ("c", "c-int8"):
+        raise HarkenError(f"--listener is for c and c-int8: leave it out for {export_format}")
     if other and not data:
-        raise HarkenError("--other goes with --data: name the corpus of the model's words too")
+        raise HarkenError("--other goes with --data: also give the corpus of the model's words")
     require_extra("train", "onnx", "torch", "filelock", "scipy")
     if litert:
         require_extra("litert", "litert_torch", "ai_edge_litert", "ai_edge_quantizer")
     from harken.cli.tables import print_note
-    from harken.export.clips import corpus_clips, spoken_clips
-    from harken.export.comparison import FEW, open_source
+    from harken.export.clips import corpus_clips, synthetic_clips
+    from harken.export.comparison import FEW_CLIPS, open_source
 
     source = open_source(model)
     if out.exists() and out.samefile(source.path):
         raise HarkenError(f"--out {out} is the model itself: choose another name")
-    if form == "onnx-stream":
+    if export_format == "onnx-stream":
         from harken.export.onnx_stream import write_stream_of_model
 
         try:
-            spoken = spoken_clips(source.card)
-        except HarkenError:  # no voices: the made-up stream is the check
+            check = synthetic_clips(source.card)
+        except HarkenError:  # No voice is installed: the generated stream is the only check.
             streamed = write_stream_of_model(model, out)
         else:
-            streamed = write_stream_of_model(model, out, clips=spoken.clips, synthesised=True)
-        _print_stream(streamed)
+            streamed = write_stream_of_model(model, out, clips=check.clips, synthesized=True)
+        _print_stream_report(streamed)
         return
     if data:
-        heard = corpus_clips(source.card, data, noise=noise or (), other=other or ())
+        check = corpus_clips(source.card, data, noise=noise or (), other=other or ())
     else:
-        heard = spoken_clips(source.card, noise=noise or ())
-    for note in heard.notes:
+        check = synthetic_clips(source.card, noise=noise or ())
+    for note in check.notes:
         print_note(note)
-    clips, truth, synthesised = heard.clips, heard.truth, heard.synthesised
+    clips, truth, synthesized = check.clips, check.truth, check.synthesized
     figures: dict[str, Any]
-    if form == "onnx-int8":
+    if export_format == "onnx-int8":
         from harken.export.onnx_int8 import write_onnx_int8
 
-        written = write_onnx_int8(
-            model, out, clips, truth=truth, calibration=heard.calibration, synthesised=synthesised
+        onnx_report = write_onnx_int8(
+            model, out, clips, truth=truth, calibration=check.calibration, synthesized=synthesized
         )
-        figures = asdict(written)
+        figures = asdict(onnx_report)
     elif litert:
         from harken.export.litert import write_litert
 
-        given = heard.calibration if form == "litert-int8" else None
-        flat = write_litert(
-            model, out, clips, truth=truth, calibration=given, features=features, synthesised=synthesised
+        calibration = check.calibration if export_format == "litert-int8" else None
+        litert_report = write_litert(
+            model, out, clips, truth=truth, calibration=calibration, features=features, synthesized=synthesized
         )
-        figures = asdict(flat)
+        figures = asdict(litert_report)
     else:
         from harken.export.c import write_c
 
-        given = heard.calibration if form == "c-int8" else None
-        report = write_c(
-            model, out.parent, out.stem, clips, calibration=given, listener=listener, synthesised=synthesised
+        calibration = check.calibration if export_format == "c-int8" else None
+        c_report = write_c(
+            model, out.parent, out.stem, clips, calibration=calibration, listener=listener, synthesized=synthesized
         )
-        figures = {**asdict(report), **asdict(report.sizes)}
+        figures = {**asdict(c_report), **asdict(c_report.sizes)}
     agreement, difference = figures["agreement"], figures["largest_difference"]
-    what = "synthesised clips" if synthesised else "clips"
-    print(f"{100 * agreement:.2f} % of {figures['clips']:,} {what} answered alike; largest difference {difference:.2g}")
+    what = "synthetic clips" if synthesized else "clips"
+    print(
+        f"same answer on {100 * agreement:.2f} % of {figures['clips']:,} {what}; "
+        f"largest difference in probability {difference:.2g}"
+    )
     if figures.get("accuracy") is not None:
-        print(f"{100 * figures['accuracy']:.2f} % right (source {100 * figures['source_accuracy']:.2f})")
+        print(f"accuracy {100 * figures['accuracy']:.2f} % (original {100 * figures['source_accuracy']:.2f} %)")
     if "source_bytes" in figures:
         print(
-            f"{figures['bytes'] / 1024:,.0f} KB (source {figures['source_bytes'] / 1024:,.0f}); "
-            f"one clip {figures['clip_ms']:.2f} ms (source {figures['source_clip_ms']:.2f})"
+            f"{figures['bytes'] / 1024:,.0f} KB (original {figures['source_bytes'] / 1024:,.0f} KB); "
+            f"{figures['clip_ms']:.2f} ms per clip (original {figures['source_clip_ms']:.2f} ms)"
         )
     else:
         print(
             f"{figures['constants'] / 1024:,.1f} KB of constants, {figures['ram'] / 1024:,.1f} KB of RAM, "
-            f"{figures['code'] / 1024:,.1f} KB of code ({figures['machine']}); one clip {figures['run_ms']:.2f} ms"
+            f"{figures['code'] / 1024:,.1f} KB of code ({figures['machine']}); {figures['run_ms']:.2f} ms per clip"
         )
-    if figures["clips"] < FEW:
+    if figures["clips"] < FEW_CLIPS:
         print_note(
-            f"clips that were checked: {figures['clips']}, which tell little; name a larger corpus by --data DIR"
+            f"only {figures['clips']} clips were compared, too few for a reliable check; give a larger corpus with --data DIR"
         )
     print(out)
 
 
-def _print_stream(checked: "StreamReport") -> None:
-    print(f"{checked.steps} steps of a made-up stream; largest difference {checked.largest_difference:.2g}")
+def _print_stream_report(checked: "StreamReport") -> None:
+    print(
+        f"{checked.steps} steps of a generated stream; "
+        f"largest difference in probability {checked.largest_difference:.2g}"
+    )
     if checked.agreement is not None:
         print(
-            f"{100 * checked.agreement:.2f} % of {checked.clips:,} synthesised clips answered as the source answers them, "
+            f"same answer as the original on {100 * checked.agreement:.2f} % of {checked.clips:,} synthetic clips, "
             "each at the start of a stream"
         )
     print(
-        f"{checked.bytes / 1024:,.0f} KB (source {checked.source_bytes / 1024:,.0f}); "
-        f"a step {checked.step_ms:.2f} ms (a window of the source {checked.source_clip_ms:.2f})"
+        f"{checked.bytes / 1024:,.0f} KB (original {checked.source_bytes / 1024:,.0f} KB); "
+        f"{checked.step_ms:.2f} ms per step (original {checked.source_clip_ms:.2f} ms per window)"
     )
     print(checked.path)

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. What a command does lives in the module that it imports when it runs."""
+"""The command line. Each command parses its options, imports the library when it runs, calls it and prints the result."""
 
 import errno
 import io
@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.console import Console
 from harken import __version__
 from harken.cli.corpus import corpus_app
 from harken.cli.export import export
+from harken.cli.options import Sensitivity
 from harken.cli.record import record
 from harken.cli.serve import serve
 from harken.cli.stream import evaluate_stream, listen
@@ -21,63 +22,73 @@ from harken.errors import HarkenError
 from harken.extras import require_extra
 from harken.threads import let_threads_yield
 
+if TYPE_CHECKING:
+    from harken.evaluation.clips.evaluate import ClipEvaluation
+
 app = typer.Typer(
     name="harken",
-    help="Recognise single spoken words: train a recogniser, judge it honestly, run it anywhere.",
+    help="Recognize spoken keywords: train a recognizer, evaluate it, run it anywhere.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # Other modes keep the line breaks of the docstrings.
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 app.add_typer(corpus_app, name="corpus")
 
-Data = Annotated[
-    list[Path], typer.Option("--data", metavar="DIR", help="Folder of one-word folders; give it again to join several.")
+_Data = Annotated[
+    list[Path],
+    typer.Option("--data", metavar="DIR", help="Corpus: a folder with one folder per word. Repeat to join several."),
 ]
-Noise = Annotated[
+_Noise = Annotated[
     list[Path] | None,
-    typer.Option("--noise", metavar="DIR", help="Folder of noise recordings; `_background_noise_` is found by itself."),
+    typer.Option(
+        "--noise",
+        metavar="DIR",
+        help="Folder of noise recordings. Repeatable. A corpus's own `_background_noise_` is always used.",
+    ),
 ]
-Model = Annotated[
-    str, typer.Option("--model", help="Path of a model file, folder of a run, or name of a bundled model.")
+_Model = Annotated[str, typer.Option("--model", help="Model file, run folder, or name of a bundled model.")]
+_JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this JSON file.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# click's, wherever typer has it from: its own copy in some versions, the package in others.
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# The click of typer: some versions bring a copy of their own, others use the package.
 _ClickException: Any = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
-    """Run the command line; bad input gives one line and exit code 2, Ctrl-C 130."""
+    """Run the command line. Bad input prints one line and exits with code 2; Ctrl-C exits with 130."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() == "utf-8":
-            stream.reconfigure(errors="surrogateescape")  # file names that are no UTF-8 go out as they are
+            stream.reconfigure(errors="surrogateescape")  # File names that are not UTF-8 are printed as they are.
     try:
         sys.exit(app(prog_name="harken", standalone_mode=False))
     except HarkenError as error:
         print(f"harken: {error}", file=sys.stderr)
         sys.exit(2)
     except _ClickException as error:
-        if message := " ".join(error.format_message().split()).rstrip("."):  # none: the help has been printed instead
-            print(f"harken: {message[:1].lower()}{message[1:]}: see `{_command_of(error)} --help`", file=sys.stderr)
+        # An empty message means that click has printed the help instead.
+        if message := " ".join(error.format_message().split()).rstrip("."):
+            print(f"harken: {message[:1].lower()}{message[1:]}; see `{_command_path(error)} --help`", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _DISK_FULL:
             raise
-        what = error.filename or "a file, or standard output,"
-        print(f"harken: {what} cannot be written: {error.strerror}; make room on the disk", file=sys.stderr)
+        what = error.filename or "a file or standard output"
+        print(f"harken: cannot write {what}: {error.strerror}; free some disk space", file=sys.stderr)
         sys.exit(2)
 
 
-def _command_of(error: Any) -> str:
+def _command_path(error: Any) -> str:
     context = getattr(error, "ctx", None)
     return "harken" if context is None else str(context.command_path)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(__version__)
         raise typer.Exit
 
@@ -85,7 +96,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -93,9 +104,9 @@ def _options(
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="A network, or a model: print its layers.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Network or bundled model whose layers to print.")] = None,
 ) -> None:
-    """List the bundled models and the networks, or print the layers of one."""
+    """List the bundled models and the networks, or print the layers of one of them."""
     from harken.cli.tables import print_layers, print_models
 
     if name is None:
@@ -107,25 +118,41 @@ def models(
 
 @app.command()
 def train(
-    recipe: Annotated[str | None, typer.Option(help="tutorial, v12, v35 or own.")] = None,
-    data: Data = [],  # noqa: B006 - typer copies it
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
-    network: Annotated[str | None, typer.Option(help="A network of `harken models`, instead of the recipe's.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A recipe value, as name=value.")] = None,
-    noise: Noise = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe: tutorial, v12, v35 or own. Default: tutorial.")] = None,
+    data: _Data = [],  # noqa: B006 - typer copies it
+    out: Annotated[Path | None, typer.Option(help="Folder to create for the run.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Network to train; `harken models` lists them. Default: the recipe's.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Change a value of the recipe, for example `epochs=20`. Repeatable."
+        ),
+    ] = None,
+    noise: _Noise = None,
     speech: Annotated[
-        list[Path] | None, typer.Option(metavar="DIR", help="Folder of running speech without the words.")
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Folder of continuous speech without the words, to train against. Repeatable."
+        ),
     ] = None,
     other: Annotated[
-        list[Path] | None, typer.Option(metavar="DIR", help="Corpus whose every word is `_unknown_` (recipe own).")
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Corpus of words to learn as `_unknown_`. Only for the recipe own. Repeatable."
+        ),
     ] = None,
     train_only: Annotated[
-        list[Path] | None, typer.Option(metavar="DIR", help="Corpus that trains and never judges.")
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Extra corpus used for training only, never for validation. Repeatable."),
     ] = None,
-    devices: Annotated[int, typer.Option(help="GPUs to train on; under torchrun, its own numbers hold.")] = 1,
+    devices: Annotated[
+        int, typer.Option(help="Number of GPUs to train on. Ignored under torchrun, which sets its own.")
+    ] = 1,
 ) -> None:
-    """Train a recogniser; it ends as RUN/model.onnx."""
+    """Train a recognizer and write it to RUN/model.onnx."""
     require_extra("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock")
     let_threads_yield()
     from harken.cli.tables import print_note, print_repeats
@@ -136,11 +163,13 @@ def train(
 
     if resume is not None:
         if any((recipe, data, out, settings, network, noise, speech, other, train_only)):
-            raise HarkenError("--resume takes recipe and folders from the run: give it alone, or with --devices")
+            raise HarkenError(
+                "--resume reads the recipe and the folders from the run: give no other option but --devices"
+            )
         result = resume_run(resume, devices=devices)
     else:
         if out is None:
-            raise HarkenError("no folder was named for the run: give --out RUN")
+            raise HarkenError("no folder given for the run: add --out RUN")
         chosen = find_recipe(recipe or "tutorial")
         changes = ([f"network={network}"] if network else []) + (settings or [])
         material = Material(
@@ -153,63 +182,96 @@ def train(
         result = train_run(with_settings(chosen, changes), material, out, devices=devices)
     if not result.first_process:
         return
-    print_repeats(result.repeats)
+    print_repeats(result.duplicates)
     for note in result.notes:
         print_note(note)
-    sides = ", ".join(f"{count:,} to {side}" for side, count in result.counts.items() if count)
+    sets = ", ".join(f"{side} {count:,}" for side, count in result.counts.items() if count)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"{sides}; {result.epochs} epochs; validation accuracy {100 * result.accuracy:.2f} %")
+    console.print(f"clips: {sets}; {result.epochs} epochs; validation accuracy {100 * result.accuracy:.2f} %")
     print(result.model)
 
 
 @app.command()
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Path of a model file, folder of a run, or name of a bundled model.")
-    ],
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Corpus folders, or a test archive's.")],
-    split: Annotated[str | None, typer.Option(help="validation, test or all; a test archive is judged whole.")] = None,
-    json_file: JsonFile = None,
-    report: Annotated[
-        Path | None, typer.Option(help="The page to write; else report.html beside the model or here.")
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model file, run folder, or name of a bundled model.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Corpus folders, or an official test archive.")],
+    split: Annotated[
+        str | None,
+        typer.Option(help="Clips to evaluate on: validation, test or all. Default: validation; all of a test archive."),
     ] = None,
-    noise: Noise = None,
+    json_file: _JsonFile = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML report to write. Default: report.html beside the model (in the current folder for a bundled model)."
+        ),
+    ] = None,
+    noise: _Noise = None,
     other: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Corpus whose every word is `_unknown_`, for a model of the recipe own."),
+        typer.Option(
+            metavar="DIR",
+            help="Corpus of words to count as `_unknown_`. Only for models of the recipe own. Repeatable.",
+        ),
     ] = None,
     speech: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="With --full: folder of speech without the words; false alarms in it count."),
+        typer.Option(
+            metavar="DIR", help="With --full: folder of speech without the words, to count false alarms in. Repeatable."
+        ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Measure noise, shift, gain, false alarms, time and memory too: minutes.")
+        bool,
+        typer.Option(
+            "--full",
+            help="Also measure the effect of noise, shift and gain, false alarms, time and memory. Takes minutes.",
+        ),
     ] = False,
+    tune: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Choose the threshold for clips at which this percentage of other words and noises is accepted, and store "
+            "it in --out. Default: off.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --tune: file to write, a copy of the model with the new threshold.")
+    ] = None,
 ) -> None:
-    """Judge a model: accuracy with its interval, each word's scores, the confusion matrix, and a report to look at."""
+    """Evaluate a model on clips and write an HTML report.
+
+    Measures accuracy with its 95 % interval, precision and recall of each word, and the confusion matrix. With --tune, also
+    choose the threshold that `predict` uses and write a copy of the model that contains it.
+    """
     require_extra("train", "matplotlib", "sklearn", "filelock")
     from harken.cli.tables import print_evaluation, print_full_evaluation, print_note, print_repeats
     from harken.evaluation.clips.evaluate import evaluate_clips
     from harken.evaluation.clips.full_evaluation import evaluate_fully
     from harken.evaluation.clips.report import report_json, write_report
     from harken.files import replacing, require_writable
-    from harken.runtime.modelfile import ModelFile, page_folder
+    from harken.runtime.modelfile import ModelFile, report_folder
 
     if split not in (None, "validation", "test", "all"):
         raise HarkenError(f"--split {split}: give validation, test or all")
     if speech and not full:
-        raise HarkenError("--speech is measured with --full: add it")
-    require_writable(*filter(None, (json_file, report)))
+        raise HarkenError("--speech only has an effect with --full: add --full")
+    if (tune is None) != (out is None):
+        raise HarkenError("--tune PERCENT and --out FILE go together: give both, since the tuned model is a copy")
+    if tune is not None and not 0 < tune < 100:
+        raise HarkenError(f"--tune {tune:g}: give the allowed percentage of other sounds, above 0 and below 100")
+    require_writable(*filter(None, (json_file, report, out)))
     opened = ModelFile(model, threads=os.cpu_count() or 1)
     evaluation = evaluate_clips(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
-    report = report or page_folder(opened.path) / "report.html"
-    print_repeats(evaluation.examples.repeats)
-    if evaluation.examples.doubt:
-        print_note(evaluation.examples.doubt)
+    report = report or report_folder(opened.path) / "report.html"
+    print_repeats(evaluation.examples.repeats, counted=evaluation.examples.counts_repeats)
+    if evaluation.examples.overlap_warning:
+        print_note(evaluation.examples.overlap_warning)
     measured = vars(evaluate_fully(evaluation, folders, noise=noise or (), speech=speech or ())) if full else {}
     if speech and measured["rejection"] is None:
         print_note(
-            f"no speaker of {speech[0]} is on the side that measures (docs/streaming.md): no false alarms were counted"
+            f"{speech[0]} has no speakers that are kept for measurement (see docs/reference/recordings.md): "
+            "no false alarms were counted"
         )
     write_report(evaluation, report, **measured)
     if json_file is not None:
@@ -218,7 +280,22 @@ def evaluate(
     print_evaluation(evaluation)
     if full:
         print_full_evaluation(**measured)
+    if tune is not None and out is not None:
+        _store_clip_threshold(evaluation, tune / 100, out)
     print(report)
+
+
+def _store_clip_threshold(evaluation: "ClipEvaluation", accepted: float, out: Path) -> None:
+    from harken.cli.tables import print_clip_threshold
+    from harken.evaluation.clips.tuning import tune_clips
+    from harken.models.onnx_writer import change_metadata
+
+    require_extra("train", "onnx", "torch")
+    card = evaluation.card
+    found = tune_clips(evaluation.probabilities, evaluation.examples.truth, card.labels, accepted=accepted)
+    change_metadata(evaluation.model.path, out, found.metadata(card.labels, card.fields.get("sensitivity")))
+    print_clip_threshold(found)
+    print(out)
 
 
 app.command("evaluate-stream")(evaluate_stream)
@@ -230,25 +307,27 @@ app.command("serve")(serve)
 @app.command()
 def predict(
     clips: Annotated[
-        list[str], typer.Argument(metavar="CLIP", help="Files or folders; - reads their paths from standard input.")
+        list[str],
+        typer.Argument(metavar="CLIP", help="Audio files or folders; - reads their paths from standard input."),
     ],
-    model: Model = "base",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON line a clip.")] = False,
+    model: _Model = "base",
+    sensitivity: Sensitivity = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
 ) -> None:
-    """Say which word is spoken in each clip, or that none is, and why."""
+    """Print the word spoken in each clip, or why none was recognized."""
     from harken.cli.tables import print_predictions
     from harken.corpus.table import audio_files
     from harken.runtime.recognizer import Recognizer
 
     def paths() -> Any:
-        # Lists made elsewhere bring a byte order mark, and ends of lines of their own.
+        # Lists made on other systems may have a byte order mark and other line endings.
         lines = (line.strip("\r\n\ufeff") for line in sys.stdin or () if line.strip())
         for given in (path for clip in clips for path in (lines if clip == "-" else [clip])):
             if not (found := audio_files(given)):
-                raise HarkenError(f"{given} holds no WAV, FLAC, OGG or MP3: name another folder")
+                raise HarkenError(f"{given} contains no WAV, FLAC, OGG or MP3 files: give another folder")
             yield from found
 
-    print_predictions(Recognizer(model), paths(), as_json=as_json)
+    print_predictions(Recognizer(model, sensitivity=sensitivity), paths(), as_json=as_json)
 
 
 app.command("listen")(listen)
@@ -256,8 +335,8 @@ app.command("listen")(listen)
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for all that it makes.")] = Path("demo"),
-    data: Data = [],  # noqa: B006 - typer copies it
+    out: Annotated[Path, typer.Option(help="Folder to create for the corpus, the runs and the report.")] = Path("demo"),
+    data: _Data = [],  # noqa: B006 - typer copies it
     voices: Annotated[
         str,
         typer.Option(
@@ -279,7 +358,7 @@ def demo(
 
 @app.command()
 def doctor() -> None:
-    """Print versions, devices, and for each extra that is missing the line that installs it."""
+    """Print versions and devices, what is missing, and how to install it."""
     from harken.cli.doctor import print_doctor
 
     print_doctor()

@@ -1,4 +1,4 @@
-"""The command `harken serve`: parse, call, print."""
+"""The command `harken serve`: parse the options and start the server."""
 
 import sys
 from pathlib import Path
@@ -6,33 +6,49 @@ from typing import Annotated
 
 import typer
 
+from harken.cli.options import Sensitivity
 from harken.extras import require_extra
 
 
 def serve(
-    model: Annotated[
-        str, typer.Option(help="Path of a model file, folder of a run, or name of a bundled model.")
-    ] = "base",
+    model: Annotated[str, typer.Option(help="Model file, run folder, or name of a bundled model.")] = "base",
     streaming: Annotated[
-        str | None, typer.Option(help="Streaming form to hear streams with: its path, or base.stream, tiny.stream.")
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Streaming model for /v1/listen: an onnx-stream file, or a bundled one such as `base.stream`. "
+            "Default: --model.",
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to bind; 0.0.0.0 opens it to others.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    sensitivity: Sensitivity = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. 0.0.0.0 makes the server reachable from other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on. 0 picks a free port.")] = 8000,
     token: Annotated[
         str | None,
-        typer.Option(envvar="HARKEN_TOKEN", help="What requests to /v1 and /metrics must bring to be answered."),
+        typer.Option(
+            envvar="HARKEN_TOKEN",
+            help="Token that requests to /v1 and /metrics must send. Default: no token is required.",
+        ),
     ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM: serve https.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="TLS certificate (PEM), to serve HTTPS. Default: serve HTTP.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
     origin: Annotated[
-        list[str] | None, typer.Option(help="Another site whose pages may use it, as https://HOST; repeatable.")
+        list[str] | None,
+        typer.Option(help="Other website whose pages may use this server, as `https://HOST`. Repeatable."),
     ] = None,
     limit: Annotated[
-        list[str] | None, typer.Option(help="A limit, as NAME=VALUE, such as streams=50; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Change a limit, for example `streams=50`. Repeatable."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="That judge; else as many as cores.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Number of inference threads. Default: one per CPU core.")
+    ] = None,
 ) -> None:
-    """Serve a model: a page to speak to, clips over HTTP, streams over WebSocket."""
+    """Serve a model over HTTP (clips), WebSocket (live audio) and a web page to try it on."""
     require_extra("serve", "fastapi", "uvicorn", "websockets", "python_multipart")
     from harken.runtime.recognizer import Recognizer
     from harken.runtime.streamfile import StreamFile
@@ -44,8 +60,10 @@ def serve(
 
     limits = with_limits(Limits(), limit or [])
     access = Access(token=token, origins=tuple(origin or ()), loopback_only=is_loopback(host))
-    form = StreamFile(streaming) if streaming is not None else None
-    app = create_app(Recognizer(model), limits=limits, access=access, threads=threads, streaming=form)
+    stream_file = StreamFile(streaming, sensitivity=sensitivity) if streaming is not None else None
+    app = create_app(
+        Recognizer(model, sensitivity=sensitivity), limits=limits, access=access, threads=threads, streaming=stream_file
+    )
     if not access.loopback_only and token is None:
-        print("harken: anyone who reaches this machine can use the server: give --token", file=sys.stderr)
+        print("harken: anyone who can reach this machine can use the server: set --token", file=sys.stderr)
     serve_app(app, host=host, port=port, limits=limits, tls_cert=tls_cert, tls_key=tls_key)

@@ -1,48 +1,86 @@
-"""The commands `harken listen` and `harken evaluate-stream`: parse, call, print."""
+"""The commands `harken listen` and `harken evaluate-stream`: parse the options, call the library, print the result."""
 
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from harken.cli.options import Sensitivity
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
-_HopMs = Annotated[float | None, typer.Option(help="From one look at the last window to the next.")]
-_SmoothingMs = Annotated[float | None, typer.Option(help="Posteriors are averaged over this time.")]
-_RefractoryMs = Annotated[float | None, typer.Option(help="For so long after a word there is no other.")]
-_GateDb = Annotated[float | None, typer.Option(help="What stays below this level is silence; -inf: nothing.")]
+_HopMs = Annotated[
+    float | None,
+    typer.Option(
+        help="Step between two evaluations of the network, in milliseconds. Default: stored in the model file."
+    ),
+]
+_SmoothingMs = Annotated[
+    float | None,
+    typer.Option(help="Average the probabilities over this many milliseconds. Default: stored in the model file."),
+]
+_RefractoryMs = Annotated[
+    float | None,
+    typer.Option(help="Minimum time between two detections, in milliseconds. Default: stored in the model file."),
+]
+_GateDb = Annotated[
+    float | None,
+    typer.Option(
+        help="Level in dB of full scale below which audio is silence and the network does not run. "
+        "-inf turns this off. Default: stored in the model file."
+    ),
+]
 _Isolation = Annotated[
-    float | None, typer.Option(help="What other sound right before or after a word costs it, in logits; 0: nothing.")
+    float | None,
+    typer.Option(
+        help="How much other sound right before or after a word lowers its confidence, in logits. "
+        "0 turns this off. Default: stored in the model file."
+    ),
 ]
 
-_ALARMS_THAT_TELL = 3  # in the time heard: with none in so long, the rate is below one in it (the rule of three)
+# The background should be long enough to expect this many false alarms at the wanted rate: if none occurs in so long, the
+# rate is lower with 95 % confidence (the rule of three).
+_MIN_EXPECTED_ALARMS = 3
 
 
 def listen(
     source: Annotated[
-        str | None, typer.Argument(help="A file, or - for PCM on standard input; without it the microphone.")
+        str | None, typer.Argument(help="Audio file, or - for raw PCM on standard input. Default: the microphone.")
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", help="Path of a model file, folder of a run, or name of a bundled model.")
-    ] = "base",
-    run: Annotated[list[str] | None, typer.Option(help="Start a program on a word: WORD=COMMAND.")] = None,
-    shell: Annotated[bool, typer.Option("--shell", help="Give the commands of --run to the shell.")] = False,
-    threshold: Annotated[list[str] | None, typer.Option(help="Least confidence of a word, 0 to 1: WORD=VALUE.")] = None,
+    model: Annotated[str, typer.Option("--model", help="Model file, run folder, or name of a bundled model.")] = "base",
+    run: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD=COMMAND", help="Start a program when a word is detected. Repeatable."),
+    ] = None,
+    shell: Annotated[bool, typer.Option("--shell", help="Run the commands of --run in the shell.")] = False,
+    sensitivity: Sensitivity = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORD=VALUE",
+            help="Minimum confidence of a word, 0 to 1. Repeatable. Default: stored in the model file.",
+        ),
+    ] = None,
     hop_ms: _HopMs = None,
     smoothing_ms: _SmoothingMs = None,
     refractory_ms: _RefractoryMs = None,
     gate_db: _GateDb = None,
     isolation: _Isolation = None,
     rate: Annotated[int | None, typer.Option(help="Sample rate of raw PCM, in Hz.")] = None,
-    channels: Annotated[int | None, typer.Option(help="Channels of raw PCM.")] = None,
-    device: Annotated[str | None, typer.Option(help="The microphone, by number or name.")] = None,
-    devices: Annotated[bool, typer.Option("--devices", help="List the microphones.")] = False,
+    channels: Annotated[int | None, typer.Option(help="Number of channels of raw PCM. Default: 1.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Microphone, by number or part of its name. Default: the system's.")
+    ] = None,
+    devices: Annotated[bool, typer.Option("--devices", help="List the microphones and exit.")] = False,
 ) -> None:
-    """Hear a stream out: each word as it is found, drawn live on a terminal, JSON lines in a pipe."""
+    """Detect words in live audio.
+
+    Prints each word as soon as it is detected; writes JSON lines when piped.
+    """
     from harken.audio.sources import input_devices
     from harken.cli.live import listen as run_live
     from harken.cli.live import read_actions, read_thresholds
@@ -51,7 +89,7 @@ def listen(
     if devices:
         print(*input_devices(), sep="\n")
         return
-    recognizer = open_stream_model(model)
+    recognizer = open_stream_model(model, sensitivity=sensitivity)
     settings = {
         "thresholds": read_thresholds(threshold or []),
         "hop_ms": hop_ms,
@@ -65,44 +103,62 @@ def listen(
 
 
 def evaluate_stream(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Path of a model file, folder of a run, or name of a bundled model.")
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model file, run folder, or name of a bundled model.")],
     keywords: Annotated[
         list[Path],
-        typer.Option(metavar="DIR", help="Corpus whose clips of the model's words are placed in the stream."),
+        typer.Option(
+            metavar="DIR", help="Corpus whose clips of the model's words are placed in the stream. Repeatable."
+        ),
     ],
     background: Annotated[
         list[str],
         typer.Option(
             metavar="DIR[:SIDE]",
-            help="Recordings without the words, heard on their own too; SIDE, thresholds or measure, takes those speakers alone.",
+            help="Folder of recordings without the words, to place words in and to count false alarms in. Repeatable. "
+            "With :SIDE, use only the speakers kept for train, thresholds or measure.",
         ),
     ],
-    split: Annotated[str, typer.Option(help="Side of the keywords: validation, test or all.")] = "validation",
+    split: Annotated[str, typer.Option(help="Clips of --keywords to use: validation, test or all.")] = "validation",
     snr: Annotated[
-        list[float] | None, typer.Option(help="Of words over background, in dB; several are drawn from.")
+        list[float] | None,
+        typer.Option(
+            help="Signal-to-noise ratio of the words over the background, in dB. Repeat to draw from several. "
+            "Default: 20, 15, 10 and 5."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for choosing and placing clips.")] = 0,
     tune: Annotated[
-        float | None, typer.Option(help="Choose thresholds for this many false alarms an hour; write them into --out.")
+        float | None,
+        typer.Option(
+            metavar="RATE",
+            help="Choose thresholds for this many false alarms per hour and store them in --out. Default: off.",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="With --tune: the copy of the model file to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --tune: file to write, a copy of the model with the new thresholds.")
+    ] = None,
     hop_ms: _HopMs = None,
     smoothing_ms: _SmoothingMs = None,
     refractory_ms: _RefractoryMs = None,
     gate_db: _GateDb = None,
     isolation: _Isolation = None,
     report: Annotated[
-        Path | None, typer.Option(help="The page to write; else stream.html beside the model or here.")
+        Path | None,
+        typer.Option(
+            help="HTML report to write. Default: stream.html beside the model (in the current folder for a bundled model)."
+        ),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures to this file.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this JSON file.")
     ] = None,
 ) -> None:
-    """Judge a model as a listener on continuous audio: words missed, false alarms an hour, latency; or tune it."""
+    """Evaluate a model on continuous audio: miss rate, false alarms per hour, latency.
+
+    Clips of the words are placed in background recordings. With --tune, also choose thresholds for a given rate of false
+    alarms and write a copy of the model that contains them.
+    """
     require_extra("train", "matplotlib", "filelock", "onnx", "torch")
-    from harken.cli.tables import print_note, print_stream
+    from harken.cli.tables import print_note, print_stream_evaluation
     from harken.evaluation.stream.audio import StreamAudio, keyword_clips, read_backgrounds
     from harken.evaluation.stream.evaluate import evaluate_run, run_listener
     from harken.evaluation.stream.report import write_stream_report
@@ -110,15 +166,15 @@ def evaluate_stream(
     from harken.files import replacing, require_writable
     from harken.models.onnx_writer import change_metadata
     from harken.runtime.listener import Listener
-    from harken.runtime.modelfile import find_model, page_folder
+    from harken.runtime.modelfile import find_model, report_folder
     from harken.runtime.streamfile import open_stream_model
 
     if split not in ("validation", "test", "all"):
         raise HarkenError(f"--split {split}: give validation, test or all")
     if (tune is None) != (out is None):
-        raise HarkenError("--tune RATE and --out FILE go together: a tuned model is written as a copy")
+        raise HarkenError("--tune RATE and --out FILE go together: give both, since a tuned model is written as a copy")
     if tune is not None and not 0 < tune < math.inf:
-        raise HarkenError(f"--tune {tune:g}: give the false alarms an hour to keep to, a number over 0")
+        raise HarkenError(f"--tune {tune:g}: give the allowed false alarms per hour, a number above 0")
     recognizer = open_stream_model(model)
     given: dict[str, Any] = {
         "hop_ms": hop_ms,
@@ -127,9 +183,9 @@ def evaluate_stream(
         "gate_db": gate_db,
         "isolation": isolation,
     }
-    Listener(recognizer, source_rate=recognizer.sample_rate, **given)  # says what is unfit before anything is read
+    Listener(recognizer, source_rate=recognizer.sample_rate, **given)  # Rejects bad settings before any audio is read.
     path = find_model(model)
-    page = report or page_folder(path) / "stream.html"
+    page = report or report_folder(path) / "stream.html"
     require_writable(*filter(None, (out, page, json_file)))
     audio = StreamAudio(
         clips=tuple(keyword_clips(recognizer.card, keywords, split)),  # type: ignore[arg-type]
@@ -143,29 +199,34 @@ def evaluate_stream(
     settings, title = listener_run.settings, path.stem
     if tune is not None and out is not None:
         settings = tune_listener(listener_run, false_alarms_per_hour=tune)
-        title = f"{path.stem}, tuned for {tune:g} an hour"
-        if listener_run.hours < _ALARMS_THAT_TELL / tune:
+        title = f"{path.stem}, tuned for {tune:g} false alarms per hour"
+        if listener_run.hours < _MIN_EXPECTED_ALARMS / tune:
             print_note(
-                f"{listener_run.hours:.2f} hours of background tell little of {tune:g} false alarms an hour: name more of it"
+                f"{listener_run.hours:.2f} hours of background are too few to tune for {tune:g} false alarms per hour: "
+                "add more with --background"
             )
-        change_metadata(path, out, {"listener": settings.to_json()})
+        listener_run = replace(listener_run, tuned_on=listener_run.sources)
     evaluation = evaluate_run(listener_run, settings)
+    if out is not None:
+        sensitivity = {**recognizer.card.fields.get("sensitivity", {}), "stream": evaluation.sensitivity_shifts}
+        changes = {"listener": settings.to_json(), "sensitivity": sensitivity, "tuned_on": sorted(listener_run.sources)}
+        change_metadata(path, out, changes)
     write_stream_report(evaluation, page, title=title, sample_rate=recognizer.sample_rate)
     if json_file is not None:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
-    print_stream(evaluation)
+    print_stream_evaluation(evaluation)
     if out is not None:
         print(out)
     print(page)
 
 
 def _check_readable(recordings: Iterable[Path]) -> None:
-    """Read every recording to its end once: one that is unfit would else be found when its turn comes."""
+    """Read every recording once, so that a bad one is reported now and not in the middle of the evaluation."""
     from harken.audio.sources import open_file
     from harken.progress import progress
 
-    for path in progress(list(recordings), "checking"):
+    for path in progress(list(recordings), "checking recordings"):
         with open_file(path) as source:
             for _ in source.chunks:
                 pass

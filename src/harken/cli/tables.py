@@ -1,4 +1,4 @@
-"""What commands print: tables on a terminal, plain lines in a pipe."""
+"""Print the results of commands: tables on a terminal, plain lines in a pipe."""
 
 import json
 import sys
@@ -22,33 +22,45 @@ if TYPE_CHECKING:
     from harken.evaluation.clips.evaluate import ClipEvaluation
     from harken.evaluation.clips.rejection import Rejection
     from harken.evaluation.clips.robustness import Robustness
-    from harken.evaluation.clips.steady_noise import SteadyAnswers
+    from harken.evaluation.clips.steady_noise import SteadyNoiseScore
+    from harken.evaluation.clips.tuning import ClipThreshold
     from harken.evaluation.stream.evaluate import StreamEvaluation
 
-_AT_ONCE = 64
-_WHOLE_LINES = 10_000  # columns
-_TEXTS = ("bundled model", "network", "hears", "what it is", "source", "layer", "kind", "output", "clip", "word")
-_WHY = {"silence": "silence", "unknown": "another word", "unsure": "unsure"}
+_ROWS_PER_TABLE = 64  # of predictions on a terminal
+_UNWRAPPED_WIDTH = 10_000  # columns
+_TEXT_COLUMNS = (
+    "bundled model",
+    "network",
+    "input",
+    "description",
+    "source",
+    "layer",
+    "kind",
+    "output",
+    "clip",
+    "word",
+)
+_REASONS = {"silence": "silence", "unknown": "another word", "unsure": "unsure"}
 
 
 def print_models() -> None:
-    """List the bundled models with their measured figures, then the networks that can be trained."""
+    """Print the bundled models with their measured figures, then the networks that can be trained."""
     console = _console()
     if bundled_models():
         table = _table("bundled model", "words", "parameters", "multiply-adds", "validation accuracy", "size")
         for name in bundled_models():
             model = ModelFile(name)
-            table.add_row(name, *_figures(model.card), f"{model.path.stat().st_size / 1024:,.0f} KB")
+            table.add_row(name, *_model_figures(model.card), f"{model.path.stat().st_size / 1024:,.0f} KB")
         console.print(table)
         console.print()
-    networks = _table("network", "hears", "what it is", "source")
+    networks = _table("network", "input", "description", "source")
     for network in NETWORKS.values():
-        hears = "log-mel" if network.front_end == "log_mel" else "waveform"
-        networks.add_row(network.name, hears, network.summary, network.source)
+        front_end = "log-mel" if network.front_end == "log_mel" else "waveform"
+        networks.add_row(network.name, front_end, network.summary, network.source)
     console.print(networks)
 
 
-def _figures(card: Card) -> tuple[str, str, str, str]:
+def _model_figures(card: Card) -> tuple[str, str, str, str]:
     fields = card.fields
     accuracy = fields.get("validation_accuracy")
     return (
@@ -60,9 +72,17 @@ def _figures(card: Card) -> tuple[str, str, str, str]:
 
 
 def print_layers(name: str) -> None:
-    """Print a network's layers on one second of its usual input: output shape, parameters and multiply-adds.
+    """Print the layers of a network: output shape, parameters and multiply-adds for one second of audio.
 
-    name : of a network, or of a bundled model, whose network it is.
+    Parameters
+    ----------
+    name
+        A network, or a bundled model, which stands for its network.
+
+    Raises
+    ------
+    HarkenError
+        There is no such network or model.
     """
     from harken.models.summary import table_by_name
 
@@ -83,17 +103,31 @@ def print_layers(name: str) -> None:
 
 
 def print_predictions(recognizer: Recognizer, paths: Iterable[Path], *, as_json: bool) -> None:
-    """Print what is heard in each clip: a table on a terminal, JSON lines when asked, else tab-separated lines.
+    """Print the word recognized in each clip: a table on a terminal, tab-separated lines in a pipe.
 
-    One clip at a time, since a pipe may be slow; what stands before a clip that cannot be read is printed.
+    Clips are read and printed one at a time, since a pipe may be slow. Results that precede an unreadable clip are printed.
+
+    Parameters
+    ----------
+    recognizer
+        The model.
+    paths
+        The clips.
+    as_json
+        Print JSON lines instead.
+
+    Raises
+    ------
+    HarkenError
+        A clip cannot be read.
     """
     console = _console()
-    heard = ((path, recognizer.predict(path)) for path in paths)
+    predictions = ((path, recognizer.predict(path)) for path in paths)
     if as_json:
-        for path, prediction in heard:
+        for path, prediction in predictions:
             print(json.dumps({"clip": str(path), **asdict(prediction)}), flush=True)
     elif not console.is_terminal:
-        for path, prediction in heard:
+        for path, prediction in predictions:
             line = (str(path), prediction.word or "-", prediction.reason or "", f"{prediction.probability:.4f}")
             print(*line, sep="\t", flush=True)
     else:
@@ -101,23 +135,23 @@ def print_predictions(recognizer: Recognizer, paths: Iterable[Path], *, as_json:
         while more:
             table = _table("clip", "word", "probability")
             try:
-                for path, prediction in islice(heard, _AT_ONCE):
-                    table.add_row(escape(str(path)), _heard(prediction), f"{prediction.probability:.3f}")
+                for path, prediction in islice(predictions, _ROWS_PER_TABLE):
+                    table.add_row(escape(str(path)), _answer(prediction), f"{prediction.probability:.3f}")
             finally:
-                more = table.row_count == _AT_ONCE
+                more = table.row_count == _ROWS_PER_TABLE
                 if table.row_count:
                     console.print(table)
 
 
-def _heard(prediction: Prediction) -> str:
+def _answer(prediction: Prediction) -> str:
     if prediction.reason is None:
         return f"[bold]{escape(str(prediction.word))}[/bold]"
     detail = f" ({escape(prediction.label)}?)" if prediction.reason == "unsure" else ""
-    return f"[dim]none: {_WHY[prediction.reason]}{detail}[/dim]"
+    return f"[dim]none: {_REASONS[prediction.reason]}{detail}[/dim]"
 
 
 def print_evaluation(evaluation: "ClipEvaluation") -> None:
-    """Print accuracy with its interval and each word's scores."""
+    """Print the accuracy with its interval, and the scores of each word."""
     console = _console()
     low, high = evaluation.accuracy_interval
     table = _table("word", "precision", "recall", "F1", "clips")
@@ -131,74 +165,92 @@ def print_evaluation(evaluation: "ClipEvaluation") -> None:
         f"accuracy [bold]{100 * evaluation.accuracy:.2f} %[/bold] "
         f"({100 * low:.2f} to {100 * high:.2f}, 95 % interval) on {evaluation.clips:,} clips"
     )
-    if evaluation.examples.left_out:
-        words = ", ".join(f"{word} ({count:,})" for word, count in sorted(evaluation.examples.left_out.items()))
-        console.print(f"left out, since the model has no class for them: {words}", markup=False)
+    if evaluation.examples.skipped_words:
+        words = ", ".join(f"{word} ({count:,})" for word, count in sorted(evaluation.examples.skipped_words.items()))
+        console.print(f"skipped words that the model has no class for: {words}", markup=False)
     for reason in evaluation.examples.unreadable:
-        console.print(f"not judged: {reason}", markup=False)
+        console.print(f"skipped: {reason}", markup=False)
 
 
 def print_full_evaluation(
-    cost: "Cost", robustness: "Robustness | None", rejection: "Rejection | None", steady: Sequence["SteadyAnswers"]
+    cost: "Cost", robustness: "Robustness | None", rejection: "Rejection | None", steady: Sequence["SteadyNoiseScore"]
 ) -> None:
-    """Print what was measured beyond accuracy, a line each."""
+    """Print what was measured beyond accuracy, one line for each measurement."""
     console = _console()
     if robustness is not None:
         points = ", ".join(f"{100 * point.accuracy:.1f} % at {point.value:g} dB" for point in robustness.snr[1:])
-        console.print(f"in unheard noise: {100 * robustness.clean.accuracy:.1f} % clean, {points} (SNR)")
+        console.print(
+            f"accuracy in new noise: {100 * robustness.clean.accuracy:.1f} % clean, {points} signal-to-noise ratio"
+        )
     if steady:
-        kinds = ", ".join(f"{answers.kind} {100 * answers.share:.0f} %" for answers in steady)
-        console.print(f"steady noise heard as silence: {kinds}")
+        kinds = ", ".join(f"{score.kind} {100 * score.share:.0f} %" for score in steady)
+        console.print(f"steady noise recognized as silence: {kinds}")
     if rejection is not None:
         console.print(
-            f"with thresholds: {100 * rejection.found:.1f} % of words found, {rejection.alarms_per_minute:.2f} false alarms "
-            f"a minute in {rejection.minutes:.1f} minutes of speech without them"
+            f"with the model's thresholds: {100 * rejection.found:.1f} % of words found, "
+            f"{rejection.alarms_per_minute:.2f} false alarms per minute in {rejection.minutes:.1f} minutes of other speech"
         )
     console.print(
-        f"one clip on one thread: {cost.latency_ms_median:.2f} ms (99 % within {cost.latency_ms_p99:.2f}); "
+        f"one clip on one thread: {cost.latency_ms_median:.2f} ms (99 % within {cost.latency_ms_p99:.2f} ms); "
         f"model file {cost.file_bytes / 1024:,.0f} KB"
     )
 
 
-def print_stream(evaluation: "StreamEvaluation") -> None:
-    """Print the figures of a judged stream, a line each."""
+def print_clip_threshold(found: "ClipThreshold") -> None:
+    """Print a threshold for clips with what it was measured to do on the clips it was chosen on."""
+    _console().print(
+        f"threshold for clips [bold]{found.threshold:.3f}[/bold]: {100 * found.answered:.1f} % of {found.words:,} words "
+        f"answered, {100 * found.confused:.1f} % as another word; {100 * found.accepted:.1f} % of {found.others:,} other "
+        "clips accepted (chosen on these clips, which flatters)"
+    )
+
+
+def print_stream_evaluation(evaluation: "StreamEvaluation") -> None:
+    """Print the figures of an evaluation on continuous audio, one line for each."""
     console = _console()
     outcome, listener_run = evaluation.outcome, evaluation.listener_run
     low, high = evaluation.false_alarms_per_hour_interval
     console.print(
-        f"false alarms [bold]{evaluation.false_alarms_per_hour:.2f} an hour[/bold] ({low:.2f} to {high:.2f}, 95 % interval): "
-        f"{outcome.false_alarms:,} in {listener_run.hours:.2f} hours of background"
+        f"false alarms per hour [bold]{evaluation.false_alarms_per_hour:.2f}[/bold], at most {high:.2f} "
+        f"({low:.2f} to {high:.2f}, 95 % interval): {outcome.false_alarms:,} in {listener_run.hours:.2f} hours of background "
+        f"from {len(evaluation.sources):,} speakers and noises"
     )
+    if (shared := len(evaluation.sources_tuned_on)) == 0:
+        console.print("none of these speakers and noises was used to choose the thresholds")
+    else:
+        console.print(
+            f"[yellow]{shared:,} of these speakers and noises were used to choose the thresholds, which flatters[/yellow]"
+        )
     console.print(
-        f"missed [bold]{100 * evaluation.miss_rate:.1f} %[/bold] of {len(listener_run.utterances):,} words; "
-        f"{outcome.confused:,} heard as another, {outcome.repeated:,} heard twice"
+        f"miss rate [bold]{100 * evaluation.miss_rate:.1f} %[/bold] of {len(listener_run.utterances):,} words; "
+        f"{outcome.confused:,} detected as another word, {outcome.repeated:,} detected twice"
     )
     if evaluation.latencies_s.size:
-        median, late = (float(value) for value in np.percentile(evaluation.latencies_s, (50, 95)))
-        console.print(f"latency from the end of a word: median {median:.2f} s, 95 % within {late:.2f} s")
+        median, p95 = (float(value) for value in np.percentile(evaluation.latencies_s, (50, 95)))
+        console.print(f"latency from the end of a word: median {median:.2f} s, 95 % within {p95:.2f} s")
     console.print(f"real-time factor on one thread: {evaluation.real_time_factor:.4f}")
 
 
 def _console() -> Console:
-    """Return a console on standard output whose lines break where a terminal ends, and in a pipe nowhere."""
+    """Return a console on standard output that wraps lines on a terminal, and never in a pipe."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WHOLE_LINES)
+    return console if console.is_terminal else Console(highlight=False, width=_UNWRAPPED_WIDTH)
 
 
 def _table(*columns: str) -> Table:
-    """Return a table whose columns in _TEXTS are set to the left, and all others, of numbers, to the right."""
+    """Return a table with text columns aligned to the left and numbers to the right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, justify="left" if column in _TEXTS else "right", overflow="fold")
+        table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right", overflow="fold")
     return table
 
 
 def print_note(line: str) -> None:
-    """Print a line on standard error, where a pipe does not take it for an answer."""
+    """Print a line on standard error, so that it is no part of piped output."""
     print(f"harken: {line}", file=sys.stderr)
 
 
-def print_repeats(repeats: int) -> None:
-    """Say how many clips stand in a corpus twice, if any."""
+def print_repeats(repeats: int, *, counted: bool = False) -> None:
+    """Print how many clips of a corpus are duplicates, if any, and whether each of them counts."""
     if repeats:
-        print_note(f"clips that stand in the corpus twice, counted once: {repeats:,}")
+        print_note(f"duplicate clips, {'each of them counted' if counted else 'counted once'}: {repeats:,}")

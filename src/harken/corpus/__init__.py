@@ -1,12 +1,15 @@
-"""Corpora of single spoken words: where they come from, what is in them, and the packed form that training reads.
+"""Corpora of single spoken words: download, list, split, inspect and pack them.
 
-table        folders of recordings -> a table of clips (path, word, speaker)
-walk         what is seen of its files without opening them
-split        which side each clip is on: the official rule, the tutorial's, by speaker
-decode       clips decoded by several processes
-pack         the table's audio as memory-mapped int16 shards
-recordings   long recordings (noise, speech) as one array to cut windows from
-steady       noise that is made, where none was recorded, or to judge by
-catalog, fetch, unpack    the published archives
-problems, figures, page   looking at a corpus
+catalog            the published corpora that can be downloaded
+fetch              download a published corpus
+unpack             unpack its archive safely
+table              folders of recordings -> a table of clips (path, word, speaker)
+walk               the audio files below a folder, with size and time of change
+split              assign clips to the training, validation and test side
+decode             decode clips in several processes
+pack               the clips of a table as memory-mapped int16 shards, for training
+recordings         recordings of noise or speech, to cut windows from
+synthetic_noise    generated noise, where none was recorded
+problems           find damaged, silent, clipped, short and duplicate clips
+figures, page      plots of a corpus, and its HTML page
 """

@@ -1,12 +1,12 @@
-"""The published corpora that harken can fetch by name.
+"""The published corpora that harken can download by name.
 
-PublishedCorpus   one archive: where it lies, and what it must hold
-CORPORA           all of them, by name
-find_corpus       a name -> its PublishedCorpus
+PublishedCorpus    an archive: its address and its contents
+CORPORA            all of them, by name
+find_corpus        a name -> its PublishedCorpus
 
 Speech Commands: P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", arXiv:1804.03209,
-Creative Commons Attribution 4.0. Nothing here is guessed: a length or a SHA-256 that is not known is None. Google names no
-checksum of mini-speech-commands: its own is the one that several public projects, unrelated to each other, hold it against.
+Creative Commons Attribution 4.0. A length or a SHA-256 is None where it is not known. Google has published no checksum of
+mini-speech-commands: the one here is what several unrelated public projects compare it with.
 """
 
 import difflib
@@ -21,10 +21,20 @@ _ORIGIN = "https://storage.googleapis.com/download.tensorflow.org/data"
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedCorpus:
-    """One published archive.
+    """A published archive.
 
-    recordings : folder -> number of WAV files in it, words and background noise alike.
-    archive_bytes : length of the archive. sha256 : its published checksum, in hexadecimal.
+    Attributes
+    ----------
+    name
+        Name of the corpus.
+    url
+        Address of the archive.
+    recordings
+        Number of WAV files in each folder, for words and background noise.
+    archive_bytes
+        Length of the archive.
+    sha256
+        Published checksum of the archive, in hexadecimal.
     """
 
     name: str
@@ -35,12 +45,12 @@ class PublishedCorpus:
 
     @property
     def folders(self) -> int:
-        """Folders of clips, background noise not counted."""
+        """Number of folders, without background noise."""
         return len(self.recordings.keys() - {NOISE_FOLDER})
 
     @property
     def clips(self) -> int:
-        """Clips in those folders."""
+        """Number of clips, without background noise."""
         return sum(count for folder, count in self.recordings.items() if folder != NOISE_FOLDER)
 
 
@@ -108,9 +118,9 @@ CORPORA: dict[str, PublishedCorpus] = {
 
 
 def find_corpus(name: str) -> PublishedCorpus:
-    """Return the corpus called `name`. Raises HarkenError with the nearest name and the list of all."""
+    """Return the corpus called `name`. Raises HarkenError, which suggests the closest name, if there is none."""
     if name in CORPORA:
         return CORPORA[name]
     nearest = difflib.get_close_matches(name, CORPORA, n=1, cutoff=0.4)
     guess = f"did you mean {nearest[0]}? " if nearest else ""
-    raise HarkenError(f"no corpus is called {name!r}: {guess}harken can fetch {', '.join(CORPORA)}")
+    raise HarkenError(f"no corpus is called {name!r}: {guess}harken can download {', '.join(CORPORA)}")

@@ -1,11 +1,14 @@
-"""Clips into rows of int16: decoded, resampled, padded or cut, and written into the shards of a pack.
+"""Decode clips into rows of int16 samples: resampled, padded or cut, and written into the shards of a pack.
 
-RowWriter   writes blocks of clips, in this process
-Decoders    several processes that do, block after block, beside this one
+PackLayout        the shape and the folder of a pack
+Block             some clips and their place in the pack
+RowWriter         write blocks of clips in this process
+Decoders          write blocks of clips in several processes as well
+content_digest    the digest of a file's content
 
-Threads would not do: much of a clip's half millisecond is spent in Python, where only one thread runs at a time. The
-processes are programs of their own (`python -m harken.corpus.decode`) that import no more than reading clips takes; what
-`multiprocessing` starts would import the caller's script again, and that would have to be written for it.
+Processes are used instead of threads, because much of a clip's half millisecond is spent in Python, where only one thread
+runs at a time. Each process runs `python -m harken.corpus.decode` and imports only what reading clips needs. A process
+started by `multiprocessing` would also import the caller's script, which would have to be prepared for that.
 """
 
 import hashlib
@@ -25,15 +28,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.audio.clip import ReadFile, load_clip, to_int16
+from harken.audio.clip import InMemoryFile, load_clip, to_int16
 from harken.errors import HarkenError
 
 DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
-class PackForm:
-    """Where a pack is built, and what its rows are: `rows_per_shard` of `samples` each at `sample_rate` Hz."""
+class PackLayout:
+    """The folder of a pack in the making, and its shape.
+
+    Attributes
+    ----------
+    folder
+        Where its files are.
+    shards
+        Number of shards.
+    rows_per_shard
+        Number of rows in a shard; the last one can have fewer.
+    samples
+        Samples in a row.
+    sample_rate
+        In Hz.
+    """
 
     folder: str
     shards: int
@@ -44,19 +61,19 @@ class PackForm:
 
 @dataclass(frozen=True)
 class Block:
-    """Clips for the rows from `first` on."""
+    """The paths of the clips for the rows from `first` on."""
 
     first: int
     paths: tuple[str, ...]
 
 
-Unreadable = list[tuple[int, str]]  # rows whose clips could not be read, and why
+Unreadable = list[tuple[int, str]]  # rows of clips that could not be read, each with the reason
 
 
 class _ArrayFile:
-    """An array on disk, `.npy`, whose rows are written by their place.
+    """An array on disk (`.npy`) whose rows can be written.
 
-    Through its file, not a memory map: there each new page costs a fault, ten times the time.
+    It is written as a file. In a memory map each new page would cause a page fault, which takes ten times as long.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,15 +95,15 @@ class _ArrayFile:
 
 
 class RowWriter:
-    """Writes clips into the files of a pack: `shard-N.npy`, `lengths.npy` and `digests.npy`, which exist already.
+    """Write clips into the files of a pack: `shard-N.npy`, `lengths.npy` and `digests.npy`, which must exist.
 
-    To be used in a `with` statement, at whose end its files are closed.
+    Use it in a `with` statement, which closes the files at its end.
     """
 
-    def __init__(self, form: PackForm) -> None:
-        self.form = form
-        folder = Path(form.folder)
-        self._shards = [_ArrayFile(folder / f"shard-{number}.npy") for number in range(form.shards)]
+    def __init__(self, layout: PackLayout) -> None:
+        self.layout = layout
+        folder = Path(layout.folder)
+        self._shards = [_ArrayFile(folder / f"shard-{number}.npy") for number in range(layout.shards)]
         self._lengths = _ArrayFile(folder / "lengths.npy")
         self._digests = _ArrayFile(folder / "digests.npy")
 
@@ -102,47 +119,53 @@ class RowWriter:
         return (*self._shards, self._lengths, self._digests)
 
     def write(self, block: Block) -> Unreadable:
-        """Write a block's rows, lengths and digests of content; a clip that cannot be read leaves a silent row."""
-        rows = np.zeros((len(block.paths), self.form.samples), np.int16)
+        """Write the rows, lengths and content digests of a block.
+
+        Returns
+        -------
+        list of (int, str)
+            Rows of clips that could not be read, each with the reason. These rows are silent.
+        """
+        rows = np.zeros((len(block.paths), self.layout.samples), np.int16)
         lengths = np.zeros(len(block.paths), np.int32)
         digests = np.zeros((len(block.paths), DIGEST_BYTES), np.uint8)
         unreadable = []
-        for place, path in enumerate(block.paths):
-            content = _content(path)
-            digests[place] = np.frombuffer(_digest(content), np.uint8)
+        for number, path in enumerate(block.paths):
+            content = _read_content(path)
+            digests[number] = np.frombuffer(_digest(content), np.uint8)
             try:
-                clip = load_clip(ReadFile(path, content), self.form.sample_rate)
+                clip = load_clip(InMemoryFile(path, content), self.layout.sample_rate)
             except HarkenError as error:
-                unreadable.append((block.first + place, str(error)))
+                unreadable.append((block.first + number, str(error)))
                 continue
-            except OSError:  # the disk's fault, not the clip's
+            except OSError:  # a fault of the disk and not of the clip
                 raise
-            except Exception as error:  # a fault of a decoder costs its clip, not the pack
-                unreadable.append((block.first + place, f"{path} cannot be decoded ({error}): convert it to WAV"))
+            except Exception as error:  # a failure of a decoder concerns only its clip
+                unreadable.append((block.first + number, f"{path} cannot be decoded ({error}): convert it to WAV"))
                 continue
-            kept = clip[: self.form.samples]
-            rows[place, : kept.size] = to_int16(kept)
-            lengths[place] = clip.size
-        shard, start = divmod(block.first, self.form.rows_per_shard)
+            kept = clip[: self.layout.samples]
+            rows[number, : kept.size] = to_int16(kept)
+            lengths[number] = clip.size
+        shard, start = divmod(block.first, self.layout.rows_per_shard)
         self._shards[shard].write(start, rows)
         self._lengths.write(block.first, lengths)
         self._digests.write(block.first, digests)
         return unreadable
 
     def sync(self) -> None:
-        """Bring to disk what was written, by this process and by others."""
+        """Flush to disk what this and other processes have written."""
         for file in self._files:
             file.sync()
 
 
 def content_digest(path: str | Path) -> bytes:
-    """Return the BLAKE2b digest of a file's bytes; of one that cannot be read, that of none."""
-    return _digest(_content(path))
+    """Return the BLAKE2b digest of a file's content, or the digest of no bytes if it cannot be read."""
+    return _digest(_read_content(path))
 
 
-def _content(path: str | Path) -> bytes:
+def _read_content(path: str | Path) -> bytes:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - ten thousand times: a Path costs more than the hash
+        with open(path, "rb") as file:  # noqa: PTH123 - creating a Path takes longer than the hash
             return file.read()
     except OSError:
         return b""
@@ -153,11 +176,19 @@ def _digest(content: bytes) -> bytes:
 
 
 class Decoders:
-    """Processes that write blocks of clips; to be used in a `with` statement, at whose end none is left."""
+    """Processes that write blocks of clips. Use it in a `with` statement, which ends them.
 
-    def __init__(self, form: PackForm, count: int) -> None:
-        command = [sys.executable, "-m", "harken.corpus.decode", json.dumps(asdict(form))]
-        # The child finds harken where this process found it, installed or not.
+    Parameters
+    ----------
+    layout
+        The pack to write to.
+    count
+        Number of processes to start.
+    """
+
+    def __init__(self, layout: PackLayout, count: int) -> None:
+        command = [sys.executable, "-m", "harken.corpus.decode", json.dumps(asdict(layout))]
+        # The child processes find harken in the same place as this one, whether it is installed or not.
         root = str(Path(__file__).parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -165,7 +196,7 @@ class Decoders:
             for _ in range(count):
                 pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
                 self._processes.append(subprocess.Popen(command, **pipes, env=environment))  # type: ignore[call-overload]
-        except OSError:  # of processes or of memory there are no more
+        except OSError:  # no more processes or memory
             self.__exit__()
             raise
 
@@ -174,43 +205,56 @@ class Decoders:
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
-            process.kill()  # what it had half done is done again: only whole blocks are noted
+            process.kill()  # an unfinished block is written again by the next run, since only whole blocks are recorded
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
-                with suppress(OSError):  # it had ended before the last block was sent to it
+                with suppress(OSError):  # it ended before the last block was sent
                     pipe.close()
 
-    def write(self, blocks: Sequence[Block], here: RowWriter) -> Iterator[tuple[Block, Unreadable]]:
-        """Write blocks and yield each, with what of it could not be read, as it is done: in any order.
+    def write(self, blocks: Sequence[Block], own_writer: RowWriter) -> Iterator[tuple[Block, Unreadable]]:
+        """Write blocks. Yield each as soon as it is written, in any order, with its clips that could not be read.
 
-        here : writes those that this process takes itself, rather than watch the others start and work.
-        Raises HarkenError when a process ends before its time.
+        Parameters
+        ----------
+        blocks
+            Blocks to write.
+        own_writer
+            Writes the blocks that this process takes itself while the others work.
+
+        Raises
+        ------
+        HarkenError
+            If a process ends early.
         """
         waiting: queue.SimpleQueue[Block] = queue.SimpleQueue()
         for block in blocks[len(self._processes) :]:
             waiting.put(block)
         done: queue.SimpleQueue[tuple[Block, Unreadable | None]] = queue.SimpleQueue()
-        for process, block in zip(self._processes, blocks, strict=False):  # so that each gets one
+        for process, block in zip(self._processes, blocks, strict=False):  # each process gets one block first
             threading.Thread(target=_feed, args=(process, block, waiting, done), daemon=True).start()
         for _ in blocks:
-            block, unreadable = _next(waiting, done, here)
+            block, unreadable = _next_written(waiting, done, own_writer)
             if unreadable is None:
-                raise HarkenError("a process that decodes clips was ended: start again, it goes on where it stopped")
+                raise HarkenError(
+                    "a process that decodes clips was ended: run the command again, and it continues where it stopped"
+                )
             yield block, unreadable
 
 
-def _next(
-    waiting: "queue.SimpleQueue[Block]", done: "queue.SimpleQueue[tuple[Block, Unreadable | None]]", here: RowWriter
+def _next_written(
+    waiting: "queue.SimpleQueue[Block]",
+    done: "queue.SimpleQueue[tuple[Block, Unreadable | None]]",
+    own_writer: RowWriter,
 ) -> tuple[Block, Unreadable | None]:
-    """Return a block that a process has written; if none has, one written here; at the end, wait for one."""
+    """Return a block that a process has written. If there is none, write a waiting block here, or wait if none is left."""
     with suppress(queue.Empty):
         return done.get_nowait()
     try:
         block = waiting.get_nowait()
     except queue.Empty:
         return done.get()
-    return block, here.write(block)
+    return block, own_writer.write(block)
 
 
 def _feed(
@@ -227,7 +271,7 @@ def _feed(
             process.stdin.flush()
             answer = process.stdout.readline()
             done.put((block, [(row, reason) for row, reason in json.loads(answer)]))
-        except (OSError, ValueError):  # a broken pipe, a closed one, or half an answer
+        except (OSError, ValueError):  # a broken pipe, a closed pipe, or an incomplete answer
             done.put((block, None))
             return
         try:
@@ -236,8 +280,8 @@ def _feed(
             return
 
 
-def _serve(form: PackForm, blocks: Iterator[bytes]) -> None:
-    with RowWriter(form) as writer:
+def _serve(layout: PackLayout, blocks: Iterator[bytes]) -> None:
+    with RowWriter(layout) as writer:
         for line in blocks:
             first, paths = json.loads(line)
             sys.stdout.write(json.dumps(writer.write(Block(first, tuple(paths)))) + "\n")
@@ -245,5 +289,5 @@ def _serve(form: PackForm, blocks: Iterator[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; whoever started this one ends it
-    _serve(PackForm(**json.loads(sys.argv[1])), iter(sys.stdin.buffer.readline, b""))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent process ends this one
+    _serve(PackLayout(**json.loads(sys.argv[1])), iter(sys.stdin.buffer.readline, b""))

@@ -1,12 +1,12 @@
-"""Pictures of a corpus and of a clip, for notebooks and for the page of `harken corpus show`.
+"""Plots of a corpus and of a clip, for notebooks and for the page of `harken corpus show`.
 
-clips_per_word, speakers_per_word    bars, the commonest word on top
+clips_per_word, speakers_per_word    bars, the most frequent word on top
 durations, peak_levels               histograms of an inspected corpus
 waveform                             amplitude over time
 spectrogram                          level over time and frequency, on a linear or a logarithmic frequency axis
-clip_views                           the three of one clip, one below the other
+clip_views                           waveform and both spectrograms of a clip, one below the other
 
-Each returns a matplotlib Figure with a transparent ground; a notebook shows it after `%matplotlib inline`.
+Each returns a matplotlib Figure with a transparent background. A notebook shows it after `%matplotlib inline`.
 """
 
 from collections import Counter, defaultdict
@@ -24,62 +24,70 @@ from numpy.typing import NDArray
 from harken.corpus.problems import Inspection
 from harken.corpus.table import Corpus
 from harken.pages.drawing import FONT_PT, new_figure, style_axes
-from harken.pages.html import COLOURS
+from harken.pages.html import COLORS
 
 FrequencyAxis = Literal["linear", "log"]
 
 MOST_WORDS = 60
-"""Words that a bar figure shows: the commonest. More could not be read."""
+"""Number of words in a bar plot, the most frequent ones. More would not be legible."""
 
 LOWEST_HZ = 60.0
-"""Where the logarithmic frequency axis begins: below the voice."""
+"""Start of the logarithmic frequency axis, below the human voice."""
 
 RANGE_DB = 70.0
-"""How far below the loudest point a spectrogram reaches."""
+"""Range of a spectrogram below its loudest point, in dB."""
 
 _WINDOW_S = 0.025
 _HOP_S = 0.005
-_ROWS = 160  # of a spectrogram's picture
+_ROWS = 160  # rows in the image of a spectrogram
 _LOG_TICKS_HZ = (100, 300, 1_000, 3_000, 10_000, 30_000)
 _COLUMNS = 400  # points of a waveform's envelope
-_LOG_ABOVE = 30  # times the median bar at which the highest makes the others vanish on a linear scale
+_LOG_ABOVE = 30  # ratio of the highest to the median bar above which a logarithmic scale is used
 _MOST_BINS = 60
-_SHADES = colormaps["magma"].resampled(128)  # finer ones cannot be told apart, and double the size of a page
+_SHADES = colormaps["magma"].resampled(128)  # more shades look the same, and double the size of a page
 _WIDTH = 400.0  # CSS pixels
 
 
 def clips_per_word(corpus: Corpus) -> Figure:
-    """Return bars of how many clips each word has."""
+    """Return a bar plot of the number of clips of each word."""
     return _bars(corpus, Counter(clip.word for clip in corpus.clips), "clips", "accent")
 
 
 def speakers_per_word(corpus: Corpus) -> Figure:
-    """Return bars of how many speakers said each word, in the order of `clips_per_word`; nobody where none is known."""
+    """Return a bar plot of the number of known speakers of each word, in the order of `clips_per_word`."""
     speakers: dict[str, set[str]] = defaultdict(set)
     for clip in corpus.clips:
         if clip.speaker:
             speakers[clip.word].add(clip.speaker)
-    return _bars(corpus, {word: len(who) for word, who in speakers.items()}, "speakers", "second")
+    return _bars(corpus, {word: len(names) for word, names in speakers.items()}, "speakers", "second")
 
 
 def words_by_size(corpus: Corpus) -> list[str]:
-    """Return the words, the commonest first, then by the alphabet."""
+    """Return the words, the most frequent first, then in alphabetical order."""
     counts = Counter(clip.word for clip in corpus.clips)
     return sorted(counts, key=lambda word: (-counts[word], word))
 
 
 def durations(inspection: Inspection) -> Figure:
     """Return a histogram of clip lengths in seconds."""
-    return _histogram(inspection.durations_s, "length (s)", 0.05, centred=True)
+    return _histogram(inspection.durations_s, "length (s)", 0.05, centered=True)
 
 
 def peak_levels(inspection: Inspection) -> Figure:
-    """Return a histogram of the clips' highest samples, in dB of full scale."""
-    return _histogram(inspection.peaks_db, "peak level (dB of full scale)", 2.0, centred=False)
+    """Return a histogram of the clips' highest samples, in dB relative to full scale."""
+    return _histogram(inspection.peaks_db, "peak level (dB of full scale)", 2.0, centered=False)
 
 
 def waveform(samples: NDArray[np.float32], sample_rate: int) -> Figure:
-    """Return a clip's amplitude over time. samples : [samples], full scale 1.0; sample_rate : Hz."""
+    """Return a plot of a clip's amplitude over time.
+
+    Parameters
+    ----------
+    samples
+        [samples], full scale 1.0.
+    sample_rate
+        In Hz.
+    """
     figure = new_figure(_WIDTH, 140)
     axes = figure.add_subplot()
     _draw_waveform(axes, samples, sample_rate)
@@ -89,23 +97,31 @@ def waveform(samples: NDArray[np.float32], sample_rate: int) -> Figure:
 
 
 def spectrogram(samples: NDArray[np.float32], sample_rate: int, *, frequency_axis: FrequencyAxis = "linear") -> Figure:
-    """Return a clip's level over time and frequency, with colour bar.
+    """Return a plot of a clip's level over time and frequency, with a color bar.
 
-    Power spectra of 25 ms Hann windows every 5 ms, in dB below the loudest point. The logarithmic axis begins at 60 Hz.
-    samples : [samples]; sample_rate : Hz.
+    It shows power spectra of 25 ms Hann windows every 5 ms, in dB below the loudest point.
+
+    Parameters
+    ----------
+    samples
+        [samples], full scale 1.0.
+    sample_rate
+        In Hz.
+    frequency_axis
+        `linear`, or `log` for an axis that starts at 60 Hz.
     """
     figure = new_figure(_WIDTH, 210)
     axes, bar = figure.subplots(1, 2, width_ratios=[1, 0.025])
-    _draw_colour_bar(bar, _draw_spectrogram(axes, samples, sample_rate, frequency_axis))
+    _draw_color_bar(bar, _draw_spectrogram(axes, samples, sample_rate, frequency_axis))
     axes.set_xlabel("time (s)")
     style_axes(axes)
     return figure
 
 
 def clip_views(samples: NDArray[np.float32], sample_rate: int) -> Figure:
-    """Return waveform, linear and logarithmic spectrogram of a clip on one time axis, sized for a card on a page."""
+    """Return waveform, linear and logarithmic spectrogram of a clip with a common time axis, sized for a card on a page."""
     figure = new_figure(320, 384)
-    # Placed by hand: the panels of all cards of a page line up, and laying out by constraints takes twice as long.
+    # Positions are fixed, so that the panels of all cards on a page line up. Constrained layout also takes twice as long.
     figure.set_layout_engine("none")
     grid = figure.add_gridspec(
         3,
@@ -123,7 +139,7 @@ def clip_views(samples: NDArray[np.float32], sample_rate: int) -> Figure:
     _draw_waveform(top, samples, sample_rate)
     _draw_spectrogram(middle, samples, sample_rate, "linear")
     image = _draw_spectrogram(bottom, samples, sample_rate, "log")
-    _draw_colour_bar(figure.add_subplot(grid[1:, 1]), image)
+    _draw_color_bar(figure.add_subplot(grid[1:, 1]), image)
     for axes in (top, middle, bottom):
         style_axes(axes)
         axes.yaxis.set_label_coords(-0.2, 0.5)
@@ -133,20 +149,20 @@ def clip_views(samples: NDArray[np.float32], sample_rate: int) -> Figure:
     return figure
 
 
-def _bars(corpus: Corpus, counts: dict[str, int], what: str, colour: str) -> Figure:
+def _bars(corpus: Corpus, counts: dict[str, int], unit: str, color: str) -> Figure:
     words = words_by_size(corpus)
     shown = words[:MOST_WORDS]
     figure = new_figure(_WIDTH, 56 + 17 * len(shown))
     axes = figure.add_subplot()
     values = [counts.get(word, 0) for word in shown]
-    bars = axes.barh(range(len(shown)), values, height=0.66, color=COLOURS[colour][0])
-    axes.bar_label(bars, [f"{value:,}" for value in values], padding=4, fontsize=FONT_PT, color=COLOURS["soft"][0])
+    bars = axes.barh(range(len(shown)), values, height=0.66, color=COLORS[color][0])
+    axes.bar_label(bars, [f"{value:,}" for value in values], padding=4, fontsize=FONT_PT, color=COLORS["soft"][0])
     axes.set_yticks(range(len(shown)), shown)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, max(1, *values) * 1.12)
     _count_ticks(axes.xaxis)
     axes.set_xlabel(
-        what if len(shown) == len(words) else f"{what} (the {MOST_WORDS} commonest of {len(words):,} words)"
+        unit if len(shown) == len(words) else f"{unit} (the {MOST_WORDS} most frequent of {len(words):,} words)"
     )
     style_axes(axes)
     axes.spines[["bottom", "left"]].set_visible(False)
@@ -154,8 +170,8 @@ def _bars(corpus: Corpus, counts: dict[str, int], what: str, colour: str) -> Fig
     return figure
 
 
-def _histogram(values: NDArray[np.float64], label: str, width: float, *, centred: bool) -> Figure:
-    """Draw a histogram with bins of `width` or a multiple of it, centred on multiples of their width or between them."""
+def _histogram(values: NDArray[np.float64], label: str, width: float, *, centered: bool) -> Figure:
+    """Draw a histogram. Its bins are `width` or a multiple of it wide, and centered on multiples of their width or between."""
     figure = new_figure(_WIDTH, 195)
     axes = figure.add_subplot()
     read = values[np.isfinite(values)]
@@ -163,8 +179,8 @@ def _histogram(values: NDArray[np.float64], label: str, width: float, *, centred
     width *= max(1, round(span / width / _MOST_BINS))
     first = np.floor(read.min() / width) if read.size else 0
     last = np.ceil(read.max() / width) if read.size else 1
-    edges = (np.arange(first, last + 1 + centred) - centred / 2) * width
-    counts, _, _ = axes.hist(read, edges.tolist(), rwidth=0.86, color=COLOURS["accent"][0])
+    edges = (np.arange(first, last + 1 + centered) - centered / 2) * width
+    counts, _, _ = axes.hist(read, edges.tolist(), rwidth=0.86, color=COLORS["accent"][0])
     filled = np.asarray(counts)[np.asarray(counts) > 0]
     axes.set_xlabel(label)
     axes.set_ylabel("clips")
@@ -188,10 +204,10 @@ def _count_ticks(axis: Axis) -> None:
 
 
 def _draw_waveform(axes: Axes, samples: NDArray[np.float32], sample_rate: int) -> None:
-    # The envelope: lowest and highest sample of each column, which is what a line through all samples looks like.
+    # The lowest and highest sample of each column look like a line through all samples.
     starts = np.linspace(0, samples.size, min(_COLUMNS, samples.size), endpoint=False).astype(int)
     low, high = np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
-    axes.fill_between(starts / sample_rate, low, high, color=COLOURS["accent"][0], linewidth=0.5)
+    axes.fill_between(starts / sample_rate, low, high, color=COLORS["accent"][0], linewidth=0.5)
     most = max(float(np.abs(samples).max()), 1e-4)
     ten = 10 ** np.floor(np.log10(most))
     tick = float(max(step * ten for step in (1, 2, 5) if step * ten <= most))
@@ -226,7 +242,7 @@ def _draw_spectrogram(
     return image
 
 
-def _draw_colour_bar(axes: Axes, image: QuadMesh) -> None:
+def _draw_color_bar(axes: Axes, image: QuadMesh) -> None:
     shades = np.linspace(-RANGE_DB, 0, 128)[:, None]
     axes.imshow(
         shades, aspect="auto", origin="lower", extent=(0, 1, -RANGE_DB, 0), cmap=image.cmap, vmin=-RANGE_DB, vmax=0
@@ -244,9 +260,9 @@ def _levels_db(samples: NDArray[np.float32], sample_rate: int) -> tuple[NDArray[
     """Return levels [bins, frames] in dB below the loudest, the bins' frequencies in Hz, the frames' times in s."""
     window = round(_WINDOW_S * sample_rate)
     hop = round(_HOP_S * sample_rate)
-    # Silence on both sides puts the middle of the first frame at time zero, and gives the shortest clip two frames.
+    # Silence on both sides centers the first frame at time zero, and gives even the shortest clip two frames.
     padded = np.pad(samples, (window // 2, window // 2 + hop))
-    # Four times the points that the window needs: low frequencies stay smooth on the logarithmic axis.
+    # Four times as many points as the window needs, so that low frequencies are smooth on the logarithmic axis.
     points = 1 << (4 * window - 1).bit_length()
     drawn = mlab.specgram(
         padded, NFFT=window, Fs=sample_rate, noverlap=window - hop, pad_to=points, window=np.hanning(window)

@@ -1,6 +1,6 @@
-"""The page of `harken corpus show`: a corpus to look at and to listen to, in one file.
+"""The HTML page of `harken corpus show`: plots, examples and problems of a corpus in a single file.
 
-write_page    inspect a corpus and write the page
+write_page    inspect a corpus and write its page
 """
 
 from collections import Counter, defaultdict
@@ -34,27 +34,42 @@ from harken.pages.html import (
 )
 from harken.progress import progress
 
-_MOST_LISTED = 500  # clips that a table of problems holds, the worst first
-_MOST_OPEN = 8  # clips up to which that table is open from the start
-_MOST_PLAYED = 6  # clips to play of each kind of problem
+_MAX_LISTED = 500  # maximum number of clips in a table of problems, the worst first
+_MAX_OPEN = 8  # a table with up to this many clips is open from the start
+_MAX_PLAYED = 6  # number of clips to play for each kind of problem
 _COLUMN: dict[Kind, str] = {
-    "unreadable": "Why",
+    "unreadable": "Reason",
     "silent": "Loudest 30 ms",
     "clipped": "At full scale",
     "too short": "Length",
-    "doubled": "Same recording",
-    "repeated": "Same recording",
+    "conflicting": "Same recording",
+    "duplicate": "Same recording",
 }
 _MEASURED = ("silent", "clipped", "too short")
-_LONGEST_S = 5.0  # seconds drawn and played of one clip: the page stays small whatever the corpus holds
+_MAX_CLIP_S = 5.0  # seconds of a clip that are drawn and played; keeps the page small
 
 
 def write_page(corpus: Corpus, path: str | Path) -> Inspection:
-    """Inspect a corpus, write its page, and return what was found.
+    """Inspect a corpus and write its page.
 
-    Raises HarkenError when `path` cannot be written.
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    path
+        HTML file to write.
+
+    Returns
+    -------
+    Inspection
+        The measurements and problems.
+
+    Raises
+    ------
+    HarkenError
+        If `path` cannot be written.
     """
-    with replacing(path) as temporary:  # from the start: a path that cannot be written shows at once
+    with replacing(path) as temporary:  # opened first, so that a path that cannot be written fails at once
         inspection = inspect(corpus)
         parts = [_overview(inspection), _problems(inspection), _examples(inspection), _words(inspection)]
         page = document(
@@ -74,11 +89,11 @@ def _facts(inspection: Inspection) -> list[tuple[str, str]]:
     facts = [
         ("clips", f"{len(corpus.clips):,}"),
         ("words", f"{len(corpus.words):,}"),
-        ("speakers", f"{len(speakers):,}" if speakers else "not known"),
-        ("of sound", _time(float(np.nansum(inspection.durations_s)))),
+        ("speakers", f"{len(speakers):,}" if speakers else "unknown"),
+        ("of audio", _format_time(float(np.nansum(inspection.durations_s)))),
         (
             "sample rate" if len(rates) == 1 else "sample rates",
-            " · ".join(f"{rate / 1000:g}" for rate in sorted(rates)) + " kHz" if rates else "not known",
+            " · ".join(f"{rate / 1000:g}" for rate in sorted(rates)) + " kHz" if rates else "unknown",
         ),
         ("clips with problems", f"{len({problem.clip.path for problem in inspection.problems}):,}"),
     ]
@@ -90,23 +105,21 @@ def _overview(inspection: Inspection) -> Section:
     counts = Counter(clip.word for clip in corpus.clips)
     least, most = min(counts.values()), max(counts.values())
     clips = (
-        f"{least:,} clip{'s' * (least > 1)} of each word" if least == most else f"{least:,} to {most:,} clips a word"
+        f"{least:,} clip{'s' * (least > 1)} of each word" if least == most else f"{least:,} to {most:,} clips per word"
     )
     pictures = [("Clips per word", figures.clips_per_word(corpus), clips)]
-    nameless = sum(not clip.speaker for clip in corpus.clips)
-    if nameless < len(corpus.clips):
-        aside = (
-            f"{nameless:,} clips of unknown speakers are not counted" if nameless else "different voices that said it"
-        )
+    unknown = sum(not clip.speaker for clip in corpus.clips)
+    if unknown < len(corpus.clips):
+        aside = f"{unknown:,} clips of unknown speakers are not counted" if unknown else "number of different speakers"
         pictures.append(("Speakers per word", figures.speakers_per_word(corpus), aside))
     lengths = inspection.durations_s[np.isfinite(inspection.durations_s)]
     if lengths.size:
         shortest, longest = f"{lengths.min():.2f}", f"{lengths.max():.2f}"
         span = f"{shortest} to {longest} s, median {np.median(lengths):.2f} s"
-        span = f"all of {shortest} s" if shortest == longest else span
+        span = f"all {shortest} s" if shortest == longest else span
         pictures.append(("Durations", figures.durations(inspection), span))
         pictures.append(
-            ("Peak levels", figures.peak_levels(inspection), "the highest sample of each clip; 0 dB is full scale")
+            ("Peak levels", figures.peak_levels(inspection), "highest sample of each clip; 0 dB is full scale")
         )
     cards = [card(name, figure_svg(figure, label=name), aside=aside) for name, figure, aside in pictures]
     return Section("Overview", [grid(cards, min_width_px=400)])
@@ -114,22 +127,22 @@ def _overview(inspection: Inspection) -> Section:
 
 def _examples(inspection: Inspection) -> Section:
     words = figures.words_by_size(inspection.corpus)
-    examples = _typical(inspection)
+    examples = _typical_clips(inspection)
     shown = [word for word in words if word in examples][: figures.MOST_WORDS]
     cards = []
     for word in progress(shown, "drawing"):
-        samples, rate = _opening(examples[word])
+        samples, rate = _first_seconds(examples[word])
         picture = figure_svg(figures.clip_views(samples, rate), label=f"Waveform and spectrograms of {word}")
         button = player(samples, rate, label=word)
         cards.append(card(breakable(word), picture, aside=breakable(examples[word].path.name), button=button))
     if not cards:
         return Section("Examples", [])
-    seen = f" The {len(shown)} commonest of {len(words):,} words." if len(shown) < len(examples) else ""
+    note = f" Shown are the {len(shown)} most frequent of {len(words):,} words." if len(shown) < len(examples) else ""
     if unread := len(words) - len(examples):
-        seen += f" Of {unread:,} word{'s' * (unread > 1)} no clip could be read."
+        note += f" {unread:,} word{'s have' if unread > 1 else ' has'} no readable clip."
     text = (
-        "Of each word the clip whose peak level lies in the middle: waveform, spectrogram on a linear and on a logarithmic "
-        "frequency axis." + seen
+        "For each word, the clip with the median peak level: waveform, and spectrograms with a linear and a logarithmic "
+        "frequency axis." + note
     )
     return Section("Examples", [grid(cards, min_width_px=300)], text)
 
@@ -143,35 +156,37 @@ def _problems(inspection: Inspection) -> Section:
 
 def _problem(corpus: Corpus, kind: Kind, found: Sequence[Problem]) -> Html:
     columns = ["Word", "File", _COLUMN[kind]]
-    heard = []
-    for problem in found[:_MOST_PLAYED] if kind != "unreadable" else ():
+    players = []
+    for problem in found[:_MAX_PLAYED] if kind != "unreadable" else ():
         try:
-            samples, rate = _opening(problem.clip)
-        except HarkenError:  # what is repeated was never decoded, and may be unreadable on top
+            samples, rate = _first_seconds(problem.clip)
+        except HarkenError:  # duplicates have not been decoded yet, and may be unreadable as well
             continue
         button = player(samples, rate, label=_name(corpus, problem.clip))
-        heard.append(entry(breakable(problem.clip.word), aside=_what(corpus, problem), button=button))
+        players.append(entry(breakable(problem.clip.word), aside=_detail(corpus, problem), button=button))
     rows = [
-        (breakable(problem.clip.word), path_name(_name(corpus, problem.clip)), _what(corpus, problem))
-        for problem in found[:_MOST_LISTED]
+        (breakable(problem.clip.word), path_name(_name(corpus, problem.clip)), _detail(corpus, problem))
+        for problem in found[:_MAX_LISTED]
     ]
     if kind in _MEASURED:
-        # The list stands in the order of how bad it is.
-        listed = table(columns, [(word, name, Sorted(what, place)) for place, (word, name, what) in enumerate(rows)])
+        # The table is sorted by severity, and the column's sort value is the position in it.
+        listed = table(
+            columns, [(word, name, Sorted(detail, place)) for place, (word, name, detail) in enumerate(rows)]
+        )
     else:
         listed = table(columns, rows)
     clips = f"{len(found):,} clip" + "s" * (len(found) > 1)
-    which = f"List the {clips}" if len(found) <= _MOST_LISTED else f"List the worst {_MOST_LISTED} of {clips}"
-    players = [grid(heard, min_width_px=220)] if heard else []
+    title = f"List the {clips}" if len(found) <= _MAX_LISTED else f"List the worst {_MAX_LISTED} of {clips}"
+    playable = [grid(players, min_width_px=220)] if players else []
     return card(
         f"{kind.capitalize()}: {clips}",
-        *players,
-        details(which, listed, is_open=len(found) <= _MOST_OPEN),
+        *playable,
+        details(title, listed, is_open=len(found) <= _MAX_OPEN),
         aside=KINDS[kind],
     )
 
 
-def _what(corpus: Corpus, problem: Problem) -> str:
+def _detail(corpus: Corpus, problem: Problem) -> str:
     return problem.detail or Html(", ".join(breakable(_name(corpus, clip)) for clip in problem.same_as))
 
 
@@ -196,7 +211,7 @@ def _words(inspection: Inspection) -> Section:
             )
         )
     columns = ["Word", "Clips", "Speakers", "Median length, s", "Median peak, dB", "With problems"]
-    return Section("Words", [table(columns, rows)], "Click a column's head to sort.")
+    return Section("Words", [table(columns, rows)], "Click a column header to sort.")
 
 
 def _median(values: NDArray[np.float64], form: str) -> Sorted:
@@ -206,8 +221,8 @@ def _median(values: NDArray[np.float64], form: str) -> Sorted:
     return Sorted(form.format(np.median(read)).replace("-", "\N{MINUS SIGN}"), float(np.median(read)))
 
 
-def _typical(inspection: Inspection) -> dict[str, Clip]:
-    """Return of each word the clip of middle peak level among those without problems, or, where all have some, of all."""
+def _typical_clips(inspection: Inspection) -> dict[str, Clip]:
+    """Return the clip with the median peak level of each word. Clips with problems are only used if there are no others."""
     bad = {problem.clip for problem in inspection.problems}
     levels = defaultdict(list)
     for clip, peak in zip(inspection.corpus.clips, inspection.peaks_db, strict=True):
@@ -222,20 +237,20 @@ def _typical(inspection: Inspection) -> dict[str, Clip]:
     return middle
 
 
-def _opening(clip: Clip) -> tuple[NDArray[np.float32], int]:
-    """Return a clip's first seconds and their rate, which is its own up to what every browser plays."""
+def _first_seconds(clip: Clip) -> tuple[NDArray[np.float32], int]:
+    """Return the first seconds of a clip and their sample rate: its own, up to the highest rate that every browser plays."""
     rate = min(clip_rate(clip.path), 48_000)
-    return load_clip(clip.path, rate)[: round(_LONGEST_S * rate)], rate
+    return load_clip(clip.path, rate)[: round(_MAX_CLIP_S * rate)], rate
 
 
 def _name(corpus: Corpus, clip: Clip) -> str:
-    """Return a clip's path from its corpus folder on, and that folder's name where there are several."""
+    """Return a clip's path below its corpus folder, preceded by the folder's name if there are several."""
     root = next(root for root in corpus.roots if clip.path.is_relative_to(root))
     path = clip.path.relative_to(root).as_posix()
     return f"{root.resolve().name}/{path}" if len(corpus.roots) > 1 else path
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)

@@ -1,8 +1,8 @@
-"""What is wrong with a corpus: clips that training would be better without.
+"""Find clips that harm training: damaged, silent, clipped, too short, mislabeled or duplicate.
 
 inspect       corpus -> Inspection
-Inspection    length, peak level and rate of every clip, and the problems, by kind
-Problem       one clip, what is wrong with it, and by how much
+Inspection    length, peak level and sample rate of each clip, and the problems by kind
+Problem       a clip, what is wrong with it, and how much
 KINDS         the kinds of problem, each with the rule that finds it
 """
 
@@ -24,41 +24,53 @@ from harken.labels import SILENCE
 from harken.progress import progress
 
 SHORT_S = 0.5
-"""Seconds under which a clip counts as too short. In Speech Commands most clips below end inside their word."""
+"""Shorter clips count as too short, in seconds. In Speech Commands, most of these end inside their word."""
 
 SILENT_DB = -50.0
-"""Level, in dB of full scale, that the loudest 30 ms of a clip must reach. Below it are empty clips and words so faint
-that the microphone's noise comes near them."""
+"""Minimum level of the loudest 30 ms of a clip, in dB relative to full scale. Quieter clips are empty, or their word is
+close to the noise of the microphone."""
 
 FULL_SCALE = 0.999
 CLIPPED_MS = 1.0
-"""Milliseconds, in sum, that a clip may spend at full scale. A clip scaled up to its peak touches it in one sample or
-two; lossy coding breaks flat tops into single samples, so runs of them cannot be asked for."""
+"""Total time at full scale from which a clip counts as clipped, in milliseconds. A normalized clip reaches full scale in one
+or two samples. Runs of samples cannot be required, because lossy coding breaks flat tops into single samples."""
 
 _FRAME_S = 0.03
-_FLOOR_DB = -96.3  # half a step of 16 bits: what digital silence is put down as
-_BLOCK = 256  # clips between two steps of the progress bar
+_FLOOR_DB = -96.3  # half a 16-bit step, the level given to digital silence
+_BLOCK = 256  # clips between two updates of the progress bar
 
 
-def _minus(value: float) -> str:
+def _format_db(value: float) -> str:
     return f"{value:.0f}".replace("-", "\N{MINUS SIGN}")
 
 
-Kind = Literal["unreadable", "silent", "clipped", "too short", "doubled", "repeated"]
+Kind = Literal["unreadable", "silent", "clipped", "too short", "conflicting", "duplicate"]
 
 KINDS: dict[Kind, str] = {
-    "unreadable": "Damaged, cut short, or not audio.",
-    "silent": f"Nowhere louder than {_minus(SILENT_DB)} dB of full scale over 30 ms: empty, or too faint to learn from.",
-    "clipped": f"At full scale for {CLIPPED_MS:g} ms or more in sum: the microphone or the converter was overdriven.",
-    "too short": f"Under {SHORT_S:g} s: the word is likely to be cut off.",
-    "doubled": "The same recording stands under two words or more: at most one of them can be right.",
-    "repeated": "The same recording stands twice under one word: it is counted once.",
+    "unreadable": "Damaged, incomplete, or not audio.",
+    "silent": f"No 30 ms reach {_format_db(SILENT_DB)} dB of full scale: the clip is empty, or too quiet to learn from.",
+    "clipped": f"At full scale for {CLIPPED_MS:g} ms or more in total: the recording was overdriven.",
+    "too short": f"Shorter than {SHORT_S:g} s: the word is probably cut off.",
+    "conflicting": "The same recording is in the folders of two or more words: at most one of them can be right.",
+    "duplicate": "The same recording is in the folder of its word twice: it is counted once.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One clip and what is wrong with it; `detail` says how badly, `same_as` which clips hold the same recording."""
+    """A clip and what is wrong with it.
+
+    Attributes
+    ----------
+    clip
+        The clip.
+    kind
+        One of KINDS.
+    detail
+        How much is wrong, as a text.
+    same_as
+        Other clips with the same recording.
+    """
 
     clip: Clip
     kind: Kind
@@ -68,10 +80,20 @@ class Problem:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found. Arrays have one entry a clip, in the corpus' order; all three are NaN where it is unreadable.
+    """The result of `inspect`.
 
-    durations_s : length in seconds. peaks_db : highest sample in dB of full scale, -96.3 for digital silence.
-    sample_rates : in Hz. problems : ordered by kind as in KINDS, the worst of each kind first.
+    Attributes
+    ----------
+    corpus
+        The inspected corpus.
+    durations_s
+        Length of each clip in seconds. This and the next two are NaN for unreadable clips.
+    peaks_db
+        Highest sample of each clip, in dB relative to full scale. -96.3 for digital silence.
+    sample_rates
+        Sample rate of each clip, in Hz.
+    problems
+        The problems, ordered by kind as in KINDS, the worst of each kind first.
     """
 
     corpus: Corpus
@@ -86,7 +108,7 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
+class _Measurements:
     duration_s: float
     sample_rate: int
     peak_db: float
@@ -96,15 +118,18 @@ class _Measured:
 
 
 def inspect(corpus: Corpus) -> Inspection:
-    """Decode every clip once, at its own rate and mixed to mono, and measure it; a clip that cannot be read is a problem."""
+    """Decode and measure each clip of a corpus, at its own sample rate and mixed to mono.
+
+    A clip that cannot be read is a problem and not an error.
+    """
     clips = corpus.clips
-    measured: list[_Measured | str] = []
+    measured: list[_Measurements | str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in progress(range(0, len(clips), _BLOCK), "inspecting"):
             measured += pool.map(_measure, clips[start : start + _BLOCK])
-    problems = _unreadable(clips, measured) + _ill_recorded(clips, measured) + _doubled(clips, measured)
-    problems += [Problem(clip, "repeated", "", (first,)) for clip, first in corpus.repeats]
-    read = [one if isinstance(one, _Measured) else None for one in measured]
+    problems = _unreadable(clips, measured) + _recording_faults(clips, measured) + _conflicting(clips, measured)
+    problems += [Problem(clip, "duplicate", "", (kept,)) for clip, kept in corpus.duplicates]
+    read = [one if isinstance(one, _Measurements) else None for one in measured]
     return Inspection(
         corpus=corpus,
         durations_s=np.array([one.duration_s if one else np.nan for one in read]),
@@ -114,7 +139,7 @@ def inspect(corpus: Corpus) -> Inspection:
     )
 
 
-def _measure(clip: Clip) -> _Measured | str:
+def _measure(clip: Clip) -> _Measurements | str:
     """Return the clip's measurements, or why it cannot be read."""
     try:
         rate = clip_rate(clip.path)
@@ -123,32 +148,32 @@ def _measure(clip: Clip) -> _Measured | str:
         return str(error)
     except OSError as error:
         return f"{clip.path} cannot be read: {error.strerror}"
-    except Exception as error:  # a fault of a decoder is one clip's
+    except Exception as error:  # a failure of a decoder concerns only its clip
         return f"{clip.path} cannot be decoded ({error}): convert it to WAV"
     magnitude = np.abs(samples)
-    return _Measured(
+    return _Measurements(
         duration_s=samples.size / rate,
         sample_rate=rate,
-        peak_db=_db(float(magnitude.max())),
-        loudest_db=_db(_loudest(samples, round(_FRAME_S * rate))),
+        peak_db=_to_db(float(magnitude.max())),
+        loudest_db=_to_db(_loudest_rms(samples, round(_FRAME_S * rate))),
         full_scale_ms=1000 * np.count_nonzero(magnitude >= FULL_SCALE) / rate,
-        # Of the samples, not of the file, so that one recording is found again in another lossless format.
+        # The digest of the samples and not of the file finds a recording again in another lossless format.
         content=hashlib.blake2b(np.rint(samples * 32768).astype(np.int32).tobytes(), digest_size=16).digest(),
     )
 
 
-def _loudest(samples: NDArray[np.float32], frame: int) -> float:
-    """Return the root mean square of the loudest frame, without the constant offset that some microphones add."""
-    swing = samples - samples.mean()
-    frames = np.pad(swing, (0, -swing.size % frame)).reshape(-1, frame)
+def _loudest_rms(samples: NDArray[np.float32], frame: int) -> float:
+    """Return the root mean square of the loudest frame, without the constant offset of some microphones."""
+    centered = samples - samples.mean()
+    frames = np.pad(centered, (0, -centered.size % frame)).reshape(-1, frame)
     return float(np.sqrt(np.square(frames).mean(axis=1).max()))
 
 
-def _db(amplitude: float) -> float:
+def _to_db(amplitude: float) -> float:
     return float(max(20 * np.log10(amplitude), _FLOOR_DB)) if amplitude > 0 else _FLOOR_DB
 
 
-def _unreadable(clips: Sequence[Clip], measured: Sequence[_Measured | str]) -> list[Problem]:
+def _unreadable(clips: Sequence[Clip], measured: Sequence[_Measurements | str]) -> list[Problem]:
     problems = []
     for clip, reason in zip(clips, measured, strict=True):
         if isinstance(reason, str):
@@ -156,13 +181,13 @@ def _unreadable(clips: Sequence[Clip], measured: Sequence[_Measured | str]) -> l
     return problems
 
 
-def _ill_recorded(clips: Sequence[Clip], measured: Sequence[_Measured | str]) -> list[Problem]:
+def _recording_faults(clips: Sequence[Clip], measured: Sequence[_Measurements | str]) -> list[Problem]:
     silent, clipped, short = [], [], []
     for clip, one in zip(clips, measured, strict=True):
         if isinstance(one, str):
             continue
         if one.loudest_db < SILENT_DB and clip.word != SILENCE:
-            silent.append((one.loudest_db, Problem(clip, "silent", f"{_minus(one.loudest_db)} dB")))
+            silent.append((one.loudest_db, Problem(clip, "silent", f"{_format_db(one.loudest_db)} dB")))
         if one.full_scale_ms >= CLIPPED_MS:
             clipped.append((-one.full_scale_ms, Problem(clip, "clipped", f"{one.full_scale_ms:.1f} ms")))
         if one.duration_s < SHORT_S:
@@ -170,15 +195,15 @@ def _ill_recorded(clips: Sequence[Clip], measured: Sequence[_Measured | str]) ->
     return [problem for kind in (silent, clipped, short) for _, problem in sorted(kind, key=lambda pair: pair[0])]
 
 
-def _doubled(clips: Sequence[Clip], measured: Sequence[_Measured | str]) -> list[Problem]:
+def _conflicting(clips: Sequence[Clip], measured: Sequence[_Measurements | str]) -> list[Problem]:
     same = defaultdict(list)
     for clip, one in zip(clips, measured, strict=True):
-        # Empty clips are all alike: what is wrong with them is that they are silent.
-        if isinstance(one, _Measured) and one.loudest_db >= SILENT_DB:
+        # Empty clips all have the same content, and are reported as silent already.
+        if isinstance(one, _Measurements) and one.loudest_db >= SILENT_DB:
             same[one.content].append(clip)
     problems = []
     for group in same.values():
         for clip in group if len({clip.word for clip in group}) > 1 else ():
             others = tuple(other for other in group if other.word != clip.word)
-            problems.append(Problem(clip, "doubled", "", others))
+            problems.append(Problem(clip, "conflicting", "", others))
     return problems

@@ -1,8 +1,8 @@
-"""Which side of the split a clip is on.
+"""Split clips into training, validation and test.
 
-official   Speech Commands' own rule, by speaker, stable as the corpus grows (arXiv:1804.03209, section 7)
-by_speaker any corpus: whole speakers on one side; by take where speakers are not known or there is only one
-tutorial   the tutorial's two calls of scikit-learn's train_test_split
+official      the rule of Speech Commands: by speaker, and stable as the corpus grows (arXiv:1804.03209, section 7)
+by_speaker    any corpus: each speaker is on one side; by clip if speakers are not known or there is only one
+tutorial      the tutorial's two calls of scikit-learn's train_test_split
 """
 
 import hashlib
@@ -17,14 +17,24 @@ from harken.errors import HarkenError
 
 Side = Literal["train", "validation", "test"]
 
-# The constant of the published rule: it sets how a hash becomes a percentage.
+# Constant of the published rule, used to turn a hash into a percentage.
 _MOST_CLIPS_PER_WORD = 2**27 - 1
 
 
 def official(corpus: Corpus, *, validation_percent: float = 10.0, test_percent: float = 10.0) -> list[Side]:
-    """Return each clip's side by the official rule; the corpus's own lists overrule the hash where they are present.
+    """Return each clip's side by the official rule. Lists in the corpus folder take precedence over it.
 
-    The lists are `validation_list.txt` and `testing_list.txt` in a corpus folder, one `word/file.wav` a line.
+    Parameters
+    ----------
+    corpus
+        The clips. The lists are `validation_list.txt` and `testing_list.txt`, with one `word/file.wav` in each line.
+    validation_percent, test_percent
+        Share of the speakers on these sides, in percent.
+
+    Raises
+    ------
+    HarkenError
+        If a list is not UTF-8 text.
     """
     listed = _read_lists(corpus)
     return [
@@ -34,9 +44,9 @@ def official(corpus: Corpus, *, validation_percent: float = 10.0, test_percent: 
 
 
 def official_side(stem: str, validation_percent: float = 10.0, test_percent: float = 10.0) -> Side:
-    """Return the side of the clip `<speaker>_nohash_<take>`: SHA-1 of the speaker as a percentage."""
+    """Return the side of the clip `<speaker>_nohash_<take>`. The SHA-1 of the speaker decides, as a percentage."""
     speaker, nohash, _ = stem.partition("_nohash_")
-    # Without the mark the published code hashes the whole file name, and its files all end in .wav.
+    # Without `_nohash_`, the published code hashes the whole file name, which always ends in .wav there.
     hashed = int(hashlib.sha1((speaker if nohash else f"{stem}.wav").encode()).hexdigest(), 16)
     percentage = (hashed % (_MOST_CLIPS_PER_WORD + 1)) * (100.0 / _MOST_CLIPS_PER_WORD)
     if percentage < validation_percent:
@@ -54,39 +64,49 @@ def _read_lists(corpus: Corpus) -> dict[str, Side]:
                 try:
                     lines = path.read_text(encoding="utf-8").splitlines()
                 except UnicodeDecodeError as error:
-                    raise HarkenError(f"{path} is not UTF-8 text: save it as such, or fetch it again") from error
+                    raise HarkenError(f"{path} is not UTF-8 text: save it as UTF-8, or download it again") from error
                 sides |= {line.strip().rpartition(".")[0]: side for line in lines}
     return sides
 
 
 def by_speaker(clips: Sequence[Clip], *, validation: float, test: float, seed: int) -> list[Side]:
-    """Put whole speakers on one side so that `validation` and `test` (fractions of the clips) are about filled.
+    """Return each clip's side, so that all clips of a speaker are on the same side.
 
-    A wanted side gets at least one speaker while two or more are there to share. Clips of nobody known, and all clips
-    where there is but one speaker, are split by take instead, word by word.
+    Each side with a share above 0 gets at least one speaker, as long as there are two or more to divide. Clips of unknown
+    speakers, and all clips if there is only one speaker, are split individually, word by word.
+
+    Parameters
+    ----------
+    clips
+        Clips to split.
+    validation, test
+        Approximate share of the clips on these sides, as fractions.
+    seed
+        Random seed.
     """
     counts = Counter(clip.speaker for clip in clips if clip.speaker)
     rng = np.random.default_rng(seed)
-    of_speaker: dict[str, Side] = {}
+    side_of_speaker: dict[str, Side] = {}
     if len(counts) > 1:
         speakers = sorted(counts)
         rng.shuffle(speakers)
-        of_speaker = dict(zip(speakers, _fill([counts[s] for s in speakers], validation, test), strict=True))
+        side_of_speaker = dict(zip(speakers, _fill([counts[s] for s in speakers], validation, test), strict=True))
     takes = defaultdict(list)
     for row, clip in enumerate(clips):
-        if clip.speaker not in of_speaker:
+        if clip.speaker not in side_of_speaker:
             takes[clip.word].append(row)
-    of_take: dict[int, Side] = {}
+    side_of_row: dict[int, Side] = {}
     for word in sorted(takes):
         rows = rng.permutation(takes[word]).tolist()
-        of_take.update(zip(rows, _fill([1] * len(rows), validation, test), strict=True))
-    return [of_speaker.get(clip.speaker) or of_take[row] for row, clip in enumerate(clips)]
+        side_of_row.update(zip(rows, _fill([1] * len(rows), validation, test), strict=True))
+    return [side_of_speaker.get(clip.speaker) or side_of_row[row] for row, clip in enumerate(clips)]
 
 
 def _fill(sizes: Sequence[int], validation: float, test: float) -> list[Side]:
-    """Hand out items in order: each goes to the first side of validation and test that wants half of it or more.
+    """Distribute items in order. Each goes to validation or test, whichever first has room for at least half of it.
 
-    A wanted side that would stay empty gets the smallest item that trains, as long as another is left to train.
+    Items without such a side are for training. A wanted side that stays empty gets the smallest item of the training side,
+    as long as another one is left there.
     """
     wanted: dict[Side, float] = {"validation": validation * sum(sizes), "test": test * sum(sizes)}
     room = dict(wanted)
@@ -104,10 +124,22 @@ def _fill(sizes: Sequence[int], validation: float, test: float) -> list[Side]:
 
 
 def tutorial(labels: Sequence[int], *, seed: int) -> list[Side]:
-    """Return the tutorial's sides: a fifth to test, stratified, then a fifth of the rest to validation, not stratified.
+    """Return each clip's side as in the tutorial.
 
-    The members are those of scikit-learn's train_test_split. labels : [clips], the class of each row.
-    Raises HarkenError when there are too few clips to stratify.
+    A fifth is for testing, stratified by class, and a fifth of the rest for validation, not stratified. The clips are the
+    same as with scikit-learn's train_test_split.
+
+    Parameters
+    ----------
+    labels
+        Class of each clip.
+    seed
+        Random seed (`random_state`).
+
+    Raises
+    ------
+    HarkenError
+        If there are too few clips to stratify.
     """
     from sklearn.model_selection import train_test_split
 
@@ -115,7 +147,9 @@ def tutorial(labels: Sequence[int], *, seed: int) -> list[Side]:
         rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=seed, stratify=labels)
         _, validation = train_test_split(rest, test_size=0.2, random_state=seed)
     except ValueError as error:
-        raise HarkenError(f"{len(labels)} clips cannot be split: each word needs two, each side one a word") from error
+        raise HarkenError(
+            f"{len(labels)} clips cannot be split: each word needs at least two, and each side one for each word"
+        ) from error
     sides: list[Side] = ["train"] * len(labels)
     for row in test:
         sides[row] = "test"

@@ -1,9 +1,10 @@
-"""The audio files below a folder, with size and time of change: all that a run looks at to see that nothing changed.
+"""List the audio files below a folder, with size and time of change. A run compares these to find out if anything changed.
 
-Row    what is seen of a file without opening it
-walk   folder -> rows
-looks  rows -> one digest: the same as long as no file was added, taken away, renamed or written to
-joined  digests -> one
+FileRow            what is known of a file without opening it
+walk               a folder -> its files
+file_row           one file
+fingerprint        files -> one digest, which changes when a file is added, removed, renamed or written to
+combine_digests    several digests -> one
 """
 
 import hashlib
@@ -15,80 +16,81 @@ from contextlib import suppress
 
 from harken.audio.clip import AUDIO_SUFFIXES
 
-Row = tuple[str, str, int, int]
-"""Name, absolute folder, size in bytes, time of change in ns; both numbers -1 where the file cannot be looked at."""
+FileRow = tuple[str, str, int, int]
+"""Name, absolute folder, size in bytes, and time of change in ns. Both numbers are -1 if the file cannot be accessed."""
 
 _SUFFIXES = tuple(AUDIO_SUFFIXES)
 
 
-def walk(folder: str) -> dict[str, list[Row]]:
-    """Return the audio files below an absolute folder, in no order, by the folder that they lie in.
+def walk(folder: str) -> dict[str, list[FileRow]]:
+    """Return the audio files below an absolute folder, in no particular order, for each folder that contains some.
 
-    Hidden files and folders are passed over. Links to folders are followed, but for those that lead back up.
+    Hidden files and folders are skipped. Links to folders are followed, except for those that lead back up.
     """
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[FileRow]] = {}
     waiting = [folder]
     while waiting:
         folder = waiting.pop()
         try:
-            names = os.listdir(folder)  # noqa: PTH208 - names alone: half the time of entries
-        except OSError:  # as os.walk passes over a folder that it may not read
+            names = os.listdir(folder)  # noqa: PTH208 - listing only names takes half the time
+        except OSError:  # folders that cannot be read are skipped, as in os.walk
             continue
-        seen = _seen(folder, [name for name in names if name.lower().endswith(_SUFFIXES) and name[0] != "."])
-        if len(seen) < len(names):
-            others = set(names).difference(row[0] for row in seen)
+        files = _file_rows(folder, [name for name in names if name.lower().endswith(_SUFFIXES) and name[0] != "."])
+        if len(files) < len(names):
+            others = set(names).difference(row[0] for row in files)
             waiting += [path for name in others if name[0] != "." and _is_folder(path := f"{folder}{os.sep}{name}")]
-        if seen:
-            rows[folder] = seen
+        if files:
+            rows[folder] = files
     return rows
 
 
 def _is_folder(path: str) -> bool:
-    return os.path.isdir(path) and not leads_back(path)  # noqa: PTH112 - no Path is made for a name
+    return os.path.isdir(path) and not leads_up(path)  # noqa: PTH112 - avoids creating a Path
 
 
-def leads_back(path: str) -> bool:
-    """Whether a folder is a link to one that it lies in, so that a walk through it would not end."""
+def leads_up(path: str) -> bool:
+    """Return whether a folder is a link to one that contains it, so that a walk through it would not end."""
     if not os.path.islink(path):  # noqa: PTH114
         return False
     target = os.path.realpath(path)
-    lies_in = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
-    return os.path.commonpath([target, lies_in]) == target
+    parent = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
+    return os.path.commonpath([target, parent]) == target
 
 
-def looks(rows: Iterable[Row]) -> bytes:
-    """Return the digest of rows, 16 bytes."""
-    # Version 2 of marshal writes equal values as equal bytes, and takes a third of the time of repr.
+def fingerprint(rows: Iterable[FileRow]) -> bytes:
+    """Return the digest of files, 16 bytes."""
+    # Version 2 of marshal writes equal values as equal bytes. It takes a third of the time of repr.
     return hashlib.blake2b(marshal.dumps(list(rows), 2), digest_size=16).digest()
 
 
-def joined(form: str, digests: Iterable[bytes]) -> str:
-    """Return one digest of digests and of what they stand for, as 32 hexadecimal digits."""
-    return hashlib.blake2b(form.encode() + b"".join(digests), digest_size=16).hexdigest()
+def combine_digests(meaning: str, digests: Iterable[bytes]) -> str:
+    """Return one digest of several and of a text that says what they stand for, as 32 hexadecimal digits."""
+    return hashlib.blake2b(meaning.encode() + b"".join(digests), digest_size=16).hexdigest()
 
 
-def row_of(folder: str, name: str) -> Row:
-    """Return what is seen of one file."""
+def file_row(folder: str, name: str) -> FileRow:
+    """Return the row of one file."""
     try:
-        status = os.stat(f"{folder}{os.sep}{name}")  # noqa: PTH116 - ten thousand times: a Path costs as much again
+        status = os.stat(f"{folder}{os.sep}{name}")  # noqa: PTH116 - creating a Path takes as long again
     except OSError:
         return name, folder, -1, -1
     return name, folder, status.st_size, status.st_mtime_ns
 
 
-def _seen(folder: str, names: list[str]) -> list[Row]:
-    """Return the rows of those of `names` that are no folders."""
+def _file_rows(folder: str, names: list[str]) -> list[FileRow]:
+    """Return the rows of those of `names` that are not folders."""
     if os.stat in os.supports_dir_fd:
-        # With the folder open the system need not find the way to each file again: half the time.
+        # With an open folder, the system does not resolve its path for each file. That takes half the time.
         with suppress(OSError):
-            place = os.open(folder, os.O_RDONLY)
+            descriptor = os.open(folder, os.O_RDONLY)
             try:
                 return [
                     (name, folder, status.st_size, status.st_mtime_ns)
                     for name in names
-                    for status in (os.stat(name, dir_fd=place),)
-                    if not status.st_mode & stat.S_IFDIR  # sockets and block devices have the bit too: no clips either
+                    for status in (os.stat(name, dir_fd=descriptor),)
+                    if not status.st_mode
+                    & stat.S_IFDIR  # sockets and block devices have this bit too, and are not clips either
                 ]
             finally:
-                os.close(place)
-    return [row_of(folder, name) for name in names if not os.path.isdir(f"{folder}{os.sep}{name}")]  # noqa: PTH112
+                os.close(descriptor)
+    return [file_row(folder, name) for name in names if not os.path.isdir(f"{folder}{os.sep}{name}")]  # noqa: PTH112

@@ -1,15 +1,21 @@
-"""Judging a model: on which clips, by which figures, and the report that shows them.
+"""Evaluate models: accuracy on clips, and misses and false alarms on continuous audio.
 
-examples    the clips that judge a model, as waveforms with their true classes
-metrics     accuracy with its interval, precision, recall, F1, confusion, calibration
-judge       a model's answers on those examples
-rejection   a threshold for each word, from validation and from speech without commands
-det         the curve of misses against wrong acceptances as thresholds move
-robustness  accuracy under noise, shift and gain
-steady      whether steady noise is heard as silence
-cost        size, multiply-adds, latency and memory
-shipped     all of these for one model
-stream      a listener over labelled continuous audio: stream_audio makes it, stream_tuning sets thresholds by it
-figures     what notebooks and the report draw
-report      one self-contained HTML page, and the same as JSON; sections holds its parts; stream_report is the stream's
+metrics                  accuracy with its interval, precision, recall, F1, confusion matrix, calibration
+
+clips/examples           the clips to evaluate on, as waveforms with their true classes
+clips/evaluate           a model's answers on these clips, and the figures that follow
+clips/rejection          a threshold for each word, from validation clips and speech without the words
+clips/det                the trade-off of misses against false acceptances as thresholds move
+clips/robustness         accuracy with noise, shift and gain
+clips/steady_noise       how often steady noise is recognized as silence
+clips/cost               file size, multiply-adds, latency and memory
+clips/full_evaluation    all of these measurements for one model
+clips/figures            the plots of notebooks and of the report
+clips/sections           the sections of the report
+clips/report             the report as one HTML page, and as JSON
+
+stream/audio             labeled continuous audio, with words placed in background recordings
+stream/evaluate          a listener's misses, false alarms and latency on such audio
+stream/tuning            thresholds for a wanted rate of false alarms
+stream/report            the report on a stream as one HTML page
 """

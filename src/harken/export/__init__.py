@@ -1,1 +1,10 @@
-"""Leaving for a device: each form is checked against its source as it is written."""
+"""Export a model file to other formats. Each exported file is checked against the model before it is written.
+
+onnx_stream    a streaming model, which computes step by step (ONNX)
+onnx_int8      8-bit ONNX
+litert         LiteRT (TFLite), in float32 or 8 bits
+c              C99 source, in float32 or 8 bits
+web            a static web page that runs the model in the browser
+clips          the clips to calibrate and check on
+comparison     compare an exported file with the original model
+"""

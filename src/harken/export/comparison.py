@@ -1,10 +1,10 @@
-"""How another form of a model file agrees with it, on clips that both have heard.
+"""Compare an exported file with the original model on the same clips.
 
-open_source        the model that a form is made of
-FormReport         what was written and how it agrees with its source
-compared           the source, and what the form answered -> FormReport
-too_many_differ    whether an 8-bit form is refused
-median_ms          the time of one clip
+open_source            open the model to export
+ExportReport           what was written, and how it agrees with the original
+compare_with_source    compare the answers of an exported file with the original's
+too_many_differ        decide whether an 8-bit export must be rejected
+median_ms              measure the time for one clip
 """
 
 import os
@@ -19,30 +19,52 @@ from numpy.typing import NDArray
 from harken.errors import HarkenError
 from harken.runtime.modelfile import ModelFile
 
-FEW = 100  # clips, below which agreement says little
+FEW_CLIPS = 100  # With fewer clips, the agreement is not reliable.
 
-_TIMED = 100  # clips
-_CHANCE = 0.025  # of refusing a form that keeps to its limit
-_OF_8_BITS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
+_TIMED_CLIPS = 100
+_SIGNIFICANCE = 0.025  # probability of rejecting an export that is within its limit
+_8_BIT_OPERATORS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
 
 def open_source(model: str | os.PathLike[str]) -> ModelFile:
-    """Open the model that a form is to be made of. Raises HarkenError when it is none, or an 8-bit form itself."""
+    """Open the model to export.
+
+    Raises
+    ------
+    HarkenError
+        It is not a model file, or is an 8-bit export itself.
+    """
     source = ModelFile(model)
-    if any(node.op_type in _OF_8_BITS for node in onnx.load(str(source.path)).graph.node):
-        raise HarkenError(f"{source.path} is already an 8-bit form: name the model it was made of")
+    if any(node.op_type in _8_BIT_OPERATORS for node in onnx.load(str(source.path)).graph.node):
+        raise HarkenError(f"{source.path} is already an 8-bit export: give the model it was made from")
     return source
 
 
 @dataclass(frozen=True)
-class FormReport:
-    """What was written and how it agrees with its source.
+class ExportReport:
+    """What was written, and how it agrees with the original model.
 
-    bits : of a weight. clips : how many were compared. largest_difference : in probability. agreement : fraction of clips
-    with the same most probable label. accuracy, source_accuracy : fraction of clips answered rightly, None where no truth
-    was given. bytes, source_bytes : of the files. clip_ms, source_clip_ms : median time of one clip on one thread here; a
-    form without front-end takes features, and its time is the network's alone. synthesised : whether synthetic voices
-    spoke the clips.
+    Attributes
+    ----------
+    path
+        The exported file.
+    bits
+        Bits of a weight.
+    clips
+        Number of clips compared.
+    largest_difference
+        Largest difference in probability.
+    agreement
+        Fraction of clips with the same most probable label.
+    accuracy, source_accuracy
+        Fraction of right answers; None if no truth was given.
+    bytes, source_bytes
+        Sizes of the files.
+    clip_ms, source_clip_ms
+        Median time for one clip on one thread of this machine. Without the front-end, the export takes features,
+        and its time is that of the network alone.
+    synthesized
+        Whether the clips are synthetic speech.
     """
 
     path: Path
@@ -56,10 +78,10 @@ class FormReport:
     source_bytes: int
     clip_ms: float
     source_clip_ms: float
-    synthesised: bool = False
+    synthesized: bool = False
 
 
-def compared(
+def compare_with_source(
     source: ModelFile,
     clips: NDArray[np.float32],
     found: NDArray[np.float32],
@@ -69,15 +91,34 @@ def compared(
     size: int,
     clip_ms: float,
     truth: NDArray[np.int64] | None,
-    synthesised: bool,
-) -> FormReport:
-    """Return how a form's probabilities `found` [N, labels] agree with its source's on the same `clips` [N, window].
+    synthesized: bool,
+) -> ExportReport:
+    """Compare the probabilities of an exported file with those of the original model.
 
-    path : where the form will lie. size : its bytes. truth : [N], the clips' indices into the labels.
+    Parameters
+    ----------
+    source
+        The original model.
+    clips
+        [N, window].
+    found
+        Probabilities of the exported file on these clips, [N, labels].
+    path
+        Final path of the exported file.
+    bits
+        Bits of its weights.
+    size
+        Its size in bytes.
+    clip_ms
+        Its time for one clip.
+    truth
+        Indices into the labels, [N], if known.
+    synthesized
+        Whether the clips are synthetic speech.
     """
     wanted = source.probabilities(clips)
     answers, source_answers = found.argmax(axis=1), wanted.argmax(axis=1)
-    return FormReport(
+    return ExportReport(
         path=path,
         bits=bits,
         clips=len(clips),
@@ -89,24 +130,24 @@ def compared(
         source_bytes=source.path.stat().st_size,
         clip_ms=clip_ms,
         source_clip_ms=median_ms(source, clips),
-        synthesised=synthesised,
+        synthesized=synthesized,
     )
 
 
 def too_many_differ(differing: int, clips: int, limit: float) -> bool:
-    """Whether so many of the clips are answered otherwise that a form which differs on `limit` of all would hardly show it.
+    """Return whether significantly more than a fraction `limit` of the clips have a different answer.
 
-    An exact binomial test at 2.5 %: of few clips one or two prove nothing.
+    This is an exact binomial test at 2.5 %, since one or two of a few clips prove nothing.
     """
     from scipy.stats import binom
 
-    return bool(binom.sf(differing - 1, clips, limit) < _CHANCE)
+    return bool(binom.sf(differing - 1, clips, limit) < _SIGNIFICANCE)
 
 
 def median_ms(model: ModelFile, clips: NDArray[np.float32]) -> float:
-    """Return the median time of one clip, over the first hundred."""
+    """Return the median time for one clip in milliseconds, over the first hundred clips."""
     times = []
-    for clip in clips[:_TIMED]:
+    for clip in clips[:_TIMED_CLIPS]:
         started = time.perf_counter()
         model.probabilities(clip[None])
         times.append(time.perf_counter() - started)

@@ -1,11 +1,12 @@
-"""A model file in 8 bits: static quantisation by onnxruntime, the front-end left in float32.
+"""Export a model file to 8-bit ONNX by static quantization with onnxruntime. The front-end stays in float32.
 
-write_onnx_int8   -> FormReport
+write_onnx_int8   write the file, and check it
 
-Weights get a scale a channel, activations one each from what calibration clips lead to, but for the outermost 0.007 %: a
-scale for the rarest values costs accuracy (docs/export.md says what this one does). Everything up to the logarithm of the
-front-end stays float32, since quantised mel energies gave infinite log-mels; where a network hears the waveform itself, its
-first convolution does, since quiet clips would be a handful of steps of 8 bits.
+Weights have one scale per channel. Activations have one scale per tensor, from their values on calibration clips without
+the outermost 0.007 %: a scale that covers the rarest values costs accuracy. docs/reference/export-formats.md has figures.
+
+Everything up to the logarithm of the front-end stays float32, since quantized mel energies gave infinite log-mels. In a
+network that takes the waveform, the first convolution stays float32, since quiet clips would have only a few steps in 8 bits.
 """
 
 import io
@@ -25,13 +26,13 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from harken.errors import HarkenError
-from harken.export.comparison import FormReport, compared, median_ms, open_source, too_many_differ
+from harken.export.comparison import ExportReport, compare_with_source, median_ms, open_source, too_many_differ
 from harken.files import replacing_all, require_writable
 from harken.runtime.modelfile import ModelFile
 
-_QUANTISED = ["Conv", "MatMul", "Gemm"]
-_KEPT = 99.993  # percent of an activation's values that its scale reaches
-_DIFFERING = 0.03  # of answers, beyond which nothing is written
+_QUANTIZED_OPERATORS = ["Conv", "MatMul", "Gemm"]
+_COVERED_PERCENT = 99.993  # of an activation's values, by its scale
+_MAX_DIFFERING = 0.03  # fraction of different answers above which nothing is written
 
 
 def write_onnx_int8(
@@ -41,87 +42,103 @@ def write_onnx_int8(
     *,
     calibration: NDArray[np.float32],
     truth: NDArray[np.int64] | None = None,
-    synthesised: bool = False,
-) -> FormReport:
-    """Write a model file in 8 bits with the metadata of its source, and the check beside it as PATH.json.
+    synthesized: bool = False,
+) -> ExportReport:
+    """Write a model file as 8-bit ONNX with the same metadata, and the result of the check beside it as PATH.json.
 
-    clips : [N, window], full scale 1.0, on which both are compared. truth : [N], the number of each one's label.
-    calibration : other such clips. synthesised : whether synthetic voices spoke them; the check says so.
-    Raises HarkenError, and leaves no file, when over 3 % of the answers differ, by more than chance may have it in so few
-    clips; when there are none; or when the model has 8 bits already.
+    Parameters
+    ----------
+    model
+        A path, a run folder, or the name of a bundled model.
+    path
+        The file to write.
+    clips
+        Clips to compare both on, full scale 1.0, [N, window].
+    calibration
+        Other such clips, to choose the scales by.
+    truth
+        Indices into the labels of `clips`, [N], if known.
+    synthesized
+        Whether the clips are synthetic speech; the check records it.
+
+    Raises
+    ------
+    HarkenError
+        Significantly more than 3 % of the answers differ, there are no clips, or the model is already an 8-bit
+        export. Nothing is written then.
     """
     source = open_source(model)
     if not len(clips) or not len(calibration):
-        raise HarkenError("no clips to calibrate and check the 8-bit form on: name a larger corpus with --data DIR")
+        raise HarkenError("no clips to calibrate and check the 8-bit export on: give a larger corpus with --data DIR")
     check = path.with_name(f"{path.name}.json")
     require_writable(path, check)
     with replacing_all(path, check) as (temporary, beside):
-        _quantise(source.path, temporary, calibration)
-        form = ModelFile(temporary)
-        report = compared(
+        _quantize(source.path, temporary, calibration)
+        exported = ModelFile(temporary)
+        report = compare_with_source(
             source,
             clips,
-            form.probabilities(clips),
+            exported.probabilities(clips),
             path=path,
             bits=8,
             size=temporary.stat().st_size,
-            clip_ms=median_ms(form, clips),
+            clip_ms=median_ms(exported, clips),
             truth=truth,
-            synthesised=synthesised,
+            synthesized=synthesized,
         )
         differing = round((1 - report.agreement) * report.clips)
-        if not np.isfinite(report.largest_difference) or too_many_differ(differing, report.clips, _DIFFERING):
+        if not np.isfinite(report.largest_difference) or too_many_differ(differing, report.clips, _MAX_DIFFERING):
             raise HarkenError(
-                f"{path} was not written: in 8 bits {differing} of {report.clips} clips are answered otherwise; "
-                f"calibrate on more clips of the corpus, or {_instead(source.path)}"
+                f"{path} was not written: {differing} of {report.clips} clips have another answer in 8 bits; "
+                f"calibrate on a larger corpus, or {_alternative(source.path)}"
             )
         values = {**asdict(report), "path": path.name}
         beside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return report
 
 
-def _instead(source: Path) -> str:
+def _alternative(source: Path) -> str:
     if any(node.op_type == "Log" for node in onnx.load(str(source)).graph.node):
         return "keep the model file as it is"
-    return "take a network that hears log-mel bands, whose levels 8 bits can hold"
+    return "train a network with a log-mel front-end, whose values fit into 8 bits"
 
 
-def _quantise(source: Path, target: Path, calibration: NDArray[np.float32]) -> None:
+def _quantize(source: Path, target: Path, calibration: NDArray[np.float32]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         level = logging.root.manager.disable
-        logging.disable(logging.WARNING)  # its advice is for those who call it
+        logging.disable(logging.WARNING)  # Its advice is for developers.
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             graph = onnx.load(str(prepared)).graph
             kept = front_end_nodes(graph)
-            weighty = any(node.op_type in _QUANTISED and node.name not in kept for node in graph.node)
-            with redirect_stdout(io.StringIO()):  # the calibrator tells its progress
+            has_weights = any(node.op_type in _QUANTIZED_OPERATORS and node.name not in kept for node in graph.node)
+            with redirect_stdout(io.StringIO()):  # The calibrator prints its progress.
                 quantize_static(
                     str(prepared),
                     str(target),
                     _Clips(calibration),
                     quant_format=QuantFormat.QDQ,
                     per_channel=True,
-                    activation_type=QuantType.QInt8,  # unsigned ones overflow on processors without VNNI
+                    activation_type=QuantType.QInt8,  # Unsigned values overflow on processors without VNNI.
                     weight_type=QuantType.QInt8,
-                    op_types_to_quantize=_QUANTISED,
+                    op_types_to_quantize=_QUANTIZED_OPERATORS,
                     nodes_to_exclude=kept,
-                    # The calibrator of percentiles fails where it has nothing to look at.
-                    calibrate_method=CalibrationMethod.Percentile if weighty else CalibrationMethod.MinMax,
-                    extra_options={"CalibPercentile": _KEPT},
+                    # The percentile calibrator fails on a graph without such operators.
+                    calibrate_method=CalibrationMethod.Percentile if has_weights else CalibrationMethod.MinMax,
+                    extra_options={"CalibPercentile": _COVERED_PERCENT},
                 )
         finally:
             logging.disable(level)
-    # The quantiser drops some of the metadata on its way.
-    quantised = onnx.load(str(target))
-    del quantised.metadata_props[:]
-    quantised.metadata_props.extend(onnx.load(str(source)).metadata_props)
-    onnx.save(quantised, str(target))
+    # The quantizer drops some of the metadata.
+    quantized = onnx.load(str(target))
+    del quantized.metadata_props[:]
+    quantized.metadata_props.extend(onnx.load(str(source)).metadata_props)
+    onnx.save(quantized, str(target))
 
 
 def front_end_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the nodes that lead to the front-end's logarithm, or to the first convolution of a raw waveform."""
+    """Return the names of the nodes up to the front-end's logarithm, or up to the first convolution if there is none."""
     maker = {output: node for node in graph.node for output in node.output}
     logarithms = [node for node in graph.node if node.op_type == "Log"]
     waiting = logarithms or [node for node in graph.node if node.op_type == "Conv"][:1]
@@ -134,7 +151,7 @@ def front_end_nodes(graph: onnx.GraphProto) -> list[str]:
 
 
 class _Clips(CalibrationDataReader):  # type: ignore[misc]
-    """Gives clips one by one: the calibrator takes batches of one size alone."""
+    """Give clips to the calibrator one at a time, since it accepts only batches of equal size."""
 
     def __init__(self, clips: NDArray[np.float32]) -> None:
         self._clips: Iterator[NDArray[np.float32]] = iter(clips)

@@ -1,8 +1,8 @@
-"""The streaming form of a model: each step computes only what its new frames change.
+"""Export a streaming model (onnx-stream): each step computes only what its new frames change.
 
-StreamingSpotter         a causal BC-ResNet as a function of new samples and what it remembers
-write_stream_file        a spotter -> ONNX, with its memory as an input and an output
-write_stream_of_model    the same of a model file
+StreamingSpotter         a causal BC-ResNet as a function of new samples and a state
+write_stream_file        write a spotter as streaming ONNX, with the state as an input and an output
+write_stream_of_model    the same for a model file
 """
 
 import json
@@ -26,7 +26,7 @@ from harken.export.comparison import median_ms, open_source
 from harken.files import replacing, replacing_all, require_writable
 from harken.models.bc_resnet import BCResNet, BroadcastBlock, TimeConv
 from harken.models.frontend import LogMel
-from harken.models.onnx_writer import exported
+from harken.models.onnx_writer import export_onnx
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile
 from harken.runtime.streamfile import StreamFile
@@ -36,28 +36,47 @@ STEP_MS = 100.0
 _TOLERANCE = 1e-4
 _CHECKED_STEPS = 25
 _TIMED_STEPS = 100
-_REOPENED_WITH = 8  # windows of noise
+_NOISE_WINDOWS = 8  # to restore the network with
 
 
 class StreamingSpotter(nn.Module):
-    """A spotter whose network sees no future, step by step: samples [N, step], state [N, size] -> both anew.
+    """A spotter with a causal network, computed step by step.
 
-    Every convolution over time remembers the frames that its next outputs reach back to, and the mean over time the
-    frames of one window; nothing is computed twice. The logits are those of the network run over all of the history,
-    with the mean taken over the last window. The state is one flat row; zeros begin a stream.
+    It maps samples [N, step] and a state [N, size] to probabilities [N, classes] and the next state. A state of zeros
+    starts a stream.
 
-    Raises HarkenError when the network is no causal BC-ResNet, or the step does not hold a whole number of its frames.
+    Each convolution over time keeps the frames that its next outputs need, and the mean over time keeps the frames of one
+    window. Nothing is computed twice. The logits are those of the network run over the whole history, with the mean taken
+    over the last window.
+
+    Parameters
+    ----------
+    spotter
+        The network with its front-end.
+    samples
+        Samples in the model's window.
+    step
+        Samples in a step.
+    temperature
+        Divisor of the logits.
+
+    Raises
+    ------
+    HarkenError
+        The network is not a causal BC-ResNet, or the step is not a whole number of its frames.
     """
 
     def __init__(self, spotter: Spotter, samples: int, step: int, *, temperature: float = 1.0) -> None:
         super().__init__()
         front_end, network = spotter.front_end, spotter.network
         if not isinstance(front_end, LogMel) or not isinstance(network, BCResNet) or not network.stem.past:
-            raise HarkenError("only networks without look-ahead stream (those named harken_): train one of these")
+            raise HarkenError(
+                "this network looks ahead, so it cannot be exported to onnx-stream: train a network named harken_*"
+            )
         stride = network.stem.stride[1]
         if step < 1 or step % (front_end.hop * stride):
             every = 1000 * front_end.hop * stride / front_end.sample_rate
-            raise HarkenError(f"a step of {step} samples is no multiple of {every:g} ms, a frame of the network")
+            raise HarkenError(f"a step of {step} samples is not a multiple of {every:g} ms, one frame: change step_ms")
         self.front_end = front_end
         self.network = network
         self.step = step
@@ -81,7 +100,7 @@ class StreamingSpotter(nn.Module):
         kept: list[Tensor] = []
 
         def remember(x: Tensor) -> Tensor:
-            """Return x with what came before it at its front, and keep its end for the next step."""
+            """Return x with the previous frames in front, and keep its last frames for the next step."""
             past = next(memory)
             whole = torch.cat([past, x], dim=-1)
             kept.append(whole[..., whole.shape[-1] - past.shape[-1] :])
@@ -108,12 +127,33 @@ class StreamingSpotter(nn.Module):
 def write_stream_file(
     spotter: Spotter, path: Path, metadata: Mapping[str, Any], *, step_ms: float = STEP_MS, temperature: float = 1.0
 ) -> float:
-    """Write a spotter's streaming form: inputs `waveform` [N, step] and `state`, outputs `probabilities` and `next_state`.
+    """Write a spotter as a streaming ONNX file.
 
-    metadata : those of the model file; `step` (samples) and `state` (its size) are added. Returns the largest difference
-    that `stream_difference` found.
-    Raises HarkenError when the network does not stream, and leaves no file when the file's answers over a stream differ
-    by over 1e-4 from those of the network run over the whole of it.
+    Its inputs are `waveform` [N, step] and `state`, its outputs `probabilities` and `next_state`.
+
+    Parameters
+    ----------
+    spotter
+        The network with its front-end.
+    path
+        The file to write.
+    metadata
+        The metadata of the model file. `step` (in samples) and `state` (its size) are added.
+    step_ms
+        Length of a step, in milliseconds.
+    temperature
+        Divisor of the logits.
+
+    Returns
+    -------
+    float
+        The largest difference in probability that the check found, see `stream_difference`.
+
+    Raises
+    ------
+    HarkenError
+        The network looks ahead, or the file's answers over a stream differ from those of the network run over the
+        whole of it by more than 1e-4. Nothing is written then.
     """
     with replacing(path) as temporary:
         return _write_checked(spotter, temporary, path, metadata, step_ms=step_ms, temperature=temperature)
@@ -122,11 +162,11 @@ def write_stream_file(
 def _write_checked(
     spotter: Spotter, temporary: Path, path: Path, metadata: Mapping[str, Any], *, step_ms: float, temperature: float
 ) -> float:
-    """Write to `temporary` what shall become `path`, and return what its check found."""
+    """Write `temporary`, which is renamed to `path` later, and return the largest difference found by its check."""
     step = round(step_ms * metadata["sample_rate"] / 1000)
     streaming = StreamingSpotter(spotter.eval(), int(metadata["window"]), step, temperature=temperature).eval().cpu()
     streaming.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    model = exported(
+    model = export_onnx(
         streaming,
         {"waveform": torch.zeros(2, step), "state": torch.zeros(2, streaming.size)},
         ["probabilities", "next_state"],
@@ -136,12 +176,12 @@ def _write_checked(
     onnx.save(model, str(temporary))
     difference = stream_difference(streaming, temporary)
     if not difference <= _TOLERANCE:
-        raise HarkenError(f"{path} was not written: its answers differ from the network's by {difference:.2g}")
+        raise HarkenError(f"{path} was not written: its probabilities differ from the network's by {difference:.2g}")
     return difference
 
 
-def made_stream(samples: int) -> NDArray[np.float32]:
-    """Return a tone that sweeps, swells and fades, with some noise."""
+def generated_stream(samples: int) -> NDArray[np.float32]:
+    """Return a tone with changing frequency and loudness, and some noise."""
     rng = np.random.default_rng(0)
     ticks = np.arange(samples)
     loudness = 0.2 * (1 + np.sin(ticks / 2000))
@@ -150,21 +190,21 @@ def made_stream(samples: int) -> NDArray[np.float32]:
 
 
 def stream_difference(streaming: StreamingSpotter, path: Path) -> float:
-    """Return the largest difference in probability between the file, step by step, and the network over the whole."""
+    """Return the largest difference in probability between the file, run step by step, and the network over everything."""
     step = streaming.step
-    sound = made_stream(_CHECKED_STEPS * step)
+    sound = generated_stream(_CHECKED_STEPS * step)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     state, found = np.zeros((1, streaming.size), np.float32), []
     for start in range(0, sound.size, step):
         given = {"waveform": sound[None, start : start + step], "state": state}
         probabilities, state = session.run(["probabilities", "next_state"], given)
         found.append(probabilities[0])
-    return float(np.abs(np.stack(found) - whole_history(streaming, sound)).max())
+    return float(np.abs(np.stack(found) - full_history_probabilities(streaming, sound)).max())
 
 
 @torch.no_grad()
-def whole_history(streaming: StreamingSpotter, sound: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
-    """Return probabilities [steps, classes] of the plain network, run at each step over all of the sound so far."""
+def full_history_probabilities(streaming: StreamingSpotter, sound: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+    """Return the probabilities [steps, classes] of the plain network, run at each step over all audio so far."""
     network, front_end = streaming.network, streaming.front_end
     features = front_end(torch.from_numpy(np.pad(sound, (front_end.window - front_end.hop, 0)))[None])
     x = F.relu(network.stem_norm(network.stem(network.norm(features).unsqueeze(1))))
@@ -172,7 +212,7 @@ def whole_history(streaming: StreamingSpotter, sound: np.ndarray[Any, np.dtype[n
     per_step = streaming.step // (front_end.hop * network.stem.stride[1])
     rows = []
     for end in range(per_step, x.shape[-1] + 1, per_step):
-        # Before the stream there was nothing: zeros stand in the mean.
+        # At the start of a stream, the missing frames count as zeros in the mean.
         summed = x[..., max(0, end - streaming.pooled) : end].sum(dim=(2, 3), keepdim=True) / streaming.pooled
         rows.append(torch.softmax(network.classify(summed).flatten(1) / streaming.temperature, dim=1)[0])
     return torch.stack(rows).numpy()
@@ -180,16 +220,34 @@ def whole_history(streaming: StreamingSpotter, sound: np.ndarray[Any, np.dtype[n
 
 @dataclass(frozen=True)
 class StreamReport:
-    """What the check of a streaming form found.
+    """The result of checking a streaming model.
 
-    steps : of the made-up stream that both heard. largest_difference : in probability, over that stream, from the network run
-    over the whole of it. source_difference : of that network from the source file, on windows of the stream judged by
-    themselves. Together they tie the form to its source; the two files are not one function, since a window begins in
-    silence and a stream does not.
-    clips, agreement : how many clips, each heard from the start of a stream, and the fraction whose most probable label at
-    their end is the source's; None without clips. synthesised : whether synthetic voices spoke them.
-    step_ms : median time of a step on one thread here, source_clip_ms : of a window of the source's, which a listener would
-    judge in its place.
+    The streaming model and the original do not compute the same function, since a window starts from silence and a stream
+    does not. Two differences connect them: from the streaming file to the network run over the whole stream, and from that
+    network to the original on single windows.
+
+    Attributes
+    ----------
+    path
+        The streaming model.
+    steps
+        Steps of the generated stream.
+    largest_difference
+        Largest difference in probability from the network run over the whole generated stream.
+    source_difference
+        Largest difference in probability between that network and the original, on single windows.
+    clips
+        Number of clips, each run from the start of a stream.
+    agreement
+        Fraction of these clips at whose end the most probable label is the original's; None without clips.
+    bytes, source_bytes
+        Sizes of the files.
+    step_ms
+        Median time for a step, on one thread of this machine.
+    source_clip_ms
+        Median time for a window of the original, which a listener would evaluate instead.
+    synthesized
+        Whether the clips are synthetic speech.
     """
 
     path: Path
@@ -202,7 +260,7 @@ class StreamReport:
     bytes: int
     step_ms: float
     source_clip_ms: float
-    synthesised: bool = False
+    synthesized: bool = False
 
 
 def write_stream_of_model(
@@ -211,13 +269,35 @@ def write_stream_of_model(
     *,
     step_ms: float = STEP_MS,
     clips: NDArray[np.float32] | None = None,
-    synthesised: bool = False,
+    synthesized: bool = False,
 ) -> StreamReport:
-    """Write the streaming form of a model file, of a run or of one in the box, and the check beside it as PATH.json.
+    """Export a model file as a streaming model, and write the result of the check beside it as PATH.json.
 
-    It says of itself all that the source does, but for what a listener was tuned to: a stream remembers what a window
-    does not, and is tuned anew. clips : [N, window], full scale 1.0, on whose answers both are compared; that they may
-    differ is no fault. synthesised : whether synthetic voices spoke them; the check says so.
+    The metadata are those of the original without `listener`: thresholds for streams must be tuned again, since a stream
+    has a history and a window does not.
+
+    Parameters
+    ----------
+    model
+        A path, a run folder, or the name of a bundled model.
+    path
+        The file to write.
+    step_ms
+        Length of a step, in milliseconds.
+    clips
+        Clips to compare the answers on, full scale 1.0, [N, window]. Some answers may differ; that is not an error.
+    synthesized
+        Whether the clips are synthetic speech; the check records it.
+
+    Returns
+    -------
+    StreamReport
+        The result of the check.
+
+    Raises
+    ------
+    HarkenError
+        The network looks ahead, or the file does not agree with it. Nothing is written then.
     """
     source = open_source(model)
     check = path.with_name(f"{path.name}.json")
@@ -230,61 +310,63 @@ def write_stream_of_model(
         "window": card.window,
         "thresholds": dict(card.thresholds),
     }
-    # The network's answers do not depend on what it is reopened with.
-    noise = 0.1 * np.random.default_rng(0).standard_normal((_REOPENED_WITH, card.window))
+    # The network's answers do not depend on the audio that it is restored with.
+    noise = 0.1 * np.random.default_rng(0).standard_normal((_NOISE_WINDOWS, card.window))
     spotter = restore_spotter(source.path, torch.from_numpy(noise.astype(np.float32)))
     temperature = card.temperature
-    apart = source_difference(spotter, source, temperature)
-    if not apart <= _TOLERANCE:
-        raise HarkenError(f"{path} was not written: its network differs from {source.path} by {apart:.2g}")
+    from_source = source_difference(spotter, source, temperature)
+    if not from_source <= _TOLERANCE:
+        raise HarkenError(
+            f"{path} was not written: its network's probabilities differ from {source.path} by {from_source:.2g}"
+        )
     with replacing_all(path, check) as (temporary, beside):
         difference = _write_checked(spotter, temporary, path, metadata, step_ms=step_ms, temperature=temperature)
-        form = StreamFile(temporary)
-        windows = made_windows(card.window) if clips is None or not len(clips) else clips
+        stream_file = StreamFile(temporary)
+        windows = generated_windows(card.window) if clips is None or not len(clips) else clips
         report = StreamReport(
             path=path,
             steps=_CHECKED_STEPS,
             largest_difference=difference,
-            source_difference=apart,
+            source_difference=from_source,
             clips=0 if clips is None else len(clips),
-            agreement=None if clips is None or not len(clips) else _agreement(form, source, clips),
+            agreement=None if clips is None or not len(clips) else _agreement(stream_file, source, clips),
             source_bytes=source.path.stat().st_size,
             bytes=temporary.stat().st_size,
-            step_ms=_median_step_ms(form),
+            step_ms=_median_step_ms(stream_file),
             source_clip_ms=median_ms(source, windows),
-            synthesised=synthesised,
+            synthesized=synthesized,
         )
         beside.write_text(json.dumps({**asdict(report), "path": path.name}, indent=1) + "\n", encoding="utf-8")
     return report
 
 
-def made_windows(window: int) -> NDArray[np.float32]:
-    """Return windows [N, window] of the made-up stream."""
-    sound = made_stream(3 * window)
+def generated_windows(window: int) -> NDArray[np.float32]:
+    """Return windows [N, window] of the generated stream."""
+    sound = generated_stream(3 * window)
     return np.stack([sound[start : start + window] for start in range(0, 2 * window, window // 8)])
 
 
 @torch.no_grad()
 def source_difference(spotter: Spotter, source: ModelFile, temperature: float) -> float:
-    """Return the largest difference in probability between a network and a model file, on windows of the made-up stream."""
-    windows = made_windows(source.card.window)
+    """Return the largest difference in probability between a network and a model file, on windows of the generated stream."""
+    windows = generated_windows(source.card.window)
     ours = torch.softmax(spotter(torch.from_numpy(windows)) / temperature, dim=1).numpy()
     return float(np.abs(ours - source.probabilities(windows)).max())
 
 
-def _agreement(form: StreamFile, source: ModelFile, clips: NDArray[np.float32]) -> float:
-    """Return the fraction of clips that have the source's answer when a stream that began with them has come to their end."""
-    ahead = -clips.shape[1] % form.step
-    sound, state = np.pad(clips, ((0, 0), (ahead, 0))), form.start(len(clips))
-    for start in range(0, sound.shape[1], form.step):
-        probabilities, state = form.advance(sound[:, start : start + form.step], state)
+def _agreement(stream_file: StreamFile, source: ModelFile, clips: NDArray[np.float32]) -> float:
+    """Return the fraction of clips at whose end the stream, started with the clip, has the original's answer."""
+    padding = -clips.shape[1] % stream_file.step
+    sound, state = np.pad(clips, ((0, 0), (padding, 0))), stream_file.start(len(clips))
+    for start in range(0, sound.shape[1], stream_file.step):
+        probabilities, state = stream_file.advance(sound[:, start : start + stream_file.step], state)
     return float((probabilities.argmax(axis=1) == source.probabilities(clips).argmax(axis=1)).mean())
 
 
-def _median_step_ms(form: StreamFile) -> float:
-    sound, state, times = made_stream(_TIMED_STEPS * form.step)[None], form.start(), []
-    for start in range(0, sound.shape[1], form.step):
+def _median_step_ms(stream_file: StreamFile) -> float:
+    sound, state, times = generated_stream(_TIMED_STEPS * stream_file.step)[None], stream_file.start(), []
+    for start in range(0, sound.shape[1], stream_file.step):
         started = time.perf_counter()
-        _, state = form.advance(sound[:, start : start + form.step], state)
+        _, state = stream_file.advance(sound[:, start : start + stream_file.step], state)
         times.append(time.perf_counter() - started)
     return 1000 * float(np.median(times))

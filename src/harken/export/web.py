@@ -1,7 +1,7 @@
-"""A folder of static files: the page of `harken serve`, with the model running in the browser.
+"""Export a model as a static website: the page of `harken serve`, with the model running in the browser.
 
-write_web    model file -> folder
-fetch_ort    onnxruntime-web's module and wasm, from npm at a pinned version
+write_web    write the folder
+fetch_ort    download onnxruntime-web from npm, at a pinned version
 """
 
 import base64
@@ -32,9 +32,10 @@ ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-th
 _ORT_INTEGRITY = "sha512-T09JUtMn+CZLk3mFwqiH0lgQf+4S7+oYHHtk6uhaYAAJI95bTcKi5bOOZYwORXfS/RLZCjDDEXGWIuOCAFlEjg=="
 _REGISTRY = "https://registry.npmjs.org"
 _BLOCK = 1 << 18  # bytes
-_SILENCE_S = 30  # of the registry, before it counts as gone
+_TIMEOUT_S = 30
 
-# Static hosts send no headers of ours. frame-ancestors has no meaning here; all else is as harken serves it.
+# Static hosts do not send our headers, so the policy is in the page. It is that of `harken serve`, except frame-ancestors,
+# which has no effect in a page.
 _POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "media-src 'self' blob:; base-uri 'none'; form-action 'none'"
@@ -43,14 +44,31 @@ _SERVED_ONLY = frozenset({"engine.js", "docs.html", "docs.js", "index.html"})
 
 
 def write_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], *, ort: Path | None = None) -> Path:
-    """Write page, model, card and onnxruntime-web into `folder`, for any static host, and return its index.html.
+    """Write page, model, card and onnxruntime-web into a folder for any static host.
 
-    ort : folder that holds ORT_FILES; else they are fetched once and kept in the cache.
-    The model is the very file: tests compare what a browser makes of it with what Python does.
-    Raises HarkenError when `folder` holds anything but an earlier export, or onnxruntime-web cannot be had.
+    The model file is copied unchanged.
+
+    Parameters
+    ----------
+    model
+        A path, a run folder, or the name of a bundled model.
+    folder
+        The folder to create. An earlier export in it is replaced.
+    ort
+        Folder that contains ORT_FILES. Default: download them once and keep them in the cache.
+
+    Returns
+    -------
+    Path
+        The index.html of the folder.
+
+    Raises
+    ------
+    HarkenError
+        `folder` contains anything but an earlier export, or onnxruntime-web cannot be downloaded.
     """
     source = ModelFile(model)
-    runtime = fetch_ort() if ort is None else _checked(ort)
+    runtime = fetch_ort() if ort is None else _require_ort_files(ort)
     target = Path(folder)
     with _replacing_folder(target) as made:
         (made / "page").mkdir()
@@ -65,6 +83,8 @@ def write_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], *, 
         (made / "index.html").write_text(index, encoding="utf-8")
         (made / "card.json").write_text(json.dumps(card_json(source), indent=1), encoding="utf-8")
         shutil.copyfile(source.path, made / "model.onnx")
+        # With this file, all versions of Node load page/engine.js as a module.
+        (made / "package.json").write_text('{"type": "module"}\n', encoding="utf-8")
         (made / "ort").mkdir()
         for name in ORT_FILES:
             shutil.copyfile(runtime / name, made / "ort" / name)
@@ -72,9 +92,19 @@ def write_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], *, 
 
 
 def fetch_ort(cache: Path | None = None) -> Path:
-    """Return a folder that holds ORT_FILES, fetched from npm (or NPM_CONFIG_REGISTRY) and checked by SHA-512 once.
+    """Return a folder that contains ORT_FILES. They are downloaded once, and verified by SHA-512.
 
-    Raises HarkenError when they cannot be fetched, or are not what was published.
+    The environment variable NPM_CONFIG_REGISTRY names another registry than npm's.
+
+    Parameters
+    ----------
+    cache
+        The cache folder. Default: harken's.
+
+    Raises
+    ------
+    HarkenError
+        The download fails, or differs from the published archive.
     """
     folder = (cache or default_cache()) / f"onnxruntime-web-{ORT_VERSION}"
     if all((folder / name).is_file() for name in ORT_FILES):
@@ -84,11 +114,13 @@ def fetch_ort(cache: Path | None = None) -> Path:
     archive = _download(url)
     found = base64.b64encode(hashlib.sha512(archive).digest()).decode()
     if f"sha512-{found}" != _ORT_INTEGRITY:
-        raise HarkenError(f"{url} is not the archive that was published: name a folder of your own by --ort DIR")
+        raise HarkenError(
+            f"{url} is not the published archive: give a folder that contains onnxruntime-web with --ort DIR"
+        )
     with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
         for name in ORT_FILES:
             member = packed.extractfile(f"package/dist/{name}")
-            assert member is not None  # the digest says what the archive holds
+            assert member is not None  # The digest guarantees the content of the archive.
             with replacing(folder / name) as temporary:
                 temporary.write_bytes(member.read())
     return folder
@@ -96,39 +128,39 @@ def fetch_ort(cache: Path | None = None) -> Path:
 
 def _download(url: str) -> bytes:
     try:
-        with urllib.request.urlopen(url, timeout=_SILENCE_S) as answer:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
             size = int(answer.headers.get("Content-Length") or 0)
             blocks = iter(lambda: answer.read(_BLOCK), b"")
-            return b"".join(progress(blocks, "fetching onnxruntime-web", total=-(-size // _BLOCK) or None))
+            return b"".join(progress(blocks, "downloading onnxruntime-web", total=-(-size // _BLOCK) or None))
     except (OSError, ValueError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
-        raise HarkenError(f"{url} cannot be fetched ({reason}): name a folder that holds it by --ort DIR") from error
+        raise HarkenError(f"cannot download {url} ({reason}): give a folder that contains it with --ort DIR") from error
 
 
-def _checked(folder: Path) -> Path:
+def _require_ort_files(folder: Path) -> Path:
     missing = [name for name in ORT_FILES if not (folder / name).is_file()]
     if missing:
         raise HarkenError(
-            f"--ort {folder} has no {', '.join(missing)}: name the dist folder of onnxruntime-web {ORT_VERSION}"
+            f"--ort {folder} has no {', '.join(missing)}: give the dist folder of onnxruntime-web {ORT_VERSION}"
         )
     return folder
 
 
 @contextmanager
 def _replacing_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside `target`; put it in its place on success, delete it on any error."""
+    """Yield a new folder beside `target`. On success it replaces `target`; on any error it is deleted."""
     earlier = target.is_dir() and all((target / name).exists() for name in ("card.json", "model.onnx", "page"))
     if target.exists() and not earlier and (not target.is_dir() or any(target.iterdir())):
-        raise HarkenError(f"{target} is there already, and is no page of harken's: name a new folder")
-    made = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+        raise HarkenError(f"{target} already exists and is not a harken web export: give a new folder")
+    temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
     try:
-        made.mkdir(parents=True)
+        temporary.mkdir(parents=True)
     except OSError as error:
         raise HarkenError(f"cannot write {target}: {error.strerror}; choose a folder you may write to") from error
     try:
-        yield made
+        yield temporary
         if target.exists():
             shutil.rmtree(target)
-        made.rename(target)
+        temporary.rename(target)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

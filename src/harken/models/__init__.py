@@ -1,4 +1,16 @@
-"""The networks by name. One architecture a file; each takes features [N, bands, frames] and gives logits [N, classes]."""
+"""The networks, by name. Each takes features [N, bands, frames] and returns logits [N, classes].
+
+registry         the names of all networks, and how to build them
+bc_resnet, ds_cnn, res15, matchboxnet, att_rnn, tutorial_cnn, tutorial_lstm    one architecture each
+frontend         waveform -> features
+spectrum         the power spectrum as matrix products
+spotter          a front-end and a network together
+summary          layers, parameters and multiply-adds
+onnx_writer      write a model file
+widen            copy weights into a wider network
+dropout          a faster dropout
+keras_init       initial weights as in Keras
+"""
 
 from harken.models.registry import NETWORKS, Network, build_network, find_network
 

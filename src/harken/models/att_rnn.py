@@ -4,19 +4,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harken.models.keras_init import initialise_as_keras
-from harken.models.tutorial_lstm import initialise_lstm_as_keras
+from harken.models.keras_init import initialize_like_keras, initialize_lstm_like_keras
 
-_UNITS = 64  # of each direction
+_UNITS = 64  # in each direction
 
 
 class AttRNN(nn.Module):
     """Att-RNN over log-mel features [N, bands, frames] -> logits [N, classes].
 
-    Two convolutions over time bring each band back to one channel; two bidirectional LSTMs follow, and the last state,
-    through a dense layer, asks which frames matter. On 80 bands and 36 classes it has 202,249 parameters (the paper:
-    202 K); on 40 bands and twelve classes 180,977. Bands are normalised to the training clips first, where the
-    original normalises each spectrogram. Weights start as Keras starts them.
+    de Andrade et al. 2018, arXiv:1808.08929. Two convolutions over time with a single output channel are followed by two
+    bidirectional LSTMs. A dense layer turns the last state into a query, and attention weights the frames by it.
+
+    With 80 bands and 36 classes it has 202,249 parameters (the paper: 202 K), with 40 bands and twelve classes 180,977.
+    Each band is normalized by the statistics of the training clips, where the original normalizes each spectrogram.
+    Initial weights are as in Keras.
     """
 
     def __init__(self, classes: int, bands: int, frames: int) -> None:
@@ -36,9 +37,9 @@ class AttRNN(nn.Module):
         self.dense1 = nn.Linear(2 * _UNITS, 64)
         self.dense2 = nn.Linear(64, 32)
         self.output = nn.Linear(32, classes)
-        initialise_as_keras(self)
-        initialise_lstm_as_keras(self.lstm1)
-        initialise_lstm_as_keras(self.lstm2)
+        initialize_like_keras(self)
+        initialize_lstm_like_keras(self.lstm1)
+        initialize_lstm_like_keras(self.lstm2)
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.convolutions(self.norm(features).unsqueeze(1))
@@ -46,6 +47,6 @@ class AttRNN(nn.Module):
         states, _ = self.lstm2(states)  # [N, frames, 2 * units]
         query = self.query(states[:, -1])
         weights = torch.softmax(states @ query.unsqueeze(2), dim=1)  # [N, frames, 1]
-        heard = (weights * states).sum(dim=1)
-        logits: Tensor = self.output(self.dense2(F.relu(self.dense1(heard))))
+        attended = (weights * states).sum(dim=1)
+        logits: Tensor = self.output(self.dense2(F.relu(self.dense1(attended))))
         return logits

@@ -1,7 +1,7 @@
 """BC-ResNet: broadcasted residual learning (Kim et al., Interspeech 2021, arXiv:2106.04140).
 
-A 2-D path convolves over frequency, a 1-D path over time on the frequency average; the 1-D result is broadcast back
-over all bands. `causal=True` gives the same network with no look-ahead: it can be run frame by frame.
+A 2-D path convolves over frequency. A 1-D path averages over frequency and convolves over time. Its result is broadcast
+back over all bands. With `causal=True` the network does not look ahead, so that it can run frame by frame.
 """
 
 import torch.nn.functional as F
@@ -17,10 +17,29 @@ _DROPOUT = 0.1
 class BCResNet(nn.Module):
     """BC-ResNet of width `tau` over log-mel features [N, bands, frames] -> logits [N, classes].
 
-    bands must be a multiple of 40 (three halvings leave five sub-bands). causal : pad time convolutions on the past
-    side alone. time_stride : 2 lets the first convolution halve the frame rate, and with it the cost of all the rest. Bands are
-    normalised to the training clips first, so that zero padding is their mean. Of more than `frames`, the last are judged, as
-    in a stream: what came before them is remembered, but has no place in the mean over time.
+    Kim et al., Interspeech 2021, arXiv:2106.04140. Each band is normalized by the statistics of the training clips first,
+    so that zero padding equals their mean. If there are more than `frames` frames, the mean over time only includes the
+    last ones. Earlier frames influence it through the convolutions, as in a stream.
+
+    Parameters
+    ----------
+    classes
+        Number of classes.
+    bands
+        Number of mel bands, a multiple of 40 (which three halvings reduce to a multiple of five sub-bands).
+    frames
+        Number of frames in a window.
+    tau
+        Width: a factor for all numbers of channels.
+    causal
+        Pad convolutions over time only on the side of the past.
+    time_stride
+        Stride of the first convolution over time. 2 halves the frame rate, and with it the cost of all later layers.
+
+    Raises
+    ------
+    HarkenError
+        If `bands` is not a multiple of 40.
     """
 
     def __init__(
@@ -28,7 +47,7 @@ class BCResNet(nn.Module):
     ) -> None:
         super().__init__()
         if bands % (8 * SUB_BANDS):
-            raise HarkenError(f"BC-ResNet takes a multiple of {8 * SUB_BANDS} mel bands, not {bands}: set bands=40")
+            raise HarkenError(f"BC-ResNet needs a multiple of {8 * SUB_BANDS} mel bands, not {bands}: set bands=40")
         self.pooled = -(-frames // time_stride)
         channels = int(16 * tau)
         self.norm = nn.BatchNorm1d(bands, affine=False)
@@ -61,9 +80,9 @@ class BCResNet(nn.Module):
 
 
 class BroadcastBlock(nn.Module):
-    """One residual block: [N, channels, bands, frames] -> [N, out, bands / stride, frames].
+    """A residual block: [N, channels, bands, frames] -> [N, out, bands / stride, frames].
 
-    The first block of a stage changes width and has no identity path.
+    The first block of a stage changes the number of channels and has no identity path.
     """
 
     def __init__(self, channels: int, out: int, stride: int, dilation: int, *, first: bool, causal: bool) -> None:
@@ -88,7 +107,7 @@ class BroadcastBlock(nn.Module):
 
 
 class SubSpectralNorm(nn.Module):
-    """Batch normalisation of each of five sub-bands by itself (Chang et al., ICASSP 2021, arXiv:2103.13620)."""
+    """Separate batch normalization of five sub-bands (Chang et al., ICASSP 2021, arXiv:2103.13620)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -102,9 +121,9 @@ class SubSpectralNorm(nn.Module):
 
 
 class TimeConv(nn.Conv2d):
-    """A convolution over [N, C, bands, frames] that keeps the number of frames (but for its stride).
+    """A convolution over [N, C, bands, frames] that keeps the number of frames, apart from its stride.
 
-    causal : all padding in time stands on the past side. Padding in frequency is symmetric, or none.
+    If `causal` is set, all padding in time is on the side of the past. Padding in frequency is symmetric, or absent.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """MatchboxNet: 1-D time-channel separable convolutions (Majumdar & Ginsburg, Interspeech 2020, arXiv:2004.08531).
 
-The 1-D convolutions are written as 2-D ones of height 1: in the channels-last memory format these train 1.4 times as
-fast on a CPU as `Conv1d`.
+The 1-D convolutions are written as 2-D convolutions of height 1. In the channels-last memory format, these train 1.4 times
+as fast on a CPU as `Conv1d`.
 """
 
 import torch.nn.functional as F
@@ -16,9 +16,10 @@ _WIDE = 128  # channels of the first and the last two convolutions
 class MatchboxNet(nn.Module):
     """MatchboxNet-3x2x64 over log-mel features [N, bands, frames] -> logits [N, classes].
 
-    Three residual blocks of two separable convolutions with 64 channels. On 64 bands and the 30 words of Speech
-    Commands v0.01 it has 92,766 parameters (the paper: 93 K); on 40 bands and twelve classes 87,108.
-    Bands are normalised to the training clips first, so that zero padding is their mean.
+    Majumdar & Ginsburg, Interspeech 2020, arXiv:2004.08531. It has three residual blocks of two separable convolutions with
+    64 channels. With 64 bands and the 30 words of Speech Commands v0.01 it has 92,766 parameters (the paper: 93 K), with 40
+    bands and twelve classes 87,108. Each band is normalized by the statistics of the training clips first, so that zero
+    padding equals their mean.
     """
 
     def __init__(self, classes: int, bands: int, frames: int) -> None:
@@ -49,7 +50,7 @@ class MatchboxNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Separable convolutions with a 1 x 1 convolution beside them: [N, channels, 1, T] -> [N, out, 1, T]."""
+    """Separable convolutions with a parallel 1 x 1 convolution: [N, channels, 1, T] -> [N, out, 1, T]."""
 
     def __init__(self, channels: int, out: int, kernel: int) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class ResidualBlock(nn.Module):
 
 
 def _separable(channels: int, out: int, kernel: int, dilation: int = 1) -> list[nn.Module]:
-    """Return a convolution in time of each channel by itself, a mix of the channels, and normalisation."""
+    """Return a convolution over time of each channel, a convolution across the channels, and a normalization."""
     same = (0, dilation * (kernel - 1) // 2)
     return [
         nn.Conv2d(channels, channels, (1, kernel), padding=same, dilation=(1, dilation), groups=channels, bias=False),

@@ -1,6 +1,11 @@
-"""The registry: a name leads to a network's builder, front-end and source.
+"""The registry of networks.
 
-The builders are imported when used, so that listing names needs no torch.
+Network          a network at one size: its class, its front-end and its paper
+NETWORKS         all networks, by name
+find_network     a name -> Network
+build_network    a name -> a network with initial weights
+
+Classes are imported when a network is built, so that listing names does not need torch.
 """
 
 import difflib
@@ -21,13 +26,24 @@ FrontEndKind = Literal["log_mel", "raw"]
 class Network:
     """An architecture at one size.
 
-    home : `module:class` under harken.models; the class is called as `Class(classes, bands, frames, **options)`.
-    front_end : what it listens to: log-mel bands, or the waveform itself (one band, a frame a sample).
-    summary : one line for `harken models`. source : the paper.
+    Attributes
+    ----------
+    name
+        Name of the network.
+    class_path
+        `module:class` below harken.models. The class is called as `Class(classes, bands, frames, **options)`.
+    front_end
+        `log_mel` for log-mel bands, or `raw` for the waveform itself (a single band, with one frame for each sample).
+    summary
+        Description for `harken models`, one line.
+    source
+        The paper.
+    options
+        Options of the class for this size.
     """
 
     name: str
-    home: str
+    class_path: str
     front_end: FrontEndKind
     summary: str
     source: str
@@ -35,21 +51,23 @@ class Network:
 
     @property
     def causal(self) -> bool:
-        """Whether it has no look-ahead, so that it streams and leaves as C."""
+        """Whether the network does not look ahead, so that it can run in a stream and be exported as C."""
         return bool(self.options.get("causal", False))
 
     def build(self, classes: int, bands: int, frames: int, **options: Any) -> "nn.Module":
-        """Return the network with fresh weights, for features [N, bands, frames]; `options` go over the size's own."""
-        module, _, name = self.home.partition(":")
+        """Return the network with initial weights, for features [N, bands, frames]. `options` take precedence over its own."""
+        module, _, name = self.class_path.partition(":")
         architecture = getattr(import_module(f"harken.models.{module}"), name)
         network: nn.Module = architecture(classes, bands, frames, **{**self.options, **options})
         return network
 
 
 def _family(
-    home: str, front_end: FrontEndKind, source: str, sizes: Mapping[str, tuple[str, Mapping[str, Any]]]
+    class_path: str, front_end: FrontEndKind, source: str, sizes: Mapping[str, tuple[str, Mapping[str, Any]]]
 ) -> list[Network]:
-    return [Network(name, home, front_end, summary, source, options) for name, (summary, options) in sizes.items()]
+    return [
+        Network(name, class_path, front_end, summary, source, options) for name, (summary, options) in sizes.items()
+    ]
 
 
 _ALL = [
@@ -87,7 +105,7 @@ NETWORKS: Mapping[str, Network] = {network.name: network for network in _ALL}
 
 
 def find_network(name: str) -> Network:
-    """Return the network called `name`; raises HarkenError with the nearest name when there is none."""
+    """Return the network called `name`. Raises HarkenError, which suggests the closest name, if there is none."""
     if name in NETWORKS:
         return NETWORKS[name]
     near = difflib.get_close_matches(name, NETWORKS, n=1)
@@ -96,5 +114,5 @@ def find_network(name: str) -> Network:
 
 
 def build_network(name: str, *, classes: int, bands: int, frames: int, **options: Any) -> "nn.Module":
-    """Build a network by name for features [N, bands, frames]."""
+    """Build a network by name, with initial weights, for features [N, bands, frames]."""
     return find_network(name).build(classes, bands, frames, **options)

@@ -8,12 +8,13 @@ _CONVOLUTIONS = 13  # after the first: six residual pairs and one more
 
 
 class Res15(nn.Module):
-    """res15 over log-mel features [N, bands, frames] -> logits [N, classes]; 237,882 parameters at twelve classes.
+    """res15 over log-mel features [N, bands, frames] -> logits [N, classes].
 
-    Every convolution is 3 x 3 without bias, dilated by 1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 16, so that the last sees
-    125 bands and frames. Batch normalisation has no parameters and comes after ReLU; a residual path goes round two
-    convolutions and adds before normalisation. Bands are normalised to the training clips first: the paper's first
-    convolution has no normalisation of its own.
+    Tang & Lin, ICASSP 2018, arXiv:1710.10361. With twelve classes it has 237,882 parameters. All convolutions are 3 x 3
+    without bias, with dilations of 1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8 and 16, so that the last one covers 125 bands and
+    frames. Batch normalization has no parameters and comes after ReLU. A residual connection skips two convolutions and is
+    added before normalization. Each band is normalized by the statistics of the training clips first, because the paper's
+    first convolution has no normalization.
     """
 
     def __init__(self, classes: int, bands: int, frames: int) -> None:

@@ -1,4 +1,4 @@
-"""The power spectrum as matrix products, for graphs that leave torch: STFT operators are poorly supported there."""
+"""The power spectrum as matrix products, for exported graphs, in which STFT operators are poorly supported."""
 
 import math
 
@@ -8,14 +8,19 @@ from torch import Tensor, nn
 
 
 class FactoredDFT(nn.Module):
-    """Power of a real DFT in two products with small matrices: frames [N, frames, size] -> [N, frames, rows * columns].
+    """Power of a real DFT by products with two small matrices: frames [N, frames, size] -> [N, frames, rows * columns].
 
-    A DFT of `size` = P x Q points is P-point DFTs of every Q-th sample, a turn of each result, and Q-point DFTs of those
-    (Cooley and Tukey, Mathematics of Computation, 1965). At 480 = 20 x 24 points that takes a fifth of the multiplications
-    of one product with the whole matrix, and a fiftieth of its constants.
+    A DFT of `size` = P x Q points consists of P-point DFTs of every Q-th sample, a rotation of each result, and Q-point DFTs
+    of those (Cooley and Tukey, Mathematics of Computation, 1965). For 480 = 20 x 24 points, that needs a fifth of the
+    multiplications of a product with the whole matrix, and a fiftieth of its constants.
 
-    bins : [rows * columns] the frequency bin of each place of the result, in the order in which it comes out; places with a bin
-    over size / 2 repeat others and are to be left out.
+    The attribute `bins` [rows * columns] gives the frequency bin of each value of the result. Values with a bin above
+    size / 2 repeat others and should be ignored.
+
+    Parameters
+    ----------
+    size
+        Number of samples in a frame.
     """
 
     def __init__(self, size: int) -> None:
@@ -25,9 +30,9 @@ class FactoredDFT(nn.Module):
         self.columns = size // 2 // self.rows + 1
         rows, inners, columns = np.arange(self.rows), np.arange(inner), np.arange(self.columns)
         self.bins = (rows[:, None] + self.rows * columns).ravel()
-        first = _turns(rows, rows, self.rows)
-        turn = _turns(inners, rows, size)
-        second = _turns(inners, columns, inner)
+        first = _rotations(rows, rows, self.rows)
+        turn = _rotations(inners, rows, size)
+        second = _rotations(inners, columns, inner)
         self.first: Tensor
         self.turn: Tensor
         self.second: Tensor
@@ -50,7 +55,7 @@ class FactoredDFT(nn.Module):
         return (real * real + imaginary * imaginary).reshape(-1, count, self.rows * self.columns)
 
 
-def _turns(rows: np.ndarray, columns: np.ndarray, size: int) -> np.ndarray:
+def _rotations(rows: np.ndarray, columns: np.ndarray, size: int) -> np.ndarray:
     """Return exp(-2 pi i row column / size), complex [rows, columns]."""
-    turns: np.ndarray = np.exp(-2j * np.pi * np.outer(rows, columns) / size)
-    return turns
+    rotations: np.ndarray = np.exp(-2j * np.pi * np.outer(rows, columns) / size)
+    return rotations

@@ -1,4 +1,4 @@
-"""A network with its front-end: what a recipe trains, what a model file holds, and what every export starts from."""
+"""A front-end and a network together. It is what a recipe trains, a model file contains, and every export starts from."""
 
 from typing import Protocol
 
@@ -6,15 +6,23 @@ import torch
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.models.frontend import front_end
+from harken.models.frontend import build_front_end
 from harken.models.registry import find_network
 
 
 class SpotterSettings(Protocol):
-    """What a spotter needs to know; a recipe has all of it.
+    """The settings of a spotter. A recipe has all of them.
 
-    network : a name of `harken models`. sample_rate : Hz. samples : in a window, which is `window_s` long.
-    bands, frame_ms, hop_ms : of the log-mel front-end.
+    Attributes
+    ----------
+    network
+        Name of the network.
+    sample_rate
+        In Hz.
+    window_s, samples
+        Length of a window, in seconds and in samples.
+    bands, frame_ms, hop_ms
+        Number of bands, length of a frame and step between frames of the log-mel front-end.
     """
 
     @property
@@ -34,17 +42,30 @@ class SpotterSettings(Protocol):
 
 
 class Spotter(nn.Module):
-    """Front-end and network: waveforms [N, samples] -> logits [N, classes]."""
+    """A front-end and a network: waveforms [N, samples] -> logits [N, classes].
+
+    Parameters
+    ----------
+    settings
+        A recipe, or another object with the same settings.
+    classes
+        Number of classes.
+
+    Raises
+    ------
+    HarkenError
+        If the network is unknown, or the window is shorter than a frame.
+    """
 
     def __init__(self, settings: SpotterSettings, classes: int) -> None:
         super().__init__()
         network = find_network(settings.network)
         options = {"bands": settings.bands, "window_ms": settings.frame_ms, "hop_ms": settings.hop_ms}
-        self.front_end = front_end(network.front_end, settings.sample_rate, **options)
+        self.front_end = build_front_end(network.front_end, settings.sample_rate, **options)
         frames = self.front_end.frames(settings.samples)
         if frames < 1:
             raise HarkenError(
-                f"window_s={settings.window_s} holds no frame of {settings.frame_ms} ms: take a longer window"
+                f"window_s={settings.window_s} is shorter than a frame of {settings.frame_ms} ms: use a longer window"
             )
         self.network = network.build(classes, self.front_end.bands, frames)
 
@@ -54,7 +75,7 @@ class Spotter(nn.Module):
 
     @torch.no_grad()
     def features(self, waveform: Tensor) -> Tensor:
-        """Return the front-end's features in full precision, whatever the network computes in."""
+        """Return the features [N, bands, frames] in full precision, also under autocast."""
         with torch.autocast(waveform.device.type, enabled=False):
             features: Tensor = self.front_end(waveform)
             return features

@@ -1,16 +1,16 @@
-"""What a network is made of and what it costs: its layers, parameters and multiply-adds.
+"""Layers, parameters and multiply-adds of a network.
 
 Layer               one row of the table
-layer_table         the rows of a network, in the order in which they run
-multiply_adds       the sum over a network, for one example
-count_parameters    the sum over a module
-table_by_name       the rows of a network of the registry, on its usual input
-count_by_name       its parameters and multiply-adds, likewise
+layer_table         the rows of a network, in the order in which the layers run
+multiply_adds       the total of a network, for one example
+count_parameters    the total of a module
+table_by_name       the rows of a network of the registry, for its usual input
+count_by_name       its parameters and multiply-adds, for the same input
 
-A multiply-add is a weight times a value, added up. They are counted where weights are: convolutions, dense layers,
-LSTMs and GRUs. Adding a bias is not counted, nor is anything without weights (activations, pooling, the products
-inside attention), nor normalisation, which melts into the convolution before it when a model is shipped. Products with
-zero padding count. A parameter is what training changes: the running statistics of a normalisation are none.
+A multiply-add multiplies a value by a weight and adds the product. They are counted in layers with weights: convolutions,
+dense layers, LSTMs and GRUs, including products with zero padding. Not counted are biases, normalization (an export folds
+it into the convolution before it) and everything without weights: activations, pooling and the products inside attention.
+A parameter is a number that training changes. The running statistics of a normalization are not parameters.
 """
 
 from dataclasses import dataclass
@@ -21,17 +21,26 @@ from torch import Tensor, nn
 
 from harken.models.registry import find_network
 
-_SECOND = {"raw": (1, 8_000), "log_mel": (40, 98)}  # bands and frames of a second at the recipes' settings
+_USUAL_INPUT = {"raw": (1, 8_000), "log_mel": (40, 98)}  # bands and frames of one second in the recipes
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as it runs.
+    """One layer of a network.
 
-    name : its path in the network. kind : its class, with kernel, stride and dilation where it has them.
-    output_shape : of one example, channels last, axes of length one left out (the shape that Keras prints for the same
-    layer): (7988, 8) is 7,988 time steps of 8 channels, (20, 49, 64) bands, frames, channels.
-    parameters : its own. multiply_adds : for one example.
+    Attributes
+    ----------
+    name
+        Path of the layer in the network.
+    kind
+        Its class, with kernel, stride and dilation if it has them.
+    output_shape
+        Shape of its output for one example, as Keras prints it: channels last, without axes of length one. (7988, 8) is
+        7,988 time steps of 8 channels, (20, 49, 64) bands, frames and channels.
+    parameters
+        Number of its own parameters.
+    multiply_adds
+        Multiply-adds for one example.
     """
 
     name: str
@@ -42,17 +51,24 @@ class Layer:
 
 
 class Counts(NamedTuple):
-    """A network's parameters, and its multiply-adds for one example."""
+    """The parameters of a network, and its multiply-adds for one example."""
 
     parameters: int
     multiply_adds: int
 
 
 def layer_table(network: nn.Module, bands: int, frames: int) -> list[Layer]:
-    """Run `network` on one example of features [1, bands, frames] and return a row for each layer, as they ran.
+    """Run a network on one example and return a row for each layer, in the order in which they ran.
 
-    A layer that runs twice has two rows and its parameters in the first. The network is left as it was: nothing is
-    learnt, no running statistic moves, training mode stays.
+    A layer that runs twice has two rows, and its parameters are in the first one. The network does not change: neither its
+    weights, nor its running statistics, nor its training mode.
+
+    Parameters
+    ----------
+    network
+        A network for features [N, bands, frames].
+    bands, frames
+        Size of the example.
     """
     rows: list[Layer] = []
     seen: set[nn.Module] = set()
@@ -87,39 +103,39 @@ def layer_table(network: nn.Module, bands: int, frames: int) -> list[Layer]:
 
 
 def multiply_adds(network: nn.Module, bands: int, frames: int) -> int:
-    """Return the multiply-adds of `network` for one example of features [bands, frames]."""
+    """Return the multiply-adds of a network for one example of features [bands, frames]."""
     return sum(layer.multiply_adds for layer in layer_table(network, bands, frames))
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return how many parameters `module` has."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def table_by_name(name: str) -> list[Layer]:
-    """Return the rows of the network called `name`, on one second of its usual input.
+    """Return the layers of the network called `name`, for one second of its usual input.
 
-    That is 8,000 samples for a network over the raw waveform, else 40 bands x 98 frames; ten classes for the
-    tutorial's networks, else twelve. Raises HarkenError when there is no such network.
+    The input is 8,000 samples for a network over the raw waveform, and 40 bands x 98 frames for others. The tutorial's
+    networks have ten classes, others twelve. Raises HarkenError if there is no such network.
     """
-    return layer_table(*_build_usual(name))
+    return layer_table(*_build_with_usual_input(name))
 
 
 def count_by_name(name: str) -> Counts:
-    """Return parameters and multiply-adds of the network called `name`, on the input of `table_by_name`."""
-    network, bands, frames = _build_usual(name)
+    """Return parameters and multiply-adds of the network called `name`, for the same input as `table_by_name`."""
+    network, bands, frames = _build_with_usual_input(name)
     return Counts(count_parameters(network), multiply_adds(network, bands, frames))
 
 
-def _build_usual(name: str) -> tuple[nn.Module, int, int]:
+def _build_with_usual_input(name: str) -> tuple[nn.Module, int, int]:
     entry = find_network(name)
-    bands, frames = _SECOND[entry.front_end]
-    with torch.random.fork_rng(devices=[]):  # looking at a network must not change what is trained next
+    bands, frames = _USUAL_INPUT[entry.front_end]
+    with torch.random.fork_rng(devices=[]):  # building a network must not change the random numbers of a later training
         return entry.build(10 if name.startswith("tutorial_") else 12, bands, frames), bands, frames
 
 
 def _multiply_adds(layer: nn.Module, features: Tensor, output: Tensor) -> int:
-    """Count each weight once for every place at which it is used."""
+    """Count each weight once for each position at which it is used."""
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
         return layer.weight.numel() * (output.numel() // layer.out_channels)
     if isinstance(layer, nn.Linear):

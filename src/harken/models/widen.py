@@ -1,4 +1,4 @@
-"""A wider network that starts with what a narrower one has learnt."""
+"""Copy the weights of a network into a wider one."""
 
 import torch
 from torch import Tensor, nn
@@ -8,20 +8,34 @@ from harken.errors import HarkenError
 
 @torch.no_grad()
 def widen_weights(narrow: nn.Module, wide: nn.Module, *, seed: int) -> None:
-    """Fill `wide` with the weights of `narrow`, a network of the same layers and fewer channels (Net2WiderNet).
+    """Copy weights into a network with the same layers and more channels (Net2WiderNet).
 
-    Each channel of a layer becomes several: all keep its incoming weights, and share out its outgoing weights among
-    them in drawn proportions, so that they can grow apart. In evaluation mode, networks that differ in nothing but width
-    then compute the same (T. Chen, I. Goodfellow and J. Shlens, 2016, arXiv:1511.05641).
+    Each channel of a layer is copied to several channels. All of them keep its incoming weights, and they divide its
+    outgoing weights in random proportions, so that training can make them different. In evaluation mode, two networks that
+    differ only in width then compute the same (T. Chen, I. Goodfellow and J. Shlens, 2016, arXiv:1511.05641).
 
-    Raises HarkenError when the layers are not the same, or one is narrower.
+    Parameters
+    ----------
+    narrow
+        The network to copy from.
+    wide
+        The network to change. It can also have the same width.
+    seed
+        Random seed of the proportions.
+
+    Raises
+    ------
+    HarkenError
+        If the layers differ, or one of them would be narrower.
     """
     generator = torch.Generator().manual_seed(seed)
     old, new = narrow.state_dict(), wide.state_dict()
     if list(old) != list(new):
-        raise HarkenError("the two have different layers: start from a run of the same network, or of a narrower one")
+        raise HarkenError(
+            "the two networks have different layers: start from a run of the same network, or of a narrower one"
+        )
     for name, weight in new.items():
-        if any(now < then for now, then in zip(weight.shape, old[name].shape, strict=True)):
+        if any(new_size < old_size for new_size, old_size in zip(weight.shape, old[name].shape, strict=True)):
             raise HarkenError(
                 f"its {name} would be narrower: start from a run of the same network, or of a narrower one"
             )
@@ -29,7 +43,7 @@ def widen_weights(narrow: nn.Module, wide: nn.Module, *, seed: int) -> None:
 
 
 def _widened(weight: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Return a weight [out, in, ...], or numbers a channel [out], in a larger shape; channel j copies j modulo the old width."""
+    """Return a weight [out, in, ...] or [out] in a larger shape. Channel j copies channel j modulo the old width."""
     if not weight.ndim:
         return weight
     weight = weight[torch.arange(shape[0]) % weight.shape[0]]

@@ -1,1 +1,1 @@
-"""What all HTML pages and plots share."""
+"""The building blocks that all HTML pages and plots share."""

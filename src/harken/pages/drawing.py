@@ -1,8 +1,10 @@
-"""Figures for a page: matplotlib in the page's COLOURS, and SVG that follows them when the page turns dark.
+"""Draw figures for a page: matplotlib in the page's colors, and SVG that follows the page's light and dark mode.
 
-new_figure, style_axes    an empty figure; the page's look for its axes
-contrast, blend           how well one colour stands out from another; a colour seen through
-figure_svg                a figure -> SVG in the page
+new_figure    an empty figure
+style_axes    give axes the look of the page
+contrast      the contrast ratio of two colors
+blend         a transparent color over a background
+figure_svg    convert a figure to SVG for the page
 """
 
 import base64
@@ -18,38 +20,38 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harken.pages.html import COLOURS, Html, escape
+from harken.pages.html import COLORS, Html, escape
 
-FONT_PT = 8.5  # in a figure at its own width: about 11 px on the page
+FONT_PT = 8.5  # about 11 px on the page, in a figure that is not scaled
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast ratio of two colours, 1 to 21, as WCAG 2 defines it."""
+    """Return the contrast ratio of two colors by WCAG 2, from 1 to 21."""
     low, high = sorted((_luminance(one), _luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
 
-def blend(colour: str, ground: str, alpha: float) -> str:
-    """Return the colour that is seen where `colour` lies over `ground` with opacity `alpha`."""
-    red, green, blue = (1 - alpha) * np.array(to_rgb(ground)) + alpha * np.array(to_rgb(colour))
+def blend(color: str, background: str, alpha: float) -> str:
+    """Return the visible color where `color` with opacity `alpha` is drawn over `background`."""
+    red, green, blue = (1 - alpha) * np.array(to_rgb(background)) + alpha * np.array(to_rgb(color))
     return to_hex((red, green, blue))
 
 
-def _luminance(colour: str) -> float:
-    channels = np.array(to_rgb(colour))
+def _luminance(color: str) -> float:
+    channels = np.array(to_rgb(color))
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 def new_figure(width_px: float, height_px: float) -> Figure:
-    """Return an empty matplotlib figure with transparent ground, laid out by constraints; sizes in CSS pixels."""
+    """Return an empty matplotlib figure with a transparent background and constrained layout. Sizes are CSS pixels."""
     return Figure((width_px / 96, height_px / 96), dpi=144, facecolor="none", layout="constrained")
 
 
 def style_axes(axes: Axes, *, grid: bool = False) -> None:
-    """Give axes the page's look: quiet lines, soft ink, and, where asked, lines across at the ticks of y."""
-    soft = COLOURS["soft"][0]
-    line = (soft, 0.35)  # through which any ground shines
+    """Give axes the look of the page: faint lines and soft text. With `grid`, add horizontal lines at the ticks of y."""
+    soft = COLORS["soft"][0]
+    line = (soft, 0.35)  # transparent, to fit any background
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     for spine in axes.spines.values():
@@ -64,22 +66,30 @@ def style_axes(axes: Axes, *, grid: bool = False) -> None:
 
 
 def figure_svg(figure: Figure, *, label: str) -> Html:
-    """Return a figure as SVG that follows the page's colours and font. label : what a screen reader says of it."""
+    """Return a figure as SVG that follows the page's colors and font.
+
+    Parameters
+    ----------
+    figure
+        The figure.
+    label
+        Description for screen readers.
+    """
     file = io.StringIO()
     dpi = figure.dpi
     with rc_context({"svg.fonttype": "none"}):
-        # The canvas itself, since savefig draws everything twice.
+        # Not savefig, which draws everything twice.
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})  # type: ignore[no-untyped-call]
     figure.dpi = dpi
     drawing = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", file.getvalue(), flags=re.DOTALL)
     drawing = re.sub(r"data:image/png;base64,([^\"]+)", lambda found: _smaller_png(found[1]), drawing)
     drawing = re.sub(r' font-family: [^;"]*;| transform="rotate\(-0 [^"]*"|<g id="[^"]*"', _shortened, drawing)
-    for name, (light, _) in COLOURS.items():
+    for name, (light, _) in COLORS.items():
         drawing = drawing.replace(f": {light}", f": var(--{name})")
     size = re.search(r'viewBox="[^"]*"', drawing)
     opening = f'<svg class="figure" role="img" aria-label="{escape(label)}" {size[0] if size else ""}>'
     drawing = opening + drawing[drawing.index(">", drawing.index("<svg")) + 1 :]
-    return Html(_own_names(re.sub(r"\s*\n\s*", " ", drawing).replace("> <", "><")))
+    return Html(_unique_ids(re.sub(r"\s*\n\s*", " ", drawing).replace("> <", "><")))
 
 
 def _shortened(found: re.Match[str]) -> str:
@@ -87,13 +97,13 @@ def _shortened(found: re.Match[str]) -> str:
 
 
 def _smaller_png(encoded: str) -> str:
-    """Return the data URI of a picture with a palette, where its colours are few: matplotlib writes 32 bits a pixel."""
+    """Return an image as a data URI, with a palette if it has few colors: matplotlib writes 32 bits per pixel."""
     image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
     pixels = np.asarray(image).reshape(-1, 4).view(np.uint32)
-    colours, index = np.unique(pixels, return_inverse=True)
+    colors, index = np.unique(pixels, return_inverse=True)
     file = io.BytesIO()
-    if len(colours) <= 256:
-        levels = colours.view(np.uint8).reshape(-1, 4)
+    if len(colors) <= 256:
+        levels = colors.view(np.uint8).reshape(-1, 4)
         image = Image.fromarray(index.reshape(image.height, image.width).astype(np.uint8), "P")
         image.putpalette(levels[:, :3].tobytes())
         image.save(file, "PNG", optimize=True, transparency=levels[:, 3].tobytes())
@@ -102,8 +112,8 @@ def _smaller_png(encoded: str) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _own_names(drawing: str) -> str:
-    """Rename what a drawing defines after its content: two drawings on a page never clash, and none changes by chance."""
+def _unique_ids(drawing: str) -> str:
+    """Rename the ids of a drawing after its content: ids of two drawings never clash, and equal drawings are equal text."""
     order = {name: i for i, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', drawing)))}
 
     def renamed(prefix: str) -> str:

@@ -1,15 +1,16 @@
-"""Self-contained HTML pages: one file, no network, light and dark, readable on a phone.
+"""Build self-contained HTML pages: one file, no network access, light and dark mode, readable on a phone.
 
-document                     title, facts and sections -> the whole page
-Section                      a part of the page that the navigation leads to
-note, grid, stack, entry, card, details    what stands in a section
-table, pairs, Sorted         a table that sorts by the column whose head is clicked; one of names and values
-listing                      lines as they were typed
-breakable, path_name         a name that breaks after / and _; one in a column of its own
-player                       audio samples -> a play button
-Html, escape                 markup, and text made safe to stand in it
+document                     the whole page, from a title, facts and sections
+Section                      a section of the page, with a link in the navigation
+note, grid, stack, entry, card, details    the content of a section
+table, Sorted                a table that sorts by a column when its header is clicked
+pairs                        a table of names and values
+listing                      preformatted text
+breakable, path_name         a name that may wrap after / and _; such a name for a table cell
+player                       a play button for audio samples
+Html, escape                 markup, and plain text escaped for it
 
-Every function takes plain text and escapes it; only `Html` is let through as it is.
+Every function takes plain text and escapes it. Only `Html` is inserted unchanged.
 """
 
 import base64
@@ -23,9 +24,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-# name: (light, dark). Figures are drawn in the light ones, which can be read on a dark notebook too. No value is one that
-# a figure may need in both modes, such as pure white.
-COLOURS = {
+# name: (light, dark). Figures are drawn in the light colors, which are readable in a dark notebook too. Colors that a figure
+# may need in both modes, such as pure white, must not be used here: they would be replaced.
+COLORS = {
     "paper": ("#fafaf8", "#15171b"),
     "card": ("#fefefe", "#1c1f25"),
     "ink": ("#1c2028", "#e6e8ec"),
@@ -36,7 +37,7 @@ COLOURS = {
 }
 _NUMBER = ' class="number"'
 
-# What scrolls sideways has shadows at the edges beyond which it goes on: layers that scroll along cover them at its ends.
+# Content that scrolls sideways has shadows at its edges. At either end of the content, layers that scroll with it cover them.
 _STYLE = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
@@ -108,7 +109,7 @@ main,header,footer{padding-left:16px;padding-right:16px}dl.facts{grid-template-c
 @media print{.play,nav{display:none}.card{break-inside:avoid}}
 """
 
-# Without scripts the browser's own audio controls stand where the round buttons go, and tables stay as written.
+# Without scripts, the browser's own audio controls replace the round buttons, and tables cannot be sorted.
 _SCRIPT = """
 for (const audio of document.querySelectorAll("audio.clip")) {
   const button = document.createElement("button"), shape = d => `<svg viewBox="0 0 14 14"><path d="${d}"/></svg>`;
@@ -141,19 +142,19 @@ for (const table of document.querySelectorAll("table.sortable")) table.querySele
 
 
 class Html(str):
-    """Markup: text that is put on the page as it is."""
+    """Markup, which is inserted into the page unchanged."""
 
     __slots__ = ()
 
 
 def escape(text: str) -> Html:
-    """Return text as markup that shows it; `Html` comes back unchanged. Names of files may be no UTF-8: a ? stands for that."""
+    """Escape plain text for a page; return `Html` unchanged. Bytes of file names that are not UTF-8 become a question mark."""
     return text if isinstance(text, Html) else Html(html.escape(text.encode("utf-8", "replace").decode()))
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading that the navigation leads to, a line on what is seen, and the parts below it."""
+    """A section of the page: a heading with a link in the navigation, a line of explanation, and the parts below it."""
 
     heading: str
     parts: Sequence[Html]
@@ -163,7 +164,21 @@ class Section:
 def document(
     title: str, sections: Sequence[Section], *, kicker: str = "", lead: str = "", facts: Sequence[tuple[str, str]] = ()
 ) -> Html:
-    """Return the whole page. facts : (name, value) pairs in large type under the title; kicker : the line above it."""
+    """Build the whole page.
+
+    Parameters
+    ----------
+    title
+        Title of the page.
+    sections
+        Its sections.
+    kicker
+        Small line above the title.
+    lead
+        Line below the title.
+    facts
+        (name, value) pairs in large type below the title.
+    """
     links = _join(f'<a href="#part-{i}">{escape(section.heading)}</a>' for i, section in enumerate(sections))
     pairs = _join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
     body = _join(
@@ -181,47 +196,47 @@ def document(
 
 
 def note(text: str) -> Html:
-    """Return a line of smaller, softer text; nothing of nothing."""
+    """Return a line of small, soft text, or nothing for empty text."""
     return Html(f'<p class="note">{escape(text)}</p>' if text else "")
 
 
 def grid(parts: Iterable[Html], *, min_width_px: int) -> Html:
-    """Return parts side by side, as many in a row as fit at `min_width_px` each."""
+    """Arrange parts side by side, with as many in a row as fit at `min_width_px` each."""
     columns = f"repeat(auto-fill,minmax(min(100%,{min_width_px}px),1fr))"
     return Html(f'<div class="grid" style="grid-template-columns:{columns}">{_join(parts)}</div>')
 
 
 def stack(parts: Iterable[Html]) -> Html:
-    """Return parts one below the other."""
+    """Arrange parts below each other."""
     return Html(f'<div class="grid">{_join(parts)}</div>')
 
 
 def entry(heading: str, *, aside: str = "", button: Html | None = None) -> Html:
-    """Return a heading with a softer line below it, and a button (a player) before both."""
+    """Return a heading with a soft line below it, and a button (such as a player) in front."""
     below = Html(f'<div class="aside">{escape(aside)}</div>' if aside else "")
     return Html(f'<div class="entry">{button or ""}<div><h3>{escape(heading)}</h3>{below}</div></div>')
 
 
 def card(heading: str, *parts: Html, aside: str = "", button: Html | None = None) -> Html:
-    """Return a framed box: an entry on top, the parts below."""
+    """Return a frame with an entry on top and the parts below it."""
     return Html(f'<div class="card">{entry(heading, aside=aside, button=button)}{_join(parts)}</div>')
 
 
 def details(summary: str, *parts: Html, is_open: bool = False) -> Html:
-    """Return a line that opens to show the parts."""
+    """Return a line that expands to show the parts."""
     return Html(f"<details{' open' * is_open}><summary>{escape(summary)}</summary>{_join(parts)}</details>")
 
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """A cell of a table that is sorted by a number instead of its text."""
+    """A table cell that is sorted by a number instead of its text."""
 
     text: str
     value: float
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Sorted]]) -> Html:
-    """Return a table that sorts by the column whose head is clicked; cells of `Sorted` are set to the right."""
+    """Return a table that sorts by a column when its header is clicked. `Sorted` cells are aligned to the right."""
     first = rows[0] if rows else [""] * len(columns)
     heads = _join(
         f'<th scope="col"{_NUMBER * isinstance(cell, Sorted)}>{escape(name)}</th>'
@@ -234,35 +249,45 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Sorted]]) -> Htm
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Html:
-    """Return a table of names and values, unsorted."""
+    """Return a table of names and values."""
     body = _join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
     return Html(f'<div class="scroll"><table><tbody>{body}</tbody></table></div>')
 
 
 def listing(text: str) -> Html:
-    """Return lines as they were typed."""
+    """Return preformatted text."""
     return Html(f'<pre class="scroll">{escape(text)}</pre>')
 
 
 def breakable(name: str) -> Html:
-    """Return a name of a file or a folder that breaks after / and _ before it breaks within a word."""
+    """Return the name of a file or folder, which wraps after / and _ before it wraps within a word."""
     return Html(re.sub("[/_]+", r"\g<0><wbr>", escape(name)))
 
 
 def path_name(path: str) -> Html:
-    """Return a path for a cell of a table, which stays wide enough to read it."""
+    """Return a path for a table cell, with a minimum width that keeps it readable."""
     return Html(f'<span class="path">{breakable(path)}</span>')
 
 
 def _cell(content: str | Sorted) -> str:
     if isinstance(content, Sorted):
-        order = str(content.value).replace("inf", "Infinity")  # as JavaScript reads it
+        order = str(content.value).replace("inf", "Infinity")  # the spelling of JavaScript
         return f'<td{_NUMBER} data-order="{order}">{escape(content.text)}</td>'
     return f"<td>{escape(content)}</td>"
 
 
 def player(samples: NDArray[np.float32], sample_rate: int, *, label: str) -> Html:
-    """Return a play button with the audio in it (16-bit FLAC). samples : [samples], full scale 1.0."""
+    """Return a play button that contains the audio as 16-bit FLAC.
+
+    Parameters
+    ----------
+    samples
+        Mono audio, full scale 1.0, [samples].
+    sample_rate
+        In Hz.
+    label
+        Description of the audio.
+    """
     file = io.BytesIO()
     soundfile.write(file, np.clip(samples, -1.0, 1.0), sample_rate, format="FLAC", subtype="PCM_16")
     source = "data:audio/flac;base64," + base64.b64encode(file.getvalue()).decode()
@@ -271,7 +296,7 @@ def player(samples: NDArray[np.float32], sample_rate: int, *, label: str) -> Htm
 
 def _palette() -> str:
     def values(side: int) -> str:
-        return "".join(f"--{name}:{pair[side]};" for name, pair in COLOURS.items())
+        return "".join(f"--{name}:{pair[side]};" for name, pair in COLORS.items())
 
     return f":root{{color-scheme:light dark;{values(0)}}}@media (prefers-color-scheme:dark){{:root{{{values(1)}}}}}"
 

@@ -1,1 +1,1 @@
-"""Model files at work: recognize clips, detect words in streams. Needs numpy and onnxruntime only, never torch."""
+"""Use model files: recognize clips, and detect words in streams. Needs NumPy and onnxruntime, never torch."""

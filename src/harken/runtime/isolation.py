@@ -1,10 +1,11 @@
-"""Whether a word stands alone, as a command does, or in the midst of other sound, as words of a sentence do.
+"""Measure whether a word stands alone, like a command, or is part of other sound, like a word in a sentence.
 
-Isolation   the levels of the last seconds, and how much they speak against a word
+Isolation         keeps the sound levels of the last seconds and computes the penalty for a word
+subtract_logits   lower a probability by a number of logits
 
-A network that looks at one second cannot tell "no" from the "no" of a sentence: in both it hears the word. What differs
-is around it. A command comes after a pause and is followed by one, and so it is louder than most of the last
-seconds, and louder than what comes right after it; a word within a sentence is neither.
+A network that sees one second of audio cannot tell the command "no" from the "no" in a sentence. The difference is in
+the sound around the word. A command is spoken after a pause and followed by one. Therefore it is louder than most of the
+last seconds, and louder than the sound right after it. A word within a sentence is neither.
 """
 
 import math
@@ -13,31 +14,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRAME_S = 0.05
-FRAMES = 60  # that are remembered: 3 s
-QUIET_FRAMES = 36  # of them, that ought to be quieter than the word: so the word, or two, may last for 1.2 s
-AFTER_FRAMES = 3  # the newest, which ought to be quieter: 0.15 s in which the word is over
-ALONE_DB = 17.0  # that a word stands above what is around it when nothing speaks against it
-AMONG_DB = 5.0  # and when all does
-FLOOR = 1e-10  # of power: -100 dB of full scale, below any recorder's own noise
+HISTORY_FRAMES = 60  # frames that are remembered: 3 s
+QUIET_FRAMES = 36  # of these, how many must be quieter than the word; so one or two words may take up 1.2 s
+AFTER_FRAMES = 3  # the newest frames, which must be quieter because the word is over by then: 0.15 s
+NO_PENALTY_DB = 17.0  # a word that is louder than the sound around it by this much gets no penalty
+FULL_PENALTY_DB = 5.0  # a word that is louder by only this much, or less, gets the full penalty
+POWER_FLOOR = 1e-10  # -100 dB of full scale, below the noise of any recording device
 
 
 class Isolation:
-    """The levels of the last 3 s, in frames of 50 ms, and what they say of a word in the last `window` samples."""
+    """Keep the sound levels of the last 3 s in frames of 50 ms, and compute the penalty for a word.
+
+    Parameters
+    ----------
+    sample_rate
+        Sample rate of the stream in Hz.
+    window
+        Number of samples that the network sees. The word is in these last samples.
+    """
 
     def __init__(self, sample_rate: int, window: int) -> None:
-        self._frame = frame_of(sample_rate)
-        self._window = frames_of(window, sample_rate)
-        self._powers = np.empty(FRAMES)
+        self._frame = frame_length(sample_rate)
+        self._window = window_frames(window, sample_rate)
+        self._powers = np.empty(HISTORY_FRAMES)
         self.reset()
 
     def reset(self) -> None:
-        """Forget all sound: before it was silence."""
+        """Forget all sound, as if there had been silence."""
         self._powers[:] = 0.0
         self._energy = 0.0
         self._filled = 0
 
     def push(self, samples: NDArray[np.float32]) -> None:
-        """Hear more samples. A frame counts from when it is full."""
+        """Add float samples [samples]. A frame counts as soon as it is full."""
         start = 0
         while start < samples.size:
             part = samples[start : start + self._frame - self._filled].astype(np.float64)
@@ -50,29 +59,33 @@ class Isolation:
                 self._energy, self._filled = 0.0, 0
 
     @property
-    def doubt(self) -> float:
-        """How much speaks against a word: 0 when it stands alone, 1 for sound before it or after it, 2 for both.
+    def penalty(self) -> float:
+        """Penalty for a word in the current window: 0 if it stands alone, 1 for sound before or after it, 2 for both.
 
-        The loudest frame of the window stands some dB above the level that three fifths of the last 3 s do not exceed, and
-        some above the loudest of the three newest frames. Each of the two doubts falls evenly, from 1 at 5 dB to 0 at 17 dB.
+        The loudest frame of the window is compared with two levels: the level that three fifths of the last 3 s do not
+        exceed, and the loudest of the three newest frames. Each comparison gives a penalty that falls linearly, from 1
+        at a difference of 5 dB to 0 at 17 dB.
         """
         loudest = self._powers[-self._window :].max()
         before = np.partition(self._powers, QUIET_FRAMES - 1)[QUIET_FRAMES - 1]
         after = self._powers[-AFTER_FRAMES:].max()
-        rises = (10 * math.log10((loudest + FLOOR) / (other + FLOOR)) for other in (before, after))
-        return sum(min(1.0, max(0.0, (ALONE_DB - rise) / (ALONE_DB - AMONG_DB))) for rise in rises)
+        differences = (10 * math.log10((loudest + POWER_FLOOR) / (other + POWER_FLOOR)) for other in (before, after))
+        return sum(
+            min(1.0, max(0.0, (NO_PENALTY_DB - difference) / (NO_PENALTY_DB - FULL_PENALTY_DB)))
+            for difference in differences
+        )
 
 
-def frame_of(sample_rate: int) -> int:
-    """Return the samples of a frame."""
+def frame_length(sample_rate: int) -> int:
+    """Return the number of samples in a frame."""
     return max(1, round(FRAME_S * sample_rate))
 
 
-def frames_of(window: int, sample_rate: int) -> int:
-    """Return how many frames a network's window of so many samples has, as far as they are remembered."""
-    return min(FRAMES, max(AFTER_FRAMES, round(window / frame_of(sample_rate))))
+def window_frames(window: int, sample_rate: int) -> int:
+    """Return the number of frames in a window of `window` samples, at most as many as are remembered."""
+    return min(HISTORY_FRAMES, max(AFTER_FRAMES, round(window / frame_length(sample_rate))))
 
 
 def subtract_logits(confidence: float, logits: float) -> float:
-    """Return a probability with so many logits less."""
+    """Return a probability that is lowered by a number of logits."""
     return confidence / (confidence + (1 - confidence) * math.exp(logits))

@@ -1,8 +1,12 @@
-"""The model file: one ONNX file, waveform in, probabilities out, with all that a user of it needs in its metadata.
+"""Open model files.
 
-ModelFile       an opened model file: its card, and its network at work on windows
-find_model      a path or the name of a bundled model -> path
-bundled_models  the names of the models in the box
+A model file is one ONNX file: waveform in, probabilities out. Its metadata contains everything that a user of the model
+needs.
+
+ModelFile       an opened model file: its metadata and its network
+Card            the metadata of a model file
+find_model      find the path of a model
+bundled_models  list the names of the bundled models
 """
 
 import json
@@ -21,17 +25,26 @@ from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
 
 _REQUIRED = ("labels", "sample_rate", "window")
-STREAMING = ".stream"  # at the end of the name of a bundled model's streaming form
-_BATCH = 64  # windows run at once: enough to fill the cores, small enough for a phone's memory
+STREAM_SUFFIX = ".stream"  # end of the name of a bundled streaming model, such as base.stream
+_BATCH_SIZE = 64  # windows per run of the network: enough to use all cores, and small enough for a phone's memory
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the metadata of a model file say.
+    """The metadata of a model file.
 
-    labels : class names in the order of the probabilities. sample_rate : Hz. window : samples judged at once.
-    thresholds : the least probability at which each word counts as heard; words without one have 0.
-    fields : every other entry, such as recipe, corpus, licence and measured accuracy.
+    Attributes
+    ----------
+    labels
+        Class names in the order of the probabilities.
+    sample_rate
+        Sample rate of the input in Hz.
+    window
+        Number of samples that the network classifies at once.
+    thresholds
+        Minimum probability at which a word in a clip is accepted, by word. A word without an entry has the threshold 0.
+    fields
+        All other metadata entries, such as the recipe, the corpus, and the measured accuracy.
     """
 
     labels: tuple[str, ...]
@@ -42,20 +55,38 @@ class Card:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The labels that are words: all but `_unknown_` and `_silence_`."""
+        """Labels that are words: all except `_unknown_` and `_silence_`."""
         return tuple(label for label in self.labels if label not in (UNKNOWN, SILENCE))
 
     @property
     def temperature(self) -> float:
-        """What the logits were divided by before they became probabilities; 1 where validation chose none."""
+        """Temperature of the softmax, chosen on the validation set to calibrate the probabilities. Default: 1."""
         return float(self.fields.get("temperature", 1.0))
 
 
 class ModelFile:
-    """A model file at work on windows of exact length.
+    """An opened model file, which classifies windows of a fixed length.
 
-    model : a path, or the name of a bundled model. threads : of onnxruntime.
-    Raises HarkenError when there is no such file or it is no model file of harken's.
+    `Recognizer` and `Listener` are built on it, and accept clips and streams of any length and sample rate.
+
+    Parameters
+    ----------
+    model
+        Path of a model file, folder of a finished training run, or name of a bundled model.
+    threads
+        Number of onnxruntime threads.
+
+    Attributes
+    ----------
+    card : Card
+        Metadata of the model.
+    path : Path
+        Path of the file.
+
+    Raises
+    ------
+    HarkenError
+        If the file does not exist or is not a harken model file.
     """
 
     def __init__(self, model: str | os.PathLike[str], *, threads: int = 1) -> None:
@@ -63,100 +94,148 @@ class ModelFile:
         self._session, self.card = open_model(self.path, threads)
         if is_streaming(self._session):
             raise HarkenError(
-                f"{self.path} is a streaming form, which `harken listen` and Listener take: name its model"
+                f"{self.path} is a streaming model, which works only for streams, in `harken listen` and Listener: "
+                "pass the model that it was exported from"
             )
         _check_tensor(self.path, self._session.get_inputs(), "waveform", self.card.window)
         _check_tensor(self.path, self._session.get_outputs(), "probabilities", len(self.card.labels))
 
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the probabilities [N, classes] of windows [N, window], full scale 1.0.
+        """Classify windows.
 
-        Raises HarkenError when the shape is wrong.
+        Parameters
+        ----------
+        windows
+            Float samples [N, window] at the model's sample rate. Full scale is 1.0.
+
+        Returns
+        -------
+        ndarray of float32
+            The probabilities [N, classes], in the order of `card.labels`.
+
+        Raises
+        ------
+        HarkenError
+            If the shape is wrong.
         """
         if windows.ndim != 2 or windows.shape[1] != self.card.window:
             raise HarkenError(f"windows of shape {windows.shape} do not fit the model: pass [N, {self.card.window}]")
         if not len(windows):
             return np.zeros((0, len(self.card.labels)), np.float32)
         batches = [
-            self._session.run(["probabilities"], {"waveform": np.ascontiguousarray(windows[start : start + _BATCH])})[0]
-            for start in range(0, len(windows), _BATCH)
+            self._session.run(
+                ["probabilities"], {"waveform": np.ascontiguousarray(windows[start : start + _BATCH_SIZE])}
+            )[0]
+            for start in range(0, len(windows), _BATCH_SIZE)
         ]
         return np.concatenate(batches)
 
 
 def open_model(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, Card]:
-    """Return a session and the card of a file. Raises HarkenError when it cannot be run or was not written by harken."""
+    """Open an ONNX file of harken.
+
+    Parameters
+    ----------
+    path
+        Path of a model file or of a streaming model.
+    threads
+        Number of onnxruntime threads.
+
+    Returns
+    -------
+    tuple of InferenceSession and Card
+        The onnxruntime session and the metadata.
+
+    Raises
+    ------
+    HarkenError
+        If the file cannot be run or was not written by harken.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own errors share no base but this
+    except Exception as error:  # the errors of onnxruntime have no other base class in common
         raise HarkenError(f"{path} is not an ONNX model that can be run: export it again") from error
     return session, _read_card(path, session.get_modelmeta().custom_metadata_map)
 
 
 def is_streaming(session: onnxruntime.InferenceSession) -> bool:
-    """Whether a session is of a streaming form, with its memory as an input."""
+    """Return whether a session is of a streaming model, which has its state as an input."""
     return "state" in {node.name for node in session.get_inputs()}
 
 
-def page_folder(model: Path) -> Path:
-    """Return the folder for the pages of a model file: its own, or the working folder where it is one in the box."""
-    return Path() if model.parent == _box() else model.parent
+def report_folder(model: Path) -> Path:
+    """Return the folder for reports about a model: its own folder, or the working folder for a bundled model."""
+    return Path() if model.parent == _bundled_folder() else model.parent
 
 
-def _box() -> Path:
+def _bundled_folder() -> Path:
     return Path(str(files("harken").joinpath("weights")))
 
 
 def find_model(model: str | os.PathLike[str]) -> Path:
-    """Return the path of a model given by path or by the name of a bundled one, which comes first: ./base is a path.
+    """Return the path of a model file.
 
-    Raises HarkenError when neither exists.
+    Parameters
+    ----------
+    model
+        Name of a bundled model, path of a file, or folder of a finished training run. The name of a bundled model takes
+        precedence: write `./base` for a file or folder that is called `base`.
+
+    Raises
+    ------
+    HarkenError
+        If there is no such model.
     """
     path = Path(model)
-    if str(model).removesuffix(STREAMING) in bundled_models():
-        bundled = _box() / f"{model}.onnx"
+    if str(model).removesuffix(STREAM_SUFFIX) in bundled_models():
+        bundled = _bundled_folder() / f"{model}.onnx"
         if bundled.is_file():
             return bundled
     if path.is_file():
         return path
     if path.is_dir():
         if (path / "model.onnx").is_file():
-            return path / "model.onnx"  # the folder of a run
-        raise HarkenError(f"{path} is a folder without model.onnx: name a model file, or a finished run")
+            return path / "model.onnx"
+        raise HarkenError(f"{path} is a folder without model.onnx: pass a model file or the folder of a finished run")
     names = ", ".join(bundled_models()) or "none"
-    raise HarkenError(f"{model} is no model file, nor a bundled model (there are {names}): check the path")
+    raise HarkenError(f"{model} is neither a model file nor a bundled model (there are {names}): check the path")
 
 
 def bundled_models() -> tuple[str, ...]:
-    """Return the names of the models in the box, smallest first."""
-    models = [path for path in _box().glob("*.onnx") if not path.stem.endswith(STREAMING)]
+    """Return the names of the models that are installed with harken, smallest first.
+
+    Each name can be passed to `Recognizer`, `ModelFile`, and the option `--model`.
+    """
+    models = [path for path in _bundled_folder().glob("*.onnx") if not path.stem.endswith(STREAM_SUFFIX)]
     return tuple(path.stem for path in sorted(models, key=lambda path: path.stat().st_size))
 
 
 def _check_tensor(path: Path, tensors: Sequence[Any], name: str, size: int) -> None:
     shape = next((tensor.shape for tensor in tensors if tensor.name == name), None)
     if shape is None:
-        raise HarkenError(f"{path} has no input `waveform` and output `probabilities`: train it with harken")
-    # A size that is a name, not a number, fits any; so does a shape that is not stated.
+        raise HarkenError(f"{path} lacks the input `waveform` or the output `probabilities`: train a model with harken")
+    # A symbolic size fits any size, and so does a shape that is not stated.
     if shape and (len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != size)):
-        raise HarkenError(f"{path} has `{name}` of shape {shape}, its metadata say [N, {size}]: export it again")
+        raise HarkenError(
+            f"{path}: the shape of `{name}` is {shape}, but the metadata says [N, {size}]; export it again"
+        )
 
 
 def _read_card(path: Path, raw: Mapping[str, str]) -> Card:
     missing = [key for key in _REQUIRED if key not in raw]
     if missing:
         raise HarkenError(
-            f"{path} lacks the metadata {', '.join(missing)}: it was not written by harken; train or export it again"
+            f"{path} lacks the metadata {', '.join(missing)}: create the model with `harken train` or `harken export`"
         )
     fields = {key: _entry(text) for key, text in raw.items()}
     try:
         labels, thresholds = fields.pop("labels"), fields.pop("thresholds", {})
         if not isinstance(labels, list):
-            raise TypeError("labels are no list")
+            raise TypeError("labels is not a list")
         return Card(
             labels=tuple(map(str, labels)),
             sample_rate=int(fields.pop("sample_rate")),
@@ -165,11 +244,11 @@ def _read_card(path: Path, raw: Mapping[str, str]) -> Card:
             fields=fields,
         )
     except (ValueError, TypeError, AttributeError) as error:
-        raise HarkenError(f"{path} holds metadata that are not harken's JSON: train or export it again") from error
+        raise HarkenError(f"{path} contains metadata that harken cannot read: train or export it again") from error
 
 
 def _entry(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return text  # an entry of another tool's, such as onnxruntime's quantiser leaves
+        return text  # an entry of another tool, such as onnxruntime's quantizer

@@ -1,7 +1,7 @@
-"""The model file at work on clips.
+"""Recognize the word in a clip.
 
-Recognizer   `Recognizer().predict("clip.wav")` -> Prediction
-Prediction   the word, or none of them and why
+Recognizer   open a model, and recognize clips with `Recognizer().predict("clip.wav")`
+Prediction   the result: the word, or the reason why there is none
 """
 
 import os
@@ -16,21 +16,33 @@ from numpy.typing import NDArray
 from harken.audio.clip import AudioSource, load_clip
 from harken.labels import SILENCE, UNKNOWN
 from harken.runtime.modelfile import ModelFile
+from harken.runtime.sensitivity import with_sensitivity
 
 _T = TypeVar("_T")
 Reason = Literal["silence", "unknown", "unsure"]
 
 DEFAULT_MODEL = "base"
-_HOPS_PER_WINDOW = 10  # of the windows laid over a clip longer than one
-_AT_ONCE = 64  # clips read, and windows judged
+_HOPS_PER_WINDOW = 10  # a clip longer than the window is classified every tenth of a window
+_BATCH_SIZE = 64  # clips that are read together, and windows that are classified together
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was heard in a clip.
+    """The result of recognizing a clip.
 
-    word : the word, or None. reason : why none: `silence`, `unknown` (another word), or `unsure` (a word below its
-    threshold). label, probability : the most probable class, and how probable. probabilities : of every class.
+    Attributes
+    ----------
+    word
+        The word, or None.
+    reason
+        Why there is no word: `silence`, `unknown` (another word), or `unsure` (a word below its threshold). None if there
+        is a word.
+    label
+        The most probable class. It can also be `_unknown_` or `_silence_`.
+    probability
+        Probability of that class.
+    probabilities
+        Probability of each class, by label.
     """
 
     word: str | None
@@ -41,18 +53,47 @@ class Prediction:
 
 
 class Recognizer:
-    """Recognises the word in a clip.
+    """Recognize the word in clips.
 
-    model : path of a model file, folder of a finished run, or name of a bundled model. threads : of onnxruntime.
+    A clip that is shorter than the model's window is padded with zeros at its end. In a longer clip, the window is moved
+    in steps of a tenth of its length. The result is that of the window in which a word is most probable.
 
-    A clip shorter than the model's window is padded with zeros at its end. Over a longer one, windows are laid a tenth
-    of a window apart; the window in which some word is most probable speaks for the clip.
+    Parameters
+    ----------
+    model
+        Path of a model file, folder of a finished training run, or name of a bundled model. Default: the bundled `base`.
+    threads
+        Number of onnxruntime threads.
+    sensitivity
+        0 to 1: move the thresholds along the model's measured trade-off, for clips and for a `Listener` that is given
+        this recognizer. 0: fewest false alarms. 1: fewest misses. Default: the thresholds of the model file, as 0.5.
+
+    Attributes
+    ----------
+    card : Card
+        Metadata of the model.
+    model : ModelFile
+        The opened model file.
+
+    Raises
+    ------
+    HarkenError
+        If the model does not exist or is not a harken model file.
+
+    Examples
+    --------
+    >>> from harken import Recognizer
+    >>> recognizer = Recognizer()
+    >>> recognizer.predict("clip.wav").word
+    'stop'
     """
 
-    def __init__(self, model: str | os.PathLike[str] = DEFAULT_MODEL, *, threads: int = 1) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] = DEFAULT_MODEL, *, threads: int = 1, sensitivity: float | None = None
+    ) -> None:
         self.model = ModelFile(model, threads=threads)
-        self.card = self.model.card
-        self._words = np.array([label not in (UNKNOWN, SILENCE) for label in self.card.labels])
+        self.card = with_sensitivity(self.model.card, sensitivity)
+        self._is_word = np.array([label not in (UNKNOWN, SILENCE) for label in self.card.labels])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -61,48 +102,103 @@ class Recognizer:
 
     @property
     def sample_rate(self) -> int:
-        """The rate that clips are brought to, in Hz."""
+        """Sample rate of the model in Hz. Clips are resampled to it."""
         return self.card.sample_rate
 
     def predict(self, clip: AudioSource, *, source_rate: int | None = None) -> Prediction:
-        """Return what is heard in one clip: a path, an open binary file, or an array with its `source_rate` in Hz.
+        """Recognize the word in a clip.
 
-        Raises HarkenError when the clip cannot be read.
+        Parameters
+        ----------
+        clip
+            Path, open binary file, or array [samples] or [samples, channels].
+        source_rate
+            Sample rate of an array in Hz. Required for an array, and not allowed for a file.
+
+        Returns
+        -------
+        Prediction
+            The word, or the reason why there is none.
+
+        Raises
+        ------
+        HarkenError
+            If the clip cannot be read.
         """
-        return self.decide(self._judge([load_clip(clip, self.sample_rate, source_rate=source_rate)])[0])
+        return self.decide(self._classify([load_clip(clip, self.sample_rate, source_rate=source_rate)])[0])
 
     def predict_many(self, clips: Iterable[AudioSource], *, source_rate: int | None = None) -> Iterator[Prediction]:
-        """Yield what is heard in each of many clips; they are read and judged in batches."""
-        for batch in _batched(clips, _AT_ONCE):
+        """Recognize the words in many clips.
+
+        The clips are read and classified in batches, so a generator of any length can be passed.
+
+        Parameters
+        ----------
+        clips
+            Clips, as in `predict`.
+        source_rate
+            Sample rate of arrays in Hz.
+
+        Yields
+        ------
+        Prediction
+            The result for each clip, in the same order.
+
+        Raises
+        ------
+        HarkenError
+            If a clip cannot be read.
+        """
+        for batch in _batched(clips, _BATCH_SIZE):
             waveforms = [load_clip(clip, self.sample_rate, source_rate=source_rate) for clip in batch]
-            yield from map(self.decide, self._judge(waveforms))
+            yield from map(self.decide, self._classify(waveforms))
 
     def probabilities(self, waveforms: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Return the probabilities [N, classes] of waveforms, arrays as load_clip takes them, at the model's own rate.
+        """Return the probabilities for waveforms at the model's sample rate.
 
-        Raises HarkenError when one of them is no clip.
+        Parameters
+        ----------
+        waveforms
+            Arrays of any length, of the types that `load_clip` accepts.
+
+        Returns
+        -------
+        ndarray of float32
+            The probabilities [N, classes], in the order of `labels`.
+
+        Raises
+        ------
+        HarkenError
+            If a waveform is not a clip.
         """
         rate = self.sample_rate
-        return self._judge([load_clip(waveform, rate, source_rate=rate) for waveform in waveforms])
+        return self._classify([load_clip(waveform, rate, source_rate=rate) for waveform in waveforms])
 
-    def _judge(self, waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def _classify(self, waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return the probabilities [N, classes] of each waveform's window with the most probable word."""
         starts = [self._window_starts(waveform.size) for waveform in waveforms]
         windows = (
             self._window(waveform, start)
-            for waveform, of_one in zip(waveforms, starts, strict=True)
-            for start in of_one
+            for waveform, clip_starts in zip(waveforms, starts, strict=True)
+            for start in clip_starts
         )
-        # Batch by batch, since the windows of a long recording hold ten times its samples.
-        judged = [self.model.probabilities(np.stack(batch)) for batch in _batched(windows, _AT_ONCE)]
-        rows = np.zeros((len(waveforms), len(self.labels)), np.float32)
-        if judged:
-            ends = np.cumsum([len(of_one) for of_one in starts])
-            for row, found in zip(rows, np.split(np.concatenate(judged), ends[:-1]), strict=True):
-                row[:] = found[found[:, self._words].max(axis=1).argmax()]
-        return rows
+        # In batches, because the windows of a long recording take ten times the memory of its samples.
+        classified = [self.model.probabilities(np.stack(batch)) for batch in _batched(windows, _BATCH_SIZE)]
+        best = np.zeros((len(waveforms), len(self.labels)), np.float32)
+        if classified:
+            ends = np.cumsum([len(clip_starts) for clip_starts in starts])
+            for row, of_clip in zip(best, np.split(np.concatenate(classified), ends[:-1]), strict=True):
+                row[:] = of_clip[of_clip[:, self._is_word].max(axis=1).argmax()]
+        return best
 
     def decide(self, probabilities: NDArray[np.float32]) -> Prediction:
-        """Return the prediction that probabilities [classes] lead to: the word, if it passes its threshold."""
+        """Turn probabilities into a prediction: the most probable class, if it is a word and reaches its threshold.
+
+        Parameters
+        ----------
+        probabilities
+            Probabilities of one clip [classes], in the order of `labels`.
+        """
         top = int(probabilities.argmax())
         label, probability = self.labels[top], float(probabilities[top])
         reason: Reason | None = None
@@ -112,12 +208,12 @@ class Recognizer:
             reason = "unknown"
         elif probability < self.card.thresholds.get(label, 0.0):
             reason = "unsure"
-        every = dict(zip(self.labels, map(float, probabilities), strict=True))
-        return Prediction(None if reason else label, reason, label, probability, every)
+        by_label = dict(zip(self.labels, map(float, probabilities), strict=True))
+        return Prediction(None if reason else label, reason, label, probability, by_label)
 
     def _window_starts(self, samples: int) -> list[int]:
         last = max(0, samples - self.card.window)
-        # The last window ends with the clip, so that no sample goes unheard.
+        # The last window ends where the clip ends, so that all samples are used.
         return [*range(0, last, max(1, self.card.window // _HOPS_PER_WINDOW)), last]
 
     def _window(self, waveform: NDArray[np.float32], start: int) -> NDArray[np.float32]:

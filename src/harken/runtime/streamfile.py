@@ -1,7 +1,7 @@
-"""The streaming form of a model file: a step of samples and the state in, probabilities and the next state out.
+"""The streaming form of a model file. It takes a few new samples and a state, and returns probabilities and a new state.
 
 StreamFile          an opened streaming form, as `harken export --to onnx-stream` writes it
-open_stream_model    a model or a streaming form, whichever a file holds
+open_stream_model   open a model file or a streaming form
 """
 
 import os
@@ -12,28 +12,53 @@ from numpy.typing import NDArray
 from harken.errors import HarkenError
 from harken.runtime.modelfile import Card, find_model, is_streaming, open_model
 from harken.runtime.recognizer import Recognizer
+from harken.runtime.sensitivity import with_sensitivity
 
 
 class StreamFile:
-    """A streaming form at work: it computes only what the new samples change.
+    """A streaming model, which computes only what new samples change.
 
-    form : path of the file, or the name of a bundled one, such as base.stream. threads : of onnxruntime. `step` are the
-    samples of one step, at the card's rate.
-    Raises HarkenError when the file is missing or no streaming form.
+    Pass it to a `Listener` in place of a `Recognizer` to detect words with much less computation.
+
+    Parameters
+    ----------
+    model
+        Path of the streaming model, or the name of a bundled one, such as `base.stream`.
+    threads
+        Number of onnxruntime threads.
+    sensitivity
+        0 to 1: move the thresholds along the model's measured trade-off. Default: the thresholds of the model file.
+
+    Attributes
+    ----------
+    card : Card
+        Metadata of the model.
+    path : Path
+        Path of the file.
+    step : int
+        Number of samples per step, at the model's sample rate.
+
+    Raises
+    ------
+    HarkenError
+        If the file does not exist or is not a streaming model.
     """
 
     card: Card
 
-    def __init__(self, form: str | os.PathLike[str], *, threads: int = 1) -> None:
-        self.path = find_model(form)
-        self._session, self.card = open_model(self.path, threads)
+    def __init__(self, model: str | os.PathLike[str], *, threads: int = 1, sensitivity: float | None = None) -> None:
+        self.path = find_model(model)
+        self._session, card = open_model(self.path, threads)
+        self.card = with_sensitivity(card, sensitivity)
         if not is_streaming(self._session):
-            raise HarkenError(f"{form} is no streaming form: write one with `harken export MODEL --to onnx-stream`")
+            raise HarkenError(
+                f"{model} is not a streaming model: create one with `harken export MODEL --to onnx-stream`"
+            )
         sizes = {node.name: node.shape[-1] for node in self._session.get_inputs()}
         self.step, self._size = sizes["waveform"], sizes["state"]
         if (self.step, self._size) != (self.card.fields.get("step"), self.card.fields.get("state")):
             raise HarkenError(
-                f"{self.path} has metadata `step` and `state` that are not its network's: export it again"
+                f"the metadata `step` and `state` of {self.path} do not match its network: export it again"
             )
 
     @property
@@ -43,25 +68,68 @@ class StreamFile:
 
     @property
     def sample_rate(self) -> int:
-        """The rate of the samples that it takes, in Hz."""
+        """Sample rate that the model expects, in Hz."""
         return self.card.sample_rate
 
     def start(self, streams: int = 1) -> NDArray[np.float32]:
-        """Return the state [streams, size] of streams that begin."""
+        """Return the initial state for a number of streams.
+
+        Parameters
+        ----------
+        streams
+            Number of streams that are processed together.
+
+        Returns
+        -------
+        ndarray of float32
+            The state [streams, size].
+        """
         return np.zeros((streams, self._size), np.float32)
 
     def advance(
         self, samples: NDArray[np.float32], state: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Take the next samples [streams, step]; return probabilities [streams, classes] and the next state."""
-        probabilities, following = self._session.run(
+        """Process the next step of each stream.
+
+        Parameters
+        ----------
+        samples
+            The next samples [streams, step]. Full scale is 1.0.
+        state
+            The state [streams, size], from `start` or from the previous step.
+
+        Returns
+        -------
+        tuple of ndarrays
+            The probabilities [streams, classes] and the next state [streams, size].
+        """
+        probabilities, next_state = self._session.run(
             ["probabilities", "next_state"], {"waveform": np.ascontiguousarray(samples), "state": state}
         )
-        return probabilities, following
+        return probabilities, next_state
 
 
-def open_stream_model(model: str | os.PathLike[str], *, threads: int = 1) -> Recognizer | StreamFile:
-    """Open what a Listener takes: a model, or a streaming form. Raises HarkenError when it is neither."""
+def open_stream_model(
+    model: str | os.PathLike[str], *, threads: int = 1, sensitivity: float | None = None
+) -> Recognizer | StreamFile:
+    """Open a model for a `Listener`: a model file as a `Recognizer`, a streaming model as a `StreamFile`.
+
+    Parameters
+    ----------
+    model
+        Path of a file, folder of a finished training run, or name of a bundled model.
+    threads
+        Number of onnxruntime threads.
+    sensitivity
+        0 to 1, as in `Recognizer`.
+
+    Raises
+    ------
+    HarkenError
+        If the file does not exist or is not a model.
+    """
     path = find_model(model)
     session, _ = open_model(path, threads)
-    return StreamFile(path, threads=threads) if is_streaming(session) else Recognizer(model, threads=threads)
+    if is_streaming(session):
+        return StreamFile(path, threads=threads, sensitivity=sensitivity)
+    return Recognizer(model, threads=threads, sensitivity=sensitivity)

@@ -1,1 +1,1 @@
-"""The model behind a port: clips over HTTP, streams over WebSocket, and a page to speak to."""
+"""Serve a model: clips over HTTP, streams over WebSocket, and a web page to try it with a microphone."""

@@ -1,6 +1,6 @@
-"""The application: which path answers what.
+"""The web application: paths, request formats, and responses.
 
-create_app   a recognizer -> an ASGI application
+create_app   create the ASGI application for a recognizer
 """
 
 import os
@@ -19,50 +19,50 @@ from harken.errors import HarkenError
 from harken.runtime.recognizer import Prediction, Recognizer
 from harken.runtime.streamfile import StreamFile
 from harken.serve.card import card_json
-from harken.serve.faults import Caught
-from harken.serve.limits import Limits, Refused
-from harken.serve.metrics import CONTENT_TYPE, Measured, Metrics
+from harken.serve.faults import ErrorMiddleware
+from harken.serve.limits import Limits, RequestError
+from harken.serve.metrics import CONTENT_TYPE, Metrics, MetricsMiddleware
 from harken.serve.predict import predict_clip, read_clip
-from harken.serve.security import Access, Guard
+from harken.serve.security import Access, AccessMiddleware
 from harken.serve.stream import run_listener
 from harken.serve.workers import Workers
 
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-class Fault(BaseModel):
-    """One line on what is wrong with a request, and how to mend it."""
+class ErrorResponse(BaseModel):
+    """One line: what is wrong with the request, and how to fix it."""
 
     error: str
 
 
 class ModelCard(BaseModel):
-    """What the model file says of itself."""
+    """The metadata of the model."""
 
-    name: str
+    name: str = Field(description="Name of the model.")
     labels: tuple[str, ...] = Field(description="Class names in the order of the probabilities.")
-    words: tuple[str, ...] = Field(description="The labels that are words.")
-    sample_rate: int = Field(description="Hz")
-    window: int = Field(description="Samples judged at once.")
-    thresholds: dict[str, float] = Field(description="Of clips: the least probability at which a word counts.")
+    words: tuple[str, ...] = Field(description="Labels that are words.")
+    sample_rate: int = Field(description="Sample rate of the model in Hz.")
+    window: int = Field(description="Number of samples that the model classifies at once.")
+    thresholds: dict[str, float] = Field(description="For clips: minimum probability at which a word is accepted.")
     listener: dict[str, Any] = Field(
-        description="Of streams: hop, smoothing, thresholds, refractory time, gate, isolation."
+        description="For streams: hop, smoothing, thresholds, refractory time, gate, isolation."
     )
-    fields: dict[str, Any] = Field(description="All else: recipe, corpus, licence, measured accuracy ...")
+    fields: dict[str, Any] = Field(description="All other metadata: recipe, corpus, license, measured accuracy ...")
 
 
-_FAULTS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Fault, "description": "Token missing or wrong."},
-    403: {"model": Fault, "description": "Page or host not allowed."},
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorResponse, "description": "The token is missing or wrong."},
+    403: {"model": ErrorResponse, "description": "The origin or host is not allowed."},
 }
-_CLIP_FAULTS: dict[int | str, dict[str, Any]] = {
-    **_FAULTS,
-    400: {"model": Fault, "description": "The connection ended early."},
-    408: {"model": Fault, "description": "The body came too slowly."},
-    413: {"model": Fault, "description": "Too many bytes, seconds or samples."},
-    415: {"model": Fault, "description": "Of no format that is read."},
-    422: {"model": Fault, "description": "Empty, damaged or cut short."},
-    503: {"model": Fault, "description": "Too many clips at once: try again a second later."},
+_CLIP_ERRORS: dict[int | str, dict[str, Any]] = {
+    **_ERRORS,
+    400: {"model": ErrorResponse, "description": "The connection closed before the clip was complete."},
+    408: {"model": ErrorResponse, "description": "The body arrived too slowly."},
+    413: {"model": ErrorResponse, "description": "Too many bytes, seconds or samples."},
+    415: {"model": ErrorResponse, "description": "The format is not supported."},
+    422: {"model": ErrorResponse, "description": "The clip is empty, damaged or cut short."},
+    503: {"model": ErrorResponse, "description": "Too many clips at once: try again after a second."},
 }
 _CLIP_BODY = {
     "required": True,
@@ -87,16 +87,38 @@ def create_app(
     threads: int | None = None,
     streaming: StreamFile | None = None,
 ) -> FastAPI:
-    """Return an application that serves a recognizer.
+    """Create the web application for a recognizer.
 
-    threads : that predict_clip, else as many as cores. streaming : the model's streaming form, which hears streams in its place.
-    Raises HarkenError when the streaming form is of a model with other classes.
+    Parameters
+    ----------
+    recognizer
+        The model.
+    limits
+        Limits on clips, streams and connections. Default: `Limits()`.
+    access
+        Token, and allowed origins and hosts. Default: `Access()`.
+    threads
+        Number of inference threads. Default: one per CPU core.
+    streaming
+        Streaming model that processes the streams. Default: `recognizer` processes them, too.
+
+    Returns
+    -------
+    FastAPI
+        The ASGI application.
+
+    Raises
+    ------
+    HarkenError
+        If the classes of the streaming model are not those of the recognizer.
     """
     if streaming is not None and streaming.labels != recognizer.labels:
-        raise HarkenError(f"{streaming.path} has other classes than the model: export it from the same run")
-    granted, metrics = limits or Limits(), Metrics()
+        raise HarkenError(
+            f"the classes of {streaming.path} are not those of {recognizer.model.path}: export both from the same run"
+        )
+    limits, metrics = limits or Limits(), Metrics()
     workers = Workers(threads or os.cpu_count() or 1)
-    page = _page()
+    page = _read_page_files()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -107,78 +129,79 @@ def create_app(
 
     @app.post(
         "/v1/predict",
-        responses=_CLIP_FAULTS,
+        responses=_CLIP_ERRORS,
         openapi_extra={"requestBody": _CLIP_BODY},
-        summary="Say which word is spoken in a clip, or why none is.",
+        summary="Recognize the word in a clip.",
     )
     async def predict(request: Request) -> Prediction:
-        if metrics.requests >= granted.requests:
-            raise Refused(503, f"{granted.requests} clips are in work, and no more are taken: try again in a second")
+        if metrics.requests >= limits.requests:
+            raise RequestError(503, f"the server is busy with {limits.requests} clips: try again in a second")
         metrics.requests += 1
         try:
-            return await workers.run(predict_clip, recognizer, await read_clip(request, granted, workers), granted)
+            return await workers.run(predict_clip, recognizer, await read_clip(request, limits, workers), limits)
         finally:
             metrics.requests -= 1
 
     @app.websocket("/v1/listen")
     async def listen(socket: WebSocket) -> None:
-        await run_listener(socket, streaming or recognizer, granted, workers, metrics)
+        await run_listener(socket, streaming or recognizer, limits, workers, metrics)
 
-    @app.get("/v1/model", responses=_FAULTS, summary="The model's card.")
+    @app.get("/v1/model", responses=_ERRORS, summary="Return the model's metadata.")
     async def model() -> ModelCard:
-        return ModelCard(**card_json(recognizer.model, listens=None if streaming is None else streaming.card))
+        return ModelCard(**card_json(recognizer.model, stream_card=None if streaming is None else streaming.card))
 
-    @app.get("/healthz", summary="Whether the server is up.")
+    @app.get("/healthz", summary="Check that the server is running.")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/metrics", responses=_FAULTS, summary="Counts and durations, for Prometheus.", response_class=Response)
-    async def measured() -> Response:
+    @app.get("/metrics", responses=_ERRORS, summary="Return metrics for Prometheus.", response_class=Response)
+    async def prometheus_metrics() -> Response:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
-        return _file(page, "index.html")
+        return _page_response(page, "index.html")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return _file(page, "docs.html")
+        return _page_response(page, "docs.html")
 
     @app.get("/page/{name}", include_in_schema=False)
     async def page_file(name: str) -> Response:
-        return _file(page, name)
+        return _page_response(page, name)
 
-    @app.exception_handler(Refused)
-    async def refuse(_: Request, refused: Refused) -> Response:
-        # What is left of the body is not read, so the connection cannot be used again.
-        headers = {"Connection": "close", **({"Retry-After": "1"} if refused.status == 503 else {})}
-        return JSONResponse({"error": refused.line}, refused.status, headers)
+    @app.exception_handler(RequestError)
+    async def request_error(_: Request, error: RequestError) -> Response:
+        # The rest of the body is not read, so the connection cannot be used again.
+        headers = {"Connection": "close", **({"Retry-After": "1"} if error.status == 503 else {})}
+        return JSONResponse({"error": error.message}, error.status, headers)
 
     @app.exception_handler(HTTPException)
-    async def no_path(request: Request, error: HTTPException) -> Response:
-        line = f"{request.method} {request.url.path}: {str(error.detail).lower()}; the paths are described in /docs"
-        return JSONResponse({"error": line}, error.status_code, error.headers)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path}: {str(error.detail).lower()}; see /docs for the paths"
+        return JSONResponse({"error": message}, error.status_code, error.headers)
 
     paths = frozenset({"/", "/docs", "/openapi.json", "/v1/predict", "/v1/model", "/healthz", "/metrics"})
-    app.add_middleware(Caught)  # within the others, so that its answers are guarded and counted as any
-    app.add_middleware(Guard, access=access or Access())
-    app.add_middleware(Measured, metrics=metrics, paths=paths)
+    # The middleware that is added last runs first. Error responses thus get security headers and are counted.
+    app.add_middleware(ErrorMiddleware)
+    app.add_middleware(AccessMiddleware, access=access or Access())
+    app.add_middleware(MetricsMiddleware, metrics=metrics, paths=paths)
     return app
 
 
-def _page() -> Mapping[str, tuple[bytes, str]]:
-    """Return the files of the page, read once, and their types: no path of a request ever reaches the disk."""
+def _read_page_files() -> Mapping[str, tuple[bytes, str]]:
+    """Return content and media type of each file of the page, so that no path in a request is looked up on the disk."""
     folder = files("harken").joinpath("serve", "page")
-    found = {}
+    page = {}
     for file in folder.iterdir():
-        kind = _TYPES.get(file.name[file.name.rfind(".") :])
-        if kind:
-            found[file.name] = (file.read_bytes(), kind)
-    return found
+        media_type = _MEDIA_TYPES.get(file.name[file.name.rfind(".") :])
+        if media_type:
+            page[file.name] = (file.read_bytes(), media_type)
+    return page
 
 
-def _file(page: Mapping[str, tuple[bytes, str]], name: str) -> Response:
+def _page_response(page: Mapping[str, tuple[bytes, str]], name: str) -> Response:
     if name not in page:
         raise HTTPException(404)
-    content, kind = page[name]
-    return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+    content, media_type = page[name]
+    return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})

@@ -1,15 +1,20 @@
-"""What a model file says of itself, as the page reads it: from GET /v1/model, or from card.json beside it."""
+"""The model's metadata as JSON for the web page, served at GET /v1/model or stored as card.json beside the page."""
 
 from typing import Any
 
-from harken.runtime.listener import ListenerSettings
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, ModelFile
 
 
-def card_json(model: ModelFile, *, listens: Card | None = None) -> dict[str, Any]:
-    """Return labels, words, rates, thresholds, listener settings and all other fields as plain values.
+def card_json(model: ModelFile, *, stream_card: Card | None = None) -> dict[str, Any]:
+    """Return labels, words, sample rate, thresholds, listener settings and all other metadata as plain values.
 
-    listens : card of the streaming form that hears streams in the model's place; the listener settings are its own.
+    Parameters
+    ----------
+    model
+        The model that classifies clips.
+    stream_card
+        Metadata of the streaming model, if one processes the streams. The listener settings are then taken from it.
     """
     card = model.card
     return {
@@ -19,6 +24,6 @@ def card_json(model: ModelFile, *, listens: Card | None = None) -> dict[str, Any
         "sample_rate": card.sample_rate,
         "window": card.window,
         "thresholds": dict(card.thresholds),
-        "listener": ListenerSettings.of_card(listens or card).to_json(),
+        "listener": ListenerSettings.from_card(stream_card or card).to_json(),
         "fields": dict(card.fields),
     }

@@ -1,6 +1,6 @@
-"""Faults of the server's own: answered with one line, and told where they happened.
+"""Errors in the server itself: answer them with one line, and log where they happened.
 
-Caught   an ASGI application that answers where another raises
+ErrorMiddleware   ASGI middleware that answers 500 when the application raises an exception
 """
 
 import json
@@ -10,32 +10,36 @@ import traceback
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LOG = logging.getLogger("harken.serve")
-_LINE = "the server is at fault, and its log says where: please report it"
+_MESSAGE = "internal server error: please report it, with the traceback from the server's log"
 
 
-class Caught:
-    """Answers 500 where `app` raises; the log gets the place, and not the message, which may quote what was sent."""
+class ErrorMiddleware:
+    """Answer 500 when `app` raises an exception.
+
+    The log gets the type and the traceback of the exception. It does not get the message, which may contain what the
+    client sent.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as `app` does. What a WebSocket's application raises is raised anew: the server closes it with 1011."""
-        begun = False
+        """Run the application. Exceptions of a WebSocket are raised again: the server then closes it with code 1011."""
+        started = False
 
-        async def noting(message: Message) -> None:
-            nonlocal begun
-            begun = begun or message["type"] == "http.response.start"
+        async def record_start(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, record_start)
         except Exception as error:
-            place = "".join(traceback.format_tb(error.__traceback__))
-            _LOG.error("%s in %s\n%s", type(error).__name__, scope.get("path"), place)
-            if begun or scope["type"] != "http":
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            _LOG.error("%s in %s\n%s", type(error).__name__, scope.get("path"), stack)
+            if started or scope["type"] != "http":
                 raise
-            body = json.dumps({"error": _LINE}).encode()
+            body = json.dumps({"error": _MESSAGE}).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 500, "headers": headers})
             await send({"type": "http.response.body", "body": body})

@@ -1,7 +1,8 @@
-"""What a server grants its clients, and how it refuses the rest.
+"""The limits of the server.
 
-Limits    every limit, with its default
-Refused   a request that is answered with a status and one line
+Limits         all limits, with their defaults
+with_limits    change limits with `name=value` options
+RequestError   an error that is answered with an HTTP status and one line
 """
 
 import math
@@ -13,13 +14,41 @@ from harken.errors import HarkenError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is granted, each a number over 0; docs/serve.md says how each is answered when it is passed.
+    """The limits of the server. All of them are numbers above 0.
 
-    body_bytes : of one request. upload_s : for a body to arrive. header_s : for the head of a request to arrive.
-    clip_s : the longest clip. decoded_samples : of a clip, all channels together, as its header states them.
-    connections : open at once, of all kinds. requests : clips read, waiting or judged at once. streams : open at once.
-    message_bytes : of one message of a stream. stream_s : how long a stream may last. idle_s : how long one may send no
-    audio. drain_s : for what has begun to end, after SIGTERM.
+    docs/serve.md lists the answer that a client gets when it exceeds a limit.
+
+    Parameters
+    ----------
+    body_bytes
+        Maximum size of a request body.
+    upload_s
+        Maximum time for a body to arrive, in seconds.
+    header_s
+        Maximum time for the headers of a request to arrive, in seconds.
+    clip_s
+        Maximum length of a clip, in seconds.
+    decoded_samples
+        Maximum number of samples of a clip, all channels together, as its header states them.
+    connections
+        Maximum number of open connections of any kind.
+    requests
+        Maximum number of clips that are read, queued or classified at the same time.
+    streams
+        Maximum number of open streams.
+    message_bytes
+        Maximum size of one message in a stream.
+    stream_s
+        Maximum duration of a stream, in seconds.
+    idle_s
+        Maximum time for which a stream can send no audio, in seconds.
+    drain_s
+        Time that running requests and streams have to finish after SIGTERM, in seconds.
+
+    Raises
+    ------
+    HarkenError
+        If a limit is not a number above 0.
     """
 
     body_bytes: int = 8 * 2**20
@@ -39,11 +68,24 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             if not (math.isfinite(value) and value > 0):
-                raise HarkenError(f"the limit {field.name} is {value}: it must be a number over 0")
+                raise HarkenError(f"the limit {field.name} is {value}: it must be a number above 0")
 
 
 def with_limits(limits: Limits, changes: Sequence[str]) -> Limits:
-    """Return limits with `name=value` changes. Raises HarkenError when there is no such limit or the value is unfit."""
+    """Return limits with some values changed.
+
+    Parameters
+    ----------
+    limits
+        Limits to start from.
+    changes
+        Changes, each as `name=value`.
+
+    Raises
+    ------
+    HarkenError
+        If a limit does not exist or a value is not valid.
+    """
     kinds = {field.name: type(getattr(limits, field.name)) for field in fields(limits)}
     values = {}
     for change in changes:
@@ -58,10 +100,18 @@ def with_limits(limits: Limits, changes: Sequence[str]) -> Limits:
     return replace(limits, **values)
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, no error
-    """A request that is not served: answered with `status`, and `line` as {"error": line}."""
+class RequestError(Exception):
+    """A request that cannot be served. The server answers with the status and `{"error": message}`.
 
-    def __init__(self, status: int, line: str) -> None:
-        super().__init__(line)
+    Parameters
+    ----------
+    status
+        HTTP status code.
+    message
+        One line: what is wrong with the request and how to fix it.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
-        self.line = line
+        self.message = message

@@ -1,7 +1,7 @@
-"""Clips over HTTP: a body in, checked before it is decoded, and what is heard in it out.
+"""Recognize clips over HTTP. The body of a request is checked before it is decoded.
 
-read_clip   the bytes of the clip in a request
-predict_clip       what is heard in it
+read_clip      read the clip in a request
+predict_clip   recognize the word in it
 """
 
 import asyncio
@@ -15,29 +15,49 @@ from starlette.requests import ClientDisconnect, Request
 
 from harken.errors import HarkenError
 from harken.runtime.recognizer import Prediction, Recognizer
-from harken.serve.limits import Limits, Refused
+from harken.serve.limits import Limits, RequestError
 from harken.serve.workers import Workers
 
 _FIELD = "file"
-_READ = "WAV, FLAC, OGG and MP3"
-_MOST_PART_HEADERS = 4096  # bytes
-_MOST_PARTS = 100
+_FORMATS = "WAV, FLAC, OGG or MP3"
+_MAX_PART_HEADER_BYTES = 4096
+_MAX_PARTS = 100
 
 
 async def read_clip(request: Request, limits: Limits, workers: Workers) -> bytes:
-    """Return the clip in a request: its body, or the field `file` of a multipart one. It is kept in memory alone.
+    """Read the clip in a request: the body, or the field `file` of a multipart form. It is never written to the disk.
 
-    Raises Refused with 408, 413, 415 or 422.
+    Parameters
+    ----------
+    request
+        The request.
+    limits
+        Limits on the size of the body and the time it may take to arrive.
+    workers
+        Threads that parse multipart forms.
+
+    Returns
+    -------
+    bytes
+        The clip as it was sent.
+
+    Raises
+    ------
+    RequestError
+        With status 400, 408, 413, 415 or 422.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refused(415, "the body is compressed: send the clip as it is, without Content-Encoding")
+        raise RequestError(415, "the body is compressed: send the clip without Content-Encoding")
     try:
         async with asyncio.timeout(limits.upload_s):
             body = await _read_body(request, limits.body_bytes)
     except TimeoutError as error:
-        raise Refused(408, f"the clip did not arrive within {limits.upload_s:g} s: send it faster, or less") from error
+        raise RequestError(
+            408,
+            f"the clip did not arrive within {limits.upload_s:g} s: send a shorter clip, or use a faster connection",
+        ) from error
     except ClientDisconnect as error:
-        raise Refused(400, "the connection ended before the clip did: send it again") from error
+        raise RequestError(400, "the connection closed before the clip was complete: send it again") from error
     content_type = Message()
     content_type["content-type"] = request.headers.get("content-type", "")
     if content_type.get_content_type() != "multipart/form-data":
@@ -46,69 +66,89 @@ async def read_clip(request: Request, limits: Limits, workers: Workers) -> bytes
 
 
 def predict_clip(recognizer: Recognizer, clip: bytes, limits: Limits) -> Prediction:
-    """Return what is heard in a clip. Raises Refused with 413, 415 or 422."""
+    """Recognize the word in a clip.
+
+    Parameters
+    ----------
+    recognizer
+        The model.
+    clip
+        Content of an audio file.
+    limits
+        Limits on the length of the clip.
+
+    Returns
+    -------
+    Prediction
+        The word, or the reason why there is none.
+
+    Raises
+    ------
+    RequestError
+        With status 413, 415 or 422.
+    """
     if not clip:
-        raise Refused(422, "the clip is empty: send a file, as the body or as the field `file`")
-    if not _is_of_read_format(clip):
-        raise Refused(415, f"the clip is of no format that is read: send {_READ}")
+        raise RequestError(422, "the clip is empty: send a file, as the body or as the field `file`")
+    if not _has_known_format(clip):
+        raise RequestError(415, f"the format of the clip is not supported: send {_FORMATS}")
     _check_length(clip, limits)
     try:
-        return recognizer.predict(_Clip(clip))
+        return recognizer.predict(_NamedClip(clip))
     except HarkenError as error:
-        raise Refused(422, str(error)) from error
+        raise RequestError(422, str(error)) from error
 
 
-class _Clip(io.BytesIO):
+class _NamedClip(io.BytesIO):
     name = "the clip"  # in messages
 
 
-async def _read_body(request: Request, most: int) -> bytes:
-    too_large = Refused(413, f"the body is over {most:,} bytes: send a shorter clip, or FLAC")
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    too_large = RequestError(413, f"the body is larger than {max_bytes:,} bytes: send a shorter clip, or FLAC")
     stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated) > most:
+    if stated.isdecimal() and int(stated) > max_bytes:
         raise too_large
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > most:
+        if len(body) > max_bytes:
             raise too_large
     return bytes(body)
 
 
 def _file_field(body: bytes, boundary: str) -> bytes:
-    """Return the field `file` of a multipart body. Starlette's own parser would put a large one on the disk."""
-    broken = Refused(422, "the body is not the multipart/form-data that it says it is: send the field `file`")
+    """Return the field `file` of a multipart body. Starlette's own parser would write a large field to the disk."""
+    malformed = RequestError(422, "the body is not valid multipart/form-data: send the clip in the field `file`")
     if not boundary:
-        raise broken
+        raise malformed
     parts: list[bytearray] = []
     names: list[str] = []
-    heads: list[bytearray] = []
+    headers: list[bytearray] = []
     ended = []
 
-    def begin() -> None:
-        if len(parts) == _MOST_PARTS:
-            raise broken
-        heads.append(bytearray())
+    def begin_part() -> None:
+        if len(parts) == _MAX_PARTS:
+            raise malformed
+        headers.append(bytearray())
         parts.append(bytearray())
 
-    def head(data: bytes, start: int, end: int) -> None:
-        heads[-1] += data[start:end]
-        if len(heads[-1]) > _MOST_PART_HEADERS:
-            raise broken
+    def add_header_text(data: bytes, start: int, end: int) -> None:
+        headers[-1] += data[start:end]
+        if len(headers[-1]) > _MAX_PART_HEADER_BYTES:
+            raise malformed
 
-    def value(data: bytes, start: int, end: int) -> None:
-        # Names and values of headers come apart; a colon and a line's end put them together again.
-        head(b": " + data[start:end], 0, end - start + 2)
+    def add_header_value(data: bytes, start: int, end: int) -> None:
+        # The parser reports the names and values of headers separately. Join them into lines again.
+        add_header_text(b": " + data[start:end], 0, end - start + 2)
 
     try:
         parser = MultipartParser(
             boundary.encode(),
             {
-                "on_part_begin": begin,
-                "on_header_field": head,
-                "on_header_value": value,
-                "on_header_end": lambda: heads[-1].extend(b"\n"),
-                "on_headers_finished": lambda: names.append(_field_name(bytes(heads[-1]))),
+                "on_part_begin": begin_part,
+                "on_header_field": add_header_text,
+                "on_header_value": add_header_value,
+                "on_header_end": lambda: headers[-1].extend(b"\n"),
+                "on_headers_finished": lambda: names.append(_field_name(bytes(headers[-1]))),
                 "on_part_data": lambda data, start, end: parts[-1].extend(data[start:end]),
                 "on_end": lambda: ended.append(True),
             },
@@ -116,17 +156,17 @@ def _file_field(body: bytes, boundary: str) -> bytes:
         parser.write(body)
         parser.finalize()
     except (FormParserError, ValueError, IndexError) as error:
-        raise broken from error
+        raise malformed from error
     if not ended:
-        raise broken
-    found = [part for part, name in zip(parts, names, strict=False) if name == _FIELD]
-    if len(found) != 1:
-        raise Refused(422, f"the form has {len(found)} fields `file`: send one clip in the field `file`")
-    return bytes(found[0])
+        raise malformed
+    files = [part for part, name in zip(parts, names, strict=False) if name == _FIELD]
+    if len(files) != 1:
+        raise RequestError(422, f"the form has {len(files)} fields `file`: send one clip in the field `file`")
+    return bytes(files[0])
 
 
-def _field_name(head: bytes) -> str:
-    for line in head.decode("utf-8", "replace").splitlines():
+def _field_name(headers: bytes) -> str:
+    for line in headers.decode("utf-8", "replace").splitlines():
         name, _, value = line.partition(":")
         if name.strip().lower() == "content-disposition":
             disposition = Message()
@@ -135,7 +175,7 @@ def _field_name(head: bytes) -> str:
     return ""
 
 
-def _is_of_read_format(clip: bytes) -> bool:
+def _has_known_format(clip: bytes) -> bool:
     if clip[:4] in (b"RIFF", b"RIFX", b"RF64"):
         return clip[8:12] == b"WAVE"
     is_mp3 = clip[:3] == b"ID3" or (len(clip) > 1 and clip[0] == 0xFF and clip[1] & 0xE0 == 0xE0)
@@ -143,13 +183,16 @@ def _is_of_read_format(clip: bytes) -> bool:
 
 
 def _check_length(clip: bytes, limits: Limits) -> None:
-    """Refuse by its header what is too long: a reader decodes, and makes room for, no more than the header states."""
+    """Raise an error for a clip whose header states too many samples. No more than these are decoded or allocated."""
     try:
         with soundfile.SoundFile(io.BytesIO(clip)) as file:
             frames, channels, rate = file.frames, file.channels, file.samplerate
     except (soundfile.LibsndfileError, TypeError):
-        return  # the recognizer says what is wrong with it
+        return  # the recognizer reports what is wrong with it
     if frames > limits.clip_s * rate:
-        raise Refused(413, f"the clip is over {limits.clip_s:g} s by its header: cut it, or use /v1/listen")
+        raise RequestError(413, f"the clip is longer than {limits.clip_s:g} s: shorten it, or use /v1/listen")
     if frames * channels > limits.decoded_samples:
-        raise Refused(413, f"the clip holds over {limits.decoded_samples:,} samples: send one channel, a lower rate")
+        raise RequestError(
+            413,
+            f"the clip has more than {limits.decoded_samples:,} samples: send one channel, or a lower sample rate",
+        )

@@ -1,7 +1,7 @@
-"""Who may ask, and what the answers tell a browser.
+"""Access control and security headers.
 
-Access    the token, and the origins and hosts that are let in
-Guard     an ASGI application that lets only those through to another
+Access             the token, and the allowed origins and hosts
+AccessMiddleware   ASGI middleware that refuses all other requests and adds security headers to each response
 """
 
 import base64
@@ -18,13 +18,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from harken.errors import HarkenError
 
 SUBPROTOCOL = "harken"
-"""What a browser offers beside its token, since it can send no header with a WebSocket; the server chooses it."""
+"""WebSocket subprotocol that the server selects.
 
-_BEARER = "bearer."
-_OPEN = ("/healthz", "/openapi.json", "/docs", "/")  # they tell nothing of the model or of what was said
+A browser cannot send headers with a WebSocket. It sends its token as a second subprotocol beside this one.
+"""
+
+_TOKEN_PREFIX = "bearer."
+_PUBLIC_PATHS = ("/healthz", "/openapi.json", "/docs", "/")  # they reveal nothing about the model or the audio
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_HEADERS = {
+_SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -37,11 +40,23 @@ _HEADERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Who is let in.
+    """Rules for who can use the server.
 
-    token : what each request to /v1 and /metrics must bring; None: nothing. origins : of other pages that may ask, such
-    as https://example.org; the server's own page always may. loopback_only : names of this machine are the only
-    hosts, so that no page of another's can reach the server under a name of its own (DNS rebinding).
+    Parameters
+    ----------
+    token
+        Token that each request to /v1 and /metrics must contain. None: no token is required.
+    origins
+        Origins of other web pages that may use the server, such as https://example.org. The server's own page is always
+        allowed.
+    loopback_only
+        Accept only requests whose host is a name of this machine or of one of `origins`. This keeps other web pages from
+        reaching the server under a domain of their own (DNS rebinding).
+
+    Raises
+    ------
+    HarkenError
+        If the token contains characters other than printable ASCII, or if an origin is not valid.
     """
 
     token: str | None = None
@@ -50,99 +65,115 @@ class Access:
 
     def __post_init__(self) -> None:
         if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
-            raise HarkenError("--token: give letters, digits and signs of ASCII, without spaces, or leave it out")
+            raise HarkenError(
+                "--token: use ASCII letters, digits and punctuation, without spaces, or remove the option"
+            )
         for origin in self.origins:
-            if not (place := _place(origin)) or origin not in (f"http://{place}", f"https://{place}"):
+            if not (netloc := _netloc(origin)) or origin not in (f"http://{netloc}", f"https://{netloc}"):
                 raise HarkenError(f"--origin {origin}: write it as https://HOST or https://HOST:PORT, without a path")
 
     def refusal(self, path: str, headers: Headers) -> tuple[int, str] | None:
-        """Return status and line for a request that is not let in, else None."""
+        """Return the status and message for a request that is not allowed, or None for an allowed one."""
         host = headers.get("host", "")
-        if self.loopback_only and _name(host) not in _LOOPBACK | {_name(urlsplit(o).netloc) for o in self.origins}:
-            return 403, f"this server answers to localhost, not to {host or 'no host'}: name it with --host or --origin"
+        hosts = _LOOPBACK | {_hostname(urlsplit(origin).netloc) for origin in self.origins}
+        if self.loopback_only and _hostname(host) not in hosts:
+            return (
+                403,
+                f"this server answers requests for localhost, not for {host or 'an empty host'}: "
+                "start it with --host or --origin",
+            )
         origin = headers.get("origin")
-        if origin is not None and origin not in self.origins and _place(origin) != host:
-            return 403, f"pages of {origin} may not use this server: allow it with --origin {origin}"
-        if self.token is None or path in _OPEN or path.startswith("/page/"):
+        if origin is not None and origin not in self.origins and _netloc(origin) != host:
+            return 403, f"web pages of {origin} may not use this server: start it with --origin {origin} to allow them"
+        if self.token is None or path in _PUBLIC_PATHS or path.startswith("/page/"):
             return None
-        if hmac.compare_digest(_brought(headers), self.token.encode()):
+        if hmac.compare_digest(_request_token(headers), self.token.encode()):
             return None
         return 401, "the token is missing or wrong: send it as Authorization: Bearer TOKEN"
 
 
-class Guard:
-    """Lets through to `app` what `access` allows, and puts the security headers on every answer."""
+class AccessMiddleware:
+    """Pass allowed requests to an application, and add security headers to each response.
+
+    Parameters
+    ----------
+    app
+        Application to protect.
+    access
+        Rules for who can use it.
+    """
 
     def __init__(self, app: ASGIApp, *, access: Access) -> None:
         self._app = app
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 403, a WebSocket's handshake too, or as `app` does."""
+        """Run the application, or answer 401 or 403. The handshake of a WebSocket is checked, too."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
 
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                answer = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    answer.setdefault(name, value)
+                response_headers = MutableHeaders(scope=message)
+                for name, value in _SECURITY_HEADERS.items():
+                    response_headers.setdefault(name, value)
                 if headers.get("origin") in self._access.origins:
-                    answer["Access-Control-Allow-Origin"] = headers["origin"]
-                    answer["Vary"] = "Origin"
+                    response_headers["Access-Control-Allow-Origin"] = headers["origin"]
+                    response_headers["Vary"] = "Origin"
             await send(message)
 
         refusal = self._access.refusal(scope["path"], headers)
-        # A browser asks without the token whether it may send it.
-        asks_first = scope["type"] == "http" and scope["method"] == "OPTIONS" and "origin" in headers
-        if asks_first and (refusal is None or refusal[0] == 401):
-            await _answer(guarded, "http", 204, b"", {
+        # A browser's preflight request does not contain the token. It asks whether the token may be sent.
+        preflight = scope["type"] == "http" and scope["method"] == "OPTIONS" and "origin" in headers
+        if preflight and (refusal is None or refusal[0] == 401):
+            await _respond(send_with_headers, "http", 204, b"", {
                 "Access-Control-Allow-Methods": "GET, POST",
                 "Access-Control-Allow-Headers": "Authorization, Content-Type",
             })  # fmt: skip
         elif refusal is None:
-            await self._app(scope, receive, guarded)
+            await self._app(scope, receive, send_with_headers)
         else:
-            status, line = refusal
+            status, error = refusal
             kind = "http" if scope["type"] == "http" else "websocket.http"
-            more = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-            body = json.dumps({"error": line}).encode()
-            await _answer(guarded, kind, status, body, {"Content-Type": "application/json", **more})
+            response_headers = {"Content-Type": "application/json"}
+            if status == 401:
+                response_headers["WWW-Authenticate"] = "Bearer"
+            await _respond(send_with_headers, kind, status, json.dumps({"error": error}).encode(), response_headers)
 
 
-async def _answer(send: Send, kind: str, status: int, body: bytes, headers: dict[str, str]) -> None:
+async def _respond(send: Send, kind: str, status: int, body: bytes, headers: dict[str, str]) -> None:
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     pairs.append((b"content-length", str(len(body)).encode()))
     await send({"type": f"{kind}.response.start", "status": status, "headers": pairs})
     await send({"type": f"{kind}.response.body", "body": body})
 
 
-def _name(netloc: str) -> str:
-    """Return the host of `host:port`, or nothing of what is none."""
+def _hostname(netloc: str) -> str:
+    """Return the host of `host:port`, or an empty string if it is not valid."""
     try:
         return urlsplit(f"//{netloc}").hostname or ""
     except ValueError:
         return ""
 
 
-def _place(origin: str) -> str:
-    """Return the `host:port` of an origin, or nothing of what is none."""
+def _netloc(origin: str) -> str:
+    """Return the `host:port` of an origin, or an empty string if it is not valid."""
     try:
         return urlsplit(origin).netloc
     except ValueError:
         return ""
 
 
-def _brought(headers: Headers) -> bytes:
-    """Return the token that a request brings, in its header or, from a browser, in a WebSocket's subprotocols."""
+def _request_token(headers: Headers) -> bytes:
+    """Return the token of a request, from its header or, for a browser's WebSocket, from the subprotocols."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return token.strip().encode("latin-1")  # as which the header was decoded
+        return token.strip().encode("latin-1")  # Starlette decodes headers as Latin-1
     for offered in headers.get("sec-websocket-protocol", "").split(","):
-        if offered.strip().startswith(_BEARER):
-            encoded = offered.strip().removeprefix(_BEARER)
+        if offered.strip().startswith(_TOKEN_PREFIX):
+            encoded = offered.strip().removeprefix(_TOKEN_PREFIX)
             try:
                 return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
             except (binascii.Error, ValueError):

@@ -1,6 +1,6 @@
-"""Streams over WebSocket: 16-bit PCM in, words out.
+"""Detect words in streams over WebSocket: 16-bit PCM in, events out.
 
-run_listener   one connection from its handshake to its end
+run_listener   handle one connection from its handshake to its end
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from harken.serve.metrics import Metrics
 from harken.serve.security import SUBPROTOCOL
 from harken.serve.workers import Workers
 
-# RFC 6455's where one fits, else of the range for applications, after HTTP's statuses.
-NORMAL, UNREADABLE, NOT_PCM, UNFIT, FULL = 1000, 1003, 1007, 1008, 1013
+# Close codes: standard ones where one fits, and otherwise 4000 + the matching HTTP status.
+NORMAL, INVALID_MESSAGE, NOT_PCM, INVALID_SETTINGS, TRY_AGAIN_LATER = 1000, 1003, 1007, 1008, 1013
 IDLE, TOO_LONG = 4408, 4413
 
-_NUMBERS = ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db", "isolation")
-_SHORTEST_HOP_MS = 20.0  # a shorter one would let a single stream take a core
-_REASON_BYTES = 120  # a close frame has room for 123
+_SETTINGS = ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db", "isolation")
+_MIN_HOP_MS = 20.0  # with a shorter hop, a single stream could use a whole core
+_MAX_REASON_BYTES = 120  # a close frame has space for 123
 
 
-class _Closed(Exception):  # noqa: N818 - it is an end, no error
-    """The stream ends with this code and reason."""
+class _CloseStream(Exception):  # noqa: N818 - not an error, but the end of a stream
+    """Close the stream with this code and reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -43,47 +43,61 @@ class _Closed(Exception):  # noqa: N818 - it is an end, no error
 async def run_listener(
     socket: WebSocket, recognizer: Recognizer | StreamFile, limits: Limits, workers: Workers, metrics: Metrics
 ) -> None:
-    """Hear one connection out, and close it with a code and a reason where it does not close itself."""
+    """Handle one connection, and close it with a code and a reason unless the client closes it.
+
+    Parameters
+    ----------
+    socket
+        The connection, before its handshake. Its query contains the sample rate and the settings.
+    recognizer
+        The model or the streaming model.
+    limits
+        Limits on the number, duration and idle time of streams.
+    workers
+        Threads that run the network.
+    metrics
+        Counters to update.
+    """
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
     if metrics.streams >= limits.streams:
-        await _close(
-            socket, metrics, FULL, f"{limits.streams} streams are open, and no more are taken: try again later"
-        )
+        await _close(socket, metrics, TRY_AGAIN_LATER, f"{limits.streams} streams are open already: try again later")
         return
     metrics.streams += 1
     try:
-        await _hear(socket, recognizer, limits, workers, metrics)
+        await _process_stream(socket, recognizer, limits, workers, metrics)
         code, reason = NORMAL, ""
-    except _Closed as closed:
-        code, reason = closed.code, closed.reason
-    except WebSocketDisconnect as gone:
-        code, reason = gone.code, ""
+    except _CloseStream as close:
+        code, reason = close.code, close.reason
+    except WebSocketDisconnect as disconnect:
+        code, reason = disconnect.code, ""
     finally:
         metrics.streams -= 1
     await _close(socket, metrics, code, reason)
 
 
-async def _hear(
+async def _process_stream(
     socket: WebSocket, recognizer: Recognizer | StreamFile, limits: Limits, workers: Workers, metrics: Metrics
 ) -> None:
     query = socket.query_params
     try:
-        numbers = {name: float(query[name]) for name in _NUMBERS if name in query}
+        settings = {name: float(query[name]) for name in _SETTINGS if name in query}
         rate = int(query.get("rate", ""))
     except ValueError as error:
-        raise _Closed(
-            UNFIT, "state the rate of the samples in Hz, as /v1/listen?rate=16000; all others are numbers"
+        raise _CloseStream(
+            INVALID_SETTINGS, "the query needs the sample rate in Hz, as ?rate=16000, and numbers for all settings"
         ) from error
-    if numbers.get("hop_ms", math.inf) < _SHORTEST_HOP_MS:
-        raise _Closed(UNFIT, f"hop_ms={numbers['hop_ms']:g} is too short: {_SHORTEST_HOP_MS:g} or more")
+    if settings.get("hop_ms", math.inf) < _MIN_HOP_MS:
+        raise _CloseStream(
+            INVALID_SETTINGS, f"hop_ms={settings['hop_ms']:g} is too short: it must be {_MIN_HOP_MS:g} or more"
+        )
     try:
-        listener = await workers.run(partial(Listener, recognizer, source_rate=rate, **numbers))  # type: ignore[arg-type]
+        listener = await workers.run(partial(Listener, recognizer, source_rate=rate, **settings))  # type: ignore[arg-type]
     except HarkenError as error:
-        raise _Closed(UNFIT, str(error)) from error
+        raise _CloseStream(INVALID_SETTINGS, str(error)) from error
     await socket.send_json({"type": "ready", "labels": listener.labels, "settings": listener.settings.to_json()})
-    shows = query.get("posteriors") == "true"
+    send_posteriors = query.get("posteriors") == "true"
     now = asyncio.get_running_loop().time
-    end, too_long = now() + limits.stream_s, f"the stream has lasted {limits.stream_s:g} s: connect again"
+    end, too_long = now() + limits.stream_s, f"the stream is longer than {limits.stream_s:g} s: connect again"
     idle_end = now() + limits.idle_s
     while True:
         try:
@@ -91,32 +105,32 @@ async def _hear(
                 message = await socket.receive()
         except TimeoutError as error:
             if now() >= end:
-                raise _Closed(TOO_LONG, too_long) from error
-            raise _Closed(IDLE, f"no audio came for {limits.idle_s:g} s: connect again") from error
-        if now() >= end:  # where messages come faster than they are heard, the timeout above never has its turn
-            raise _Closed(TOO_LONG, too_long)
+                raise _CloseStream(TOO_LONG, too_long) from error
+            raise _CloseStream(IDLE, f"no audio arrived for {limits.idle_s:g} s: connect again") from error
+        if now() >= end:  # the timeout above never fires if messages arrive faster than they are processed
+            raise _CloseStream(TOO_LONG, too_long)
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])
         if message.get("bytes") is not None:
             pcm = message["bytes"]
             if len(pcm) % 2:
-                raise _Closed(NOT_PCM, f"a message of {len(pcm)} bytes is no 16-bit PCM: send whole samples")
+                raise _CloseStream(NOT_PCM, f"a message of {len(pcm)} bytes is not 16-bit PCM: send whole samples")
             if pcm:
                 idle_end = now() + limits.idle_s
-            before = listener.hops
+            hops_before = listener.hops
             events = await workers.run(listener.push, np.frombuffer(pcm, "<i2"))
             metrics.audio_s += len(pcm) / 2 / rate
-            await _tell(socket, events, metrics)
-            if shows and listener.hops > before:
-                await socket.send_json(_state(listener))
-        elif await _command(message.get("text") or "", listener, socket):
-            await _tell(socket, await workers.run(listener.finish), metrics)
+            await _send_events(socket, events, metrics)
+            if send_posteriors and listener.hops > hops_before:
+                await socket.send_json(_posteriors_message(listener))
+        elif await _handle_text(message.get("text") or "", listener, socket):
+            await _send_events(socket, await workers.run(listener.finish), metrics)
             await socket.send_json({"type": "end", "seconds": listener.seconds})
             return
 
 
-async def _command(text: str, listener: Listener, socket: WebSocket) -> bool:
-    """Obey a text message; return whether it ends the stream."""
+async def _handle_text(text: str, listener: Listener, socket: WebSocket) -> bool:
+    """Execute the command in a text message, and return whether it ends the stream."""
     try:
         command = json.loads(text)
         if command == {"type": "finish"}:
@@ -129,17 +143,19 @@ async def _command(text: str, listener: Listener, socket: WebSocket) -> bool:
         await socket.send_json({"type": "error", "error": str(error)})
         return False
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
-        pass  # it is none of ours
-    raise _Closed(UNREADABLE, 'a text message is {"type": "thresholds", "thresholds": {...}} or {"type": "finish"}')
+        pass  # not a valid message
+    raise _CloseStream(
+        INVALID_MESSAGE, 'send text as {"type": "thresholds", "thresholds": {...}} or as {"type": "finish"}'
+    )
 
 
-async def _tell(socket: WebSocket, events: list[Event], metrics: Metrics) -> None:
+async def _send_events(socket: WebSocket, events: list[Event], metrics: Metrics) -> None:
     for event in events:
         metrics.words[event.word] += 1
         await socket.send_json({"type": "event", **asdict(event)})
 
 
-def _state(listener: Listener) -> dict[str, Any]:
+def _posteriors_message(listener: Listener) -> dict[str, Any]:
     level = listener.level_db
     return {
         "type": "posteriors",
@@ -153,4 +169,4 @@ def _state(listener: Listener) -> dict[str, Any]:
 async def _close(socket: WebSocket, metrics: Metrics, code: int, reason: str) -> None:
     metrics.closed[code] += 1
     if WebSocketState.DISCONNECTED not in (socket.client_state, socket.application_state):
-        await socket.close(code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
+        await socket.close(code, reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore"))

@@ -1,6 +1,6 @@
-"""Inference off the event loop, by few threads.
+"""Run inference in a few threads, outside the event loop.
 
-Workers   a pool of threads that answers awaits
+Workers   a thread pool whose results can be awaited
 """
 
 import asyncio
@@ -13,19 +13,25 @@ _T = TypeVar("_T")
 
 
 class Workers:
-    """Runs functions on `threads` threads.
+    """Thread pool for inference.
 
-    How many wait is bounded by who asks: at most Limits.requests clips, and one chunk of each of Limits.streams.
+    The queue has no limit of its own. The callers limit it: at most `Limits.requests` clips, and one chunk for each of
+    `Limits.streams` streams.
+
+    Parameters
+    ----------
+    threads
+        Number of threads.
     """
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="harken")
 
     async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Return what the function returns, or raise what it raises, and let the event loop go on meanwhile."""
+        """Call a function in a thread, and return its result or raise its exception."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
 
     def close(self) -> None:
-        """Let what has begun end, and drop what waits."""
+        """Wait for the running calls, and cancel those that have not started."""
         self._pool.shutdown(wait=True, cancel_futures=True)

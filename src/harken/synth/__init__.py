@@ -1,10 +1,10 @@
-"""Speech without a microphone: words and sentences spoken by the offline voices of the extra `synth`.
+"""Synthetic speech: words and sentences spoken by the offline voices of the extra `synth`.
 
-voices               the voices that are there (espeak-ng, Hibari, Piper, Kokoro)
-synthesize_corpus    words -> a corpus folder in the Speech Commands layout, some voices held out whole
-synthesize_speech    hours of sentences in which the given words do not occur
+voices               the installed voices (espeak-ng, Hibari, Piper, Kokoro)
+synthesize_corpus    words -> corpus folders in the layout of Speech Commands, with some voices held out
+synthesize_speech    hours of sentences that do not contain given words
 
-Importing this package raises HarkenError where none of the voices is installed.
+Importing this package raises HarkenError if no voice is installed.
 """
 
 from harken.synth.corpus import SynthesizedCorpus, synthesize_corpus

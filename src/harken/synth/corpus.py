@@ -1,7 +1,8 @@
-"""A spoken corpus without a microphone: `<word>/<speaker>_nohash_<take>.wav` in synthetic voices.
+"""A corpus of synthetic voices, in the layout of Speech Commands: `<word>/<speaker>_nohash_<take>.wav`.
 
-synthesize_corpus    words -> DIR/train and, spoken by voices that train never has, DIR/test
-SynthesizedCorpus    where they lie
+synthesize_corpus    words -> DIR/train, and DIR/test with other voices
+SynthesizedCorpus    the two folders
+hold_out             split voices into those for training and those held out
 """
 
 import math
@@ -29,23 +30,23 @@ from harken.synth.effects import (
     trim,
 )
 from harken.synth.sentences import NOUNS
-from harken.synth.voices import Voice, draw_voices, voice_named, voices_of
+from harken.synth.voices import Voice, draw_voices, find_voice, voices_of
 from harken.synth.workers import claim_folder, run_in_parallel
 
-_LONGEST_WORD = int(0.9 * SAMPLE_RATE)
-_RATES = (0.8, 1.3)  # times the voice's own pace
-_PITCHES = (0.85, 1.2)  # times the voice's own pitch
-_TRACTS = (0.92, 1.1)  # all formants and the pitch once more, as a longer or shorter vocal tract moves them
-_ENDINGS = ("", "", "!", "?")  # how a word is said: told, called, asked
+_MAX_WORD_SAMPLES = int(0.9 * SAMPLE_RATE)
+_RATES = (0.8, 1.3)  # range of the factor for the speed
+_PITCHES = (0.85, 1.2)  # range of the factor for the pitch
+_TRACTS = (0.92, 1.1)  # range of the factor for formants and pitch together, like another length of the vocal tract
+_ENDINGS = ("", "", "!", "?")  # punctuation, for different intonation
 _PEAKS_DB = (-24.0, -1.0)
 _TILTS_DB = (-3.0, 3.0)  # per octave
 _BABBLE_WORDS = 24
-_CHUNK = 16  # clips a task: enough to hide what handing it over costs
+_CHUNK = 16  # clips per task; enough that the overhead of a task does not matter
 
 
 @dataclass(frozen=True)
 class SynthesizedCorpus:
-    """Corpus folders; `test` is None when no voice was held out."""
+    """Corpus folders of synthetic speech. `test` is None if no voice was held out."""
 
     train: Path
     test: Path | None
@@ -53,7 +54,7 @@ class SynthesizedCorpus:
 
 @dataclass(frozen=True)
 class _Take:
-    """One clip to make: its place below the corpus folder, and what is said by whom."""
+    """A clip to create: its path below the corpus folder, its word and its voice."""
 
     path: str
     word: str
@@ -63,7 +64,7 @@ class _Take:
 
 @dataclass(frozen=True)
 class _Job:
-    """Clips that one process makes in one go. `babble` are (voice, word) pairs that talk in the background."""
+    """Clips that one process creates as one task. `babble` contains (voice, word) pairs for the background."""
 
     folder: Path
     takes: tuple[_Take, ...]
@@ -85,32 +86,43 @@ def synthesize_corpus(
     voices_named: Sequence[str] = (),
     workers: int | None = None,
 ) -> SynthesizedCorpus:
-    """Speak each word `takes` times, into DIR/train/WORD and DIR/test/WORD.
+    """Create a corpus of synthetic speech in DIR/train/WORD and DIR/test/WORD.
 
-    A clip is 16 kHz mono, 16 bits, exactly one second, with the whole word somewhere in it; voice, pitch, pace,
-    loudness, room, microphone and background noise are drawn. The same arguments and the same installed voices give
-    the same bytes, however many processes work. A run that was stopped is taken up where it stopped.
+    A clip has 16 kHz, 16 bits, one channel and exactly one second, and contains the whole word. Voice, pitch, speed, level,
+    room, microphone and background noise are random. The same arguments and the same installed voices give the same bytes,
+    for any number of processes. An interrupted call continues when it is repeated.
 
     Parameters
     ----------
-    words : what is said; also the names of the folders.
-    directory : new, empty, or of an earlier run of the same call.
-    takes : clips a word, both sides together.
-    seed : another seed, another corpus.
-    held_out_fraction : share of voices (whole families of them) and of takes that go to DIR/test, 0 to 0.9.
-    room_fraction : share of clips that sound in a simulated small room, 0 to 1.
-    snr_db : lowest and highest ratio of the word to the background noise.
-    engines : whose voices speak, as `harken.synth.voices` names them; all that are installed by default.
-    voices_named : names of the voices to use, among those of `engines`; all of these by default.
-    workers : processes; all cores by default.
+    words
+        Words to speak. They are also the names of the folders.
+    directory
+        Folder for the corpus: a new one, an empty one, or one of an earlier call with the same arguments.
+    takes
+        Number of clips for each word, on both sides together.
+    seed
+        Random seed.
+    held_out_fraction
+        Share of voices (by family) and of clips for DIR/test, 0 to 0.9.
+    room_fraction
+        Share of clips with the reverberation of a small simulated room, 0 to 1.
+    snr_db
+        Lowest and highest ratio of the word to the background noise, in dB.
+    engines
+        Speech engines to use, such as `espeak` or `piper`. Default: all that are installed.
+    voices_named
+        Names of the voices to use, among those of `engines`. Default: all of these.
+    workers
+        Number of processes. Default: one for each core.
 
     Raises
     ------
-    HarkenError : a value is out of range, an engine is not there, a word cannot be spoken within a second, or DIR holds
-        anything that was not made by the same call.
+    HarkenError
+        If a value is out of range, an engine is missing, a word does not fit in a second, or the folder contains anything
+        else.
     """
     words = list(words)
-    _check(words, takes, seed, held_out_fraction, room_fraction, snr_db)
+    _check_arguments(words, takes, seed, held_out_fraction, room_fraction, snr_db)
     folder = Path(directory)
     candidates = voices_of(engines)
     if voices_named:
@@ -133,13 +145,13 @@ def synthesize_corpus(
     claim_folder(folder, settings)
     jobs: list[_Job] = []
     sides = (("train", train_voices, takes - test_takes), ("test", test_voices, test_takes))
-    for number, (side, speaking, count) in enumerate(sides):
+    for number, (side, side_voices, count) in enumerate(sides):
         if count == 0:
             continue
         rng = np.random.default_rng([seed, number])
-        # All words are spoken by the same voices, so that no voice gives a word away.
-        speakers = draw_voices(speaking, count, rng)
-        talkers = draw_voices(speaking, _BABBLE_WORDS, rng)
+        # All words have the same voices, so that a network cannot recognize a word by its voice.
+        speakers = draw_voices(side_voices, count, rng)
+        talkers = draw_voices(side_voices, _BABBLE_WORDS, rng)
         nouns = rng.permutation([noun for noun in NOUNS if noun not in words])
         babble = tuple((talker.name, str(noun)) for talker, noun in zip(talkers, nouns, strict=False))
         missing = [take for take in _plan(side, number, words, speakers, seed) if not (folder / take.path).is_file()]
@@ -151,9 +163,21 @@ def synthesize_corpus(
 
 
 def hold_out(candidates: Sequence[Voice], fraction: float, seed: int) -> tuple[list[Voice], list[Voice]]:
-    """Part voices into those to train with and those held out: `fraction` of the families, rounded up.
+    """Split voices into those for training and those held out. Voices of a family stay together.
 
-    One family at least is left to train with, so that of a single one none is held out.
+    Parameters
+    ----------
+    candidates
+        Voices to split.
+    fraction
+        Share of the families to hold out, rounded up. At least one family is left for training.
+    seed
+        Random seed.
+
+    Returns
+    -------
+    tuple of list
+        The voices for training, and the voices held out.
     """
     families = sorted({voice.family for voice in candidates})
     count = min(len(families) - 1, math.ceil(fraction * len(families)))
@@ -162,7 +186,7 @@ def hold_out(candidates: Sequence[Voice], fraction: float, seed: int) -> tuple[l
     return kept, [voice for voice in candidates if voice.family in held]
 
 
-def _check(
+def _check_arguments(
     words: Sequence[str],
     takes: int,
     seed: int,
@@ -171,14 +195,16 @@ def _check(
     snr_db: tuple[float, float],
 ) -> None:
     if not words or len(set(words)) < len(words):
-        raise HarkenError("the words to speak must be given, each once")
+        raise HarkenError("the words to speak must be given, and each only once")
     for word in words:
         if not word.isalpha():
-            raise HarkenError(f"{word!r} is not a word of letters: it names a folder, so give letters alone")
+            raise HarkenError(
+                f"{word!r} is not a word of letters: use only letters, because it is the name of a folder"
+            )
     if takes < 1:
-        raise HarkenError(f"takes is {takes}: ask for at least 1 clip a word")
+        raise HarkenError(f"takes is {takes}: choose at least 1 clip per word")
     if seed < 0:
-        raise HarkenError(f"seed is {seed}: give 0 or more")
+        raise HarkenError(f"seed is {seed}: choose 0 or more")
     if not 0 <= held_out_fraction <= 0.9:
         raise HarkenError(f"held_out_fraction is {held_out_fraction}: choose 0 to 0.9")
     if not 0 <= room_fraction <= 1:
@@ -186,28 +212,28 @@ def _check(
     if not (math.isfinite(snr_db[0]) and math.isfinite(snr_db[1])):
         raise HarkenError(f"snr_db is {snr_db}: give two numbers, in dB")
     if snr_db[0] > snr_db[1]:
-        raise HarkenError(f"snr_db is {snr_db}: name the lower ratio first")
+        raise HarkenError(f"snr_db is {snr_db}: give the lower ratio first")
 
 
 def _plan(side: str, number: int, words: Sequence[str], speakers: Sequence[Voice], seed: int) -> list[_Take]:
     plan: list[_Take] = []
     for word in words:
-        spoken: dict[str, int] = {}
+        takes: dict[str, int] = {}
         for index, voice in enumerate(speakers):
-            nth = spoken[voice.name] = spoken.get(voice.name, -1) + 1
-            path = f"{side}/{word}/{voice.name}_nohash_{nth}.wav"
+            take = takes[voice.name] = takes.get(voice.name, -1) + 1
+            path = f"{side}/{word}/{voice.name}_nohash_{take}.wav"
             plan.append(_Take(path, word, voice.name, (seed, number, zlib.crc32(word.encode()), index)))
     return plan
 
 
 def _write_takes(job: _Job) -> None:
     for take in job.takes:
-        clip = _make(take, job)
+        clip = _make_clip(take, job)
         with replacing(job.folder / take.path) as temporary:
             soundfile.write(temporary, clip, SAMPLE_RATE, subtype="PCM_16")
 
 
-def _make(take: _Take, job: _Job) -> Waveform:
+def _make_clip(take: _Take, job: _Job) -> Waveform:
     """Return one clip, [SAMPLE_RATE] samples."""
     rng = np.random.default_rng(take.seed)
     word = tilt(_speak(take, rng), rng.uniform(*_TILTS_DB))
@@ -216,37 +242,37 @@ def _make(take: _Take, job: _Job) -> Waveform:
     if rng.random() < job.room_fraction:
         word = reverberate(word, room_response(rng))
     clip = np.zeros(SAMPLE_RATE, np.float32)
-    heard = word[: SAMPLE_RATE - start]
-    clip[start : start + heard.size] = heard
+    audible = word[: SAMPLE_RATE - start]
+    clip[start : start + audible.size] = audible
     background = noise(str(rng.choice(NOISES)), SAMPLE_RATE, rng, babble=_babble(job.babble))
     clip = add_noise(clip, background, speech_power=power, snr_db=rng.uniform(*job.snr_db))
     return np.asarray(clip * (10 ** (rng.uniform(*_PEAKS_DB) / 20) / np.abs(clip).max()), np.float32)
 
 
 def _speak(take: _Take, rng: np.random.Generator) -> Waveform:
-    """Return the word alone, without silence around it, at most _LONGEST_WORD samples."""
-    voice = voice_named(take.voice)
+    """Return the word without silence around it, at most _MAX_WORD_SAMPLES long."""
+    voice = find_voice(take.voice)
     rate, pitch, tract = (float(np.exp(rng.uniform(*np.log(limits)))) for limits in (_RATES, _PITCHES, _TRACTS))
-    said = take.word + str(rng.choice(_ENDINGS))
+    text = take.word + str(rng.choice(_ENDINGS))
     seed = int(rng.integers(2**31))
     while True:
-        samples, sample_rate = voice.speak(said, rate=rate, pitch=pitch, seed=seed)
+        samples, sample_rate = voice.speak(text, rate=rate, pitch=pitch, seed=seed)
         word = trim(np.asarray(soxr.resample(samples, sample_rate * tract, SAMPLE_RATE), np.float32))
         if word.size == 0:
-            raise HarkenError(f"{take.voice} speaks {take.word!r} without a sound: choose another word")
-        if word.size <= _LONGEST_WORD:
+            raise HarkenError(f"{take.voice} makes no sound for {take.word!r}: choose another word")
+        if word.size <= _MAX_WORD_SAMPLES:
             return word
         if rate == 2.0:
             raise HarkenError(f"{take.word!r} is too long for a clip of one second: choose a shorter word")
-        rate = min(2.0, rate * 1.1 * word.size / _LONGEST_WORD)
+        rate = min(2.0, rate * 1.1 * word.size / _MAX_WORD_SAMPLES)
 
 
 @lru_cache(maxsize=2)
-def _babble(spoken: tuple[tuple[str, str], ...]) -> Waveform:
-    """Return the words one after the other, all equally loud."""
+def _babble(voices_and_words: tuple[tuple[str, str], ...]) -> Waveform:
+    """Return the words one after the other, all with the same power."""
     parts = []
-    for name, word in spoken:
-        samples, sample_rate = voice_named(name).speak(word)
+    for name, word in voices_and_words:
+        samples, sample_rate = find_voice(name).speak(word)
         voice = trim(np.asarray(soxr.resample(samples, sample_rate, SAMPLE_RATE), np.float32))
         parts.append(voice / np.sqrt(np.mean(np.square(voice)) + 1e-20))
     return np.concatenate(parts)

@@ -1,11 +1,11 @@
-"""What a room and a microphone do to a clean voice, in numpy.
+"""Effects of a room and a microphone on a clean voice, in numpy.
 
-trim             cut the silence around a word
+trim             remove the silence around a word
 room_response    the impulse response of a small simulated room
-reverberate      a voice in that room
-tilt             the slant of a microphone's frequency response
+reverberate      apply the response of a room
+tilt             apply a slope in frequency, like that of a microphone
 noise            one of NOISES: white, pink, brown, mains hum, babble
-add_noise        at a signal-to-noise ratio
+add_noise        add noise at a signal-to-noise ratio
 
 All arrays are float32 [samples] at SAMPLE_RATE Hz.
 """
@@ -21,11 +21,21 @@ NOISES = ("white", "pink", "brown", "hum", "babble")
 Waveform = NDArray[np.float32]
 
 _FRAME = 160
-_SPECTRAL_SLOPE = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with frequency to this power
+_SPECTRAL_SLOPE = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # exponent with which the amplitude falls with frequency
 
 
 def trim(voice: Waveform, *, floor_db: float = -45.0, margin: int = 240) -> Waveform:
-    """Cut both ends where frames of 10 ms stay under `floor_db` relative to the loudest; keep `margin` samples."""
+    """Remove the silence at both ends.
+
+    Parameters
+    ----------
+    voice
+        The voice.
+    floor_db
+        Frames of 10 ms below this level relative to the loudest one are silence.
+    margin
+        Number of samples to keep around the voice. They are faded.
+    """
     frames = -(-voice.size // _FRAME)
     padded = np.pad(voice, (0, frames * _FRAME - voice.size))
     energy = np.square(padded.reshape(frames, _FRAME)).mean(axis=1)
@@ -41,10 +51,10 @@ def trim(voice: Waveform, *, floor_db: float = -45.0, margin: int = 240) -> Wave
 
 
 def room_response(rng: np.random.Generator, *, milliseconds: int = 120) -> Waveform:
-    """Simulate a box-shaped room of 2 to 5 m a side by mirror images (Allen and Berkley, 1979).
+    """Return the impulse response of a random room, simulated by the image method (Allen and Berkley, 1979).
 
-    Walls swallow 25 to 70 % of the energy at each reflection; voice and microphone stand 0.3 to 1.5 m apart where
-    the room allows. The direct sound is the first sample, at 1.
+    The room is a box with sides of 2 to 5 m. Walls absorb 25 to 70 % of the energy at each reflection. Voice and microphone
+    are 0.3 to 1.5 m apart, if the room is large enough. The direct sound is the first sample, with an amplitude of 1.
     """
     size = rng.uniform((2.0, 2.0, 2.2), (5.0, 5.0, 3.2))
     reflection = np.sqrt(1.0 - rng.uniform(0.25, 0.7))
@@ -56,34 +66,43 @@ def room_response(rng: np.random.Generator, *, milliseconds: int = 120) -> Wavef
     response = simulate_room(
         *points, reflection=float(reflection), sample_rate=SAMPLE_RATE, seconds=milliseconds / 1000
     )
-    # The last images are not all there: let the end fade instead of stopping.
+    # The simulation stops at a maximum length. A fade avoids an abrupt end.
     fade = np.minimum(1.0, np.linspace(2.0, 0.0, response.size))
     return np.asarray(response * fade, np.float32)
 
 
 def reverberate(voice: Waveform, response: Waveform) -> Waveform:
-    """Return the voice in a room, response.size - 1 samples longer; its start stays in place."""
+    """Return the voice convolved with a room's response. It gets response.size - 1 samples longer at its end."""
     size = voice.size + response.size - 1
-    fast = 1 << (size - 1).bit_length()
-    spectrum = np.fft.rfft(voice, fast) * np.fft.rfft(response, fast)
-    return np.fft.irfft(spectrum, fast)[:size].astype(np.float32)
+    points = 1 << (size - 1).bit_length()
+    spectrum = np.fft.rfft(voice, points) * np.fft.rfft(response, points)
+    return np.fft.irfft(spectrum, points)[:size].astype(np.float32)
 
 
 def tilt(voice: Waveform, db_per_octave: float) -> Waveform:
-    """Slant the spectrum around 1 kHz by `db_per_octave`, with a microphone's fall below 70 Hz; the length stays."""
-    fast = 1 << (2 * voice.size - 1).bit_length()
-    frequencies = np.maximum(np.fft.rfftfreq(fast, 1 / SAMPLE_RATE), 1.0)
+    """Return the voice with a slope of `db_per_octave` around 1 kHz, and without the frequencies below 70 Hz."""
+    points = 1 << (2 * voice.size - 1).bit_length()
+    frequencies = np.maximum(np.fft.rfftfreq(points, 1 / SAMPLE_RATE), 1.0)
     octaves = np.log2(np.maximum(frequencies, 100.0) / 1000.0)
-    # Some of the synthetic voices swing slowly, below anything that is heard.
+    # Some synthetic voices contain slow oscillations, below audible frequencies.
     low_cut = 1.0 / np.sqrt(1.0 + (70.0 / frequencies) ** 4)
-    spectrum = np.fft.rfft(voice, fast) * 10 ** (db_per_octave * octaves / 20) * low_cut
-    return np.fft.irfft(spectrum, fast)[: voice.size].astype(np.float32)
+    spectrum = np.fft.rfft(voice, points) * 10 ** (db_per_octave * octaves / 20) * low_cut
+    return np.fft.irfft(spectrum, points)[: voice.size].astype(np.float32)
 
 
 def noise(kind: str, samples: int, rng: np.random.Generator, *, babble: Waveform) -> Waveform:
-    """Return noise of one kind of NOISES with a power of 1.
+    """Return noise with a power of 1.
 
-    `babble` is running speech, longer than `samples`: six stretches of it speak at once.
+    Parameters
+    ----------
+    kind
+        One of NOISES.
+    samples
+        Length of the noise.
+    rng
+        Random generator.
+    babble
+        Running speech, longer than `samples`. For the kind `babble`, six parts of it are added.
     """
     if kind in _SPECTRAL_SLOPE:
         frequencies = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
@@ -104,5 +123,5 @@ def noise(kind: str, samples: int, rng: np.random.Generator, *, babble: Waveform
 
 
 def add_noise(clip: Waveform, unit_noise: Waveform, *, speech_power: float, snr_db: float) -> Waveform:
-    """Return clip + noise, the noise `snr_db` below `speech_power`."""
+    """Return clip + noise, with the noise `snr_db` below `speech_power`."""
     return np.asarray(clip + unit_noise * np.sqrt(speech_power * 10 ** (-snr_db / 10)), np.float32)

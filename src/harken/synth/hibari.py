@@ -1,4 +1,4 @@
-"""The voice of Hibari (package `hibari-tts`, Apache-2.0): one American woman, the most natural voice of the extra."""
+"""The voice of Hibari (package `hibari-tts`, Apache-2.0): an American woman, the most natural voice of the extra."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ from harken.errors import HarkenError
 
 @dataclass(frozen=True)
 class HibariVoice:
-    """Hibari's voice "heart", the one that ships in the package."""
+    """Hibari's voice "heart", which is included in the package."""
 
     name: str = "hibari-heart"
     family: str = "hibari-heart"
@@ -23,13 +23,13 @@ class HibariVoice:
     ) -> tuple[NDArray[np.float32], int]:
         """See `harken.synth.voices.Voice.speak`.
 
-        The pitch is moved by stating another sample rate: formants move along, as with another length of the vocal
-        tract, so that one voice stands for several speakers.
+        The pitch is changed by returning another sample rate. Formants change with it, like those of a speaker with another
+        length of the vocal tract, so that one voice can stand for several speakers.
         """
         engine = _engine()
         samples = np.asarray(engine(text, speed=min(2.0, max(0.5, rate / pitch)), seed=seed), np.float32)
         if samples.size == 0:
-            raise HarkenError(f"Hibari says nothing for {text!r}: give it letters that it can read")
+            raise HarkenError(f"Hibari cannot speak {text!r}: use letters that it can read")
         return np.clip(samples, -1.0, 1.0), round(engine.sample_rate * pitch)
 
 

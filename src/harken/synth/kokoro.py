@@ -1,10 +1,11 @@
 """The voices of Kokoro-82M (Apache-2.0; a StyleTTS 2 network, arXiv:2306.07691), and speakers blended from them.
 
-kokoro_voices    the voices of the folder that HARKEN_KOKORO names
+kokoro_voices    the voices in the folder that HARKEN_KOKORO gives
+KokoroVoice      one of them
 
-No package of the extra holds the model: HARKEN_KOKORO names a folder with an ONNX export of it and its voices, in either
-of the published layouts: `*.onnx` beside `voices*.bin` (NumPy archive), or beside `voices/NAME.bin` (float32). Text becomes
-phonemes by `hibari-tts`, which learnt the same alphabet.
+The extra does not include the model. HARKEN_KOKORO must be set to a folder with an ONNX export of it and its voices, in one
+of the published layouts: `*.onnx` beside `voices*.bin` (NumPy archive), or beside `voices/NAME.bin` (float32). `hibari-tts`
+converts text to phonemes, because it uses the same alphabet.
 """
 
 import json
@@ -22,20 +23,25 @@ from harken.synth.kokoro_files import kokoro_model
 
 _SAMPLE_RATE = 24_000
 _STYLE = 256
-_TIMBRE = 128  # of the style's values the first half says whose voice it is, the rest how it speaks
-# A voice never blends with one of another family, so that whoever holds out families holds out all that sounds like them.
+_TIMBRE = 128  # the first half of a style's values is the timbre, the second half the way of speaking
+# Voices are only blended within a family. A family that is held out therefore sounds like none of the others.
 _FAMILIES = 9
-_MOST_BLENDED = 0.6
+_MAX_BLEND = 0.6
 
 
 @dataclass(frozen=True)
 class KokoroVoice:
-    """One of Kokoro's voices. Each seed is a speaker of its own: the voice, blended with up to 0.6 of another one.
+    """One of Kokoro's voices. Each seed is another speaker: the voice blended with up to 0.6 of another one.
 
-    Timbre and way of speaking are blended apart. 54 voices of nine languages are 54 people that the network learnt
-    from; what lies between them sounds like people too.
+    Timbre and way of speaking are blended separately. The 54 voices in nine languages are 54 people that the network was
+    trained on, and blends of them sound like people too.
 
-    key : the published name, as in `af_heart`. partners : those of its family, itself among them.
+    Attributes
+    ----------
+    key
+        Published name, such as `af_heart`.
+    partners
+        Names of all voices of its family, including itself.
     """
 
     name: str
@@ -47,14 +53,14 @@ class KokoroVoice:
     def speak(
         self, text: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
     ) -> tuple[NDArray[np.float32], int]:
-        """See `harken.synth.voices.Voice.speak`. The pitch is moved as `HibariVoice` moves it."""
+        """See `harken.synth.voices.Voice.speak`. The pitch is changed as in `HibariVoice`."""
         tokens = _tokens(text, british=self.accent == "en-gb")
         if not tokens:
-            raise HarkenError(f"Kokoro says nothing for {text!r}: give it letters that it can read")
+            raise HarkenError(f"Kokoro cannot speak {text!r}: use letters that it can read")
         if len(tokens) > len(_styles()[self.key]):
-            raise HarkenError(f"{text[:40]!r}... is too long for Kokoro: say it in several sentences")
+            raise HarkenError(f"{text[:40]!r}... is too long for Kokoro: split it into several sentences")
         session = _session()
-        first = session.get_inputs()[0].name  # two exports, two names
+        first = session.get_inputs()[0].name  # the two published exports have different names
         samples = session.run(
             None,
             {
@@ -66,20 +72,20 @@ class KokoroVoice:
         return np.clip(np.asarray(samples, np.float32).reshape(-1), -1.0, 1.0), round(_SAMPLE_RATE * pitch)
 
     def _style(self, tokens: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return the style of one speaker for a text of that many tokens, [1, 256]."""
+        """Return the style of a random speaker for a text of `tokens` tokens, [1, 256]."""
         table = _styles()
         style = np.array(table[self.key][tokens - 1])
         for part in (slice(0, _TIMBRE), slice(_TIMBRE, _STYLE)):
             other = table[str(rng.choice(self.partners))][tokens - 1]
-            share = rng.uniform(0.0, _MOST_BLENDED)
+            share = rng.uniform(0.0, _MAX_BLEND)
             style[part] = (1 - share) * style[part] + share * other[part]
         return style[None]
 
 
 def kokoro_voices() -> list[KokoroVoice]:
-    """Return the voices of the folder in order of name.
+    """Return the voices in the folder, sorted by name.
 
-    Raises HarkenError when the folder does not hold the model and its voices.
+    Raises HarkenError if the folder does not contain the model and its voices.
     """
     kokoro_model()
     keys = sorted(_styles())
@@ -104,18 +110,18 @@ def _session() -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(kokoro_model()), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own errors share no base but this
-        raise HarkenError(f"{kokoro_model()} is not an ONNX model that can be run: fetch it again") from error
+    except Exception as error:  # the errors of onnxruntime have no other common base class
+        raise HarkenError(f"{kokoro_model()} is not a usable ONNX model: download it again") from error
 
 
 @lru_cache(maxsize=1)
 def _styles() -> dict[str, NDArray[np.float32]]:
-    """Return each voice's styles, [most tokens, 256]: the network wants another one for every length of text."""
+    """Return the styles of each voice, [maximum number of tokens, 256]. There is one for each length of text."""
     folder = kokoro_model().parent
     files = [*sorted((folder / "voices").glob("*.bin")), *sorted(folder.glob("voices*.bin"))]
     if not files:
         raise HarkenError(
-            f"{folder} holds no voices of Kokoro: put voices-v1.0.bin, or a folder voices/, beside the model"
+            f"{folder} contains no voices of Kokoro: add voices-v1.0.bin or a folder voices/ beside the model"
         )
     found: dict[str, NDArray[np.float32]] = {}
     for path in files:
@@ -126,17 +132,17 @@ def _styles() -> dict[str, NDArray[np.float32]]:
                 with np.load(path) as archive:
                     found |= {name: archive[name].reshape(-1, _STYLE).astype(np.float32) for name in archive.files}
         except (OSError, ValueError) as error:
-            raise HarkenError(f"{path} holds no voices of Kokoro: fetch it again") from error
+            raise HarkenError(f"{path} contains no voices of Kokoro: download it again") from error
     return found
 
 
 def _tokens(text: str, *, british: bool) -> list[int]:
     vocabulary = _vocabulary()
-    return [vocabulary[symbol] for symbol in _reader(british)(text) if symbol in vocabulary]
+    return [vocabulary[symbol] for symbol in _phonemizer(british)(text) if symbol in vocabulary]
 
 
 @lru_cache(maxsize=2)
-def _reader(british: bool) -> G2P:
+def _phonemizer(british: bool) -> G2P:
     return G2P(british=british)
 
 

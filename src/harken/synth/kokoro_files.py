@@ -1,7 +1,7 @@
-"""Where Kokoro's model and voices are: the folder that the environment variable HARKEN_KOKORO names.
+"""The folder with Kokoro's model and voices, which the environment variable HARKEN_KOKORO gives.
 
-KOKORO_FOLDER   the name of that variable
-kokoro_model    the model file in the folder
+KOKORO_FOLDER    the name of that variable
+kokoro_model     the model file in the folder
 """
 
 import os
@@ -13,11 +13,11 @@ KOKORO_FOLDER = "HARKEN_KOKORO"
 
 
 def kokoro_model() -> Path:
-    """Return the path of the model. Raises HarkenError when the folder does not hold exactly one."""
+    """Return the path of the model. Raises HarkenError if the folder does not contain exactly one."""
     folder = Path(os.environ[KOKORO_FOLDER])
     models = sorted(folder.glob("*.onnx"))
     if len(models) != 1:
         raise HarkenError(
-            f"{KOKORO_FOLDER} is {folder}, where {len(models)} files end in .onnx: name a folder with the one model"
+            f"{KOKORO_FOLDER} is {folder}, where {len(models)} files end in .onnx: set it to a folder with one model"
         )
     return models[0]

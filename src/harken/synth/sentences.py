@@ -1,11 +1,12 @@
-"""English sentences without end, from word lists and patterns.
+"""Random English sentences, from word lists and patterns.
 
-sentence one drawn sentence
-NOUNS things that sentences speak of
+sentence      a random sentence
+vocabulary    all words of the sentences
+NOUNS         the nouns of the sentences
 
-The lists hold no word in which one of the ten commands of Speech Commands (yes, no, up, down, left, right, on, off,
-stop, go) can be heard, in any of espeak-ng's English accents; the tests check that. What sounds like a command
-across two words ("in order": "no") is for whoever speaks the sentence to refuse.
+No word in the lists contains the sound of one of the ten commands of Speech Commands (yes, no, up, down, left, right, on,
+off, stop, go) in any of espeak-ng's English accents. The tests check that. A command can still occur across two words ("in
+old" contains "no"); callers have to check whole sentences for it.
 """
 
 import re
@@ -67,7 +68,7 @@ _QUALITIES = _words("""
     smooth social special splendid square stable strange strict sudden sweet tall tender terrible thick thin tired
     tiny tough typical ugly useful usual vast violent warm weak weary wet wide wild wise wonderful wooden worthy young
 """)
-# Verbs in the past tense, each with what may follow it.
+# Verbs in the past tense, with an object and without one.
 _DID_THING = _words("""
     admired asked attacked bought borrowed brought broke built burned called carried caught chased checked chose
     cleaned climbed collected cooked counted covered crossed damaged delivered described discovered drank drew dried
@@ -156,21 +157,21 @@ _LISTS = {
 
 
 def sentence(rng: np.random.Generator) -> str:
-    """Return one drawn sentence, with its full stop, question mark or exclamation mark."""
+    """Return a random sentence, with its period, question mark or exclamation mark."""
 
     def fill(slot: re.Match[str]) -> str:
         words = _LISTS[slot[1].lower()]
         word = words[rng.integers(len(words))]
         return word[0].upper() + word[1:] if slot[1][0].isupper() else word
 
-    drawn = re.sub(r"\{(\w+)\}", fill, _PATTERNS[rng.integers(len(_PATTERNS))])
-    # "a apple": the article follows the sound; the lists' vowels and letters agree but for "hour" and "u" as "you".
-    drawn = re.sub(r"\b([Aa]) (?=[aeio]|hour|ugl|unc)", r"\1n ", drawn)
-    return drawn[0].upper() + drawn[1:]
+    text = re.sub(r"\{(\w+)\}", fill, _PATTERNS[rng.integers(len(_PATTERNS))])
+    # "a apple" becomes "an apple". In these lists, a vowel letter is a vowel sound, except for "hour" and a "u" like in "use".
+    text = re.sub(r"\b([Aa]) (?=[aeio]|hour|ugl|unc)", r"\1n ", text)
+    return text[0].upper() + text[1:]
 
 
 def vocabulary() -> list[str]:
-    """Return every word that sentences are made of, sorted, in lower case."""
+    """Return all words of the sentences, sorted, in lower case."""
     fixed = " ".join(re.sub(r"\{\w+\}", " ", pattern) for pattern in _PATTERNS)
     listed = " ".join(word for words in _LISTS.values() for word in words)
     return sorted({word.lower() for word in re.findall(r"[A-Za-z]+", f"{fixed} {listed} an")})

@@ -1,6 +1,6 @@
-"""Hours of synthetic speech in which given words do not occur, to count false alarms in.
+"""Synthetic speech that does not contain given words, to count false alarms in.
 
-synthesize_speech    sentences by several voices, as FLAC files of a minute or a little more
+synthesize_speech    sentences by several voices, as FLAC files of one minute or a little more
 """
 
 import math
@@ -18,10 +18,10 @@ from harken.files import replacing
 from harken.labels import COMMANDS
 from harken.synth.effects import NOISES, SAMPLE_RATE, Waveform, add_noise, noise, reverberate, room_response, tilt, trim
 from harken.synth.sentences import sentence
-from harken.synth.voices import INSTALL, draw_voices, engine_of, voice_named, voices, voices_of
+from harken.synth.voices import INSTALL, draw_voices, engine_of, find_voice, voices, voices_of
 from harken.synth.workers import claim_folder, run_in_parallel
 
-_MINUTE = 60 * SAMPLE_RATE
+_MINUTE_SAMPLES = 60 * SAMPLE_RATE
 _RATES = (0.8, 1.25)
 _PITCHES = (0.82, 1.22)
 _PAUSES_S = (0.15, 1.0)
@@ -33,8 +33,8 @@ _SNR_DB = (12.0, 50.0)
 
 
 @dataclass(frozen=True)
-class _Minute:
-    """One file to make."""
+class _SpeechFile:
+    """A file of about a minute to create."""
 
     path: Path
     voice: str
@@ -51,25 +51,45 @@ def synthesize_speech(
     engines: Sequence[str] = (),
     workers: int | None = None,
 ) -> list[Path]:
-    """Write at least `hours` of speech into `directory` and return its files, `<family of voices>-<number>.flac`.
+    """Write hours of synthetic speech, as files `<family of voices>-<number>.flac` with 16 kHz, mono.
 
-    16 kHz mono; one voice a file; pitch, pace, loudness, room, microphone and steady noise are drawn a file. No
-    sentence holds one of the words of `avoid` or their sound, within a word or across two, by espeak-ng's
-    pronunciation in the voice's accent. The same arguments and the same installed voices give the same samples. A
-    run that was stopped is taken up where it stopped. `engines` says whose voices speak, as `harken.synth.voices` names
-    them; all that are installed by default.
+    Each file has one voice, with random pitch, speed, level, room, microphone and steady noise. No sentence contains one of
+    the words to avoid or their sound, neither inside a word nor across two, by espeak-ng's pronunciation in the accent of
+    the voice. The same arguments and the same installed voices give the same samples. An interrupted call continues when it
+    is repeated.
+
+    Parameters
+    ----------
+    directory
+        Folder for the files: a new one, an empty one, or one of an earlier call with the same arguments.
+    hours
+        Minimum length of the speech.
+    seed
+        Random seed.
+    avoid
+        Words that must not occur.
+    engines
+        Speech engines to use, such as `espeak` or `piper`. Default: all that are installed.
+    workers
+        Number of processes. Default: one for each core.
+
+    Returns
+    -------
+    list of Path
+        The files.
 
     Raises
     ------
-    HarkenError : `hours` is not above 0, `seed` is below 0, an engine is not there, espeak-ng (which knows how words
-        sound) is not installed, or `directory` holds anything that was not made by the same call.
+    HarkenError
+        If a value is out of range, an engine is missing, espeak-ng is not installed (it provides the pronunciation), or the
+        folder contains anything else.
     """
     if not 0 < hours < math.inf:
-        raise HarkenError(f"hours is {hours}: ask for more than 0")
+        raise HarkenError(f"hours is {hours}: choose more than 0")
     if seed < 0:
-        raise HarkenError(f"seed is {seed}: give 0 or more")
+        raise HarkenError(f"seed is {seed}: choose 0 or more")
     if not any(engine_of(voice) == "espeak" for voice in voices()):
-        raise HarkenError(f"espeak-ng is needed to know how words sound: {INSTALL}")
+        raise HarkenError(f"espeak-ng is needed for the pronunciation of words: {INSTALL}")
     candidates = voices_of(engines)
     folder = Path(directory)
     settings = {
@@ -81,40 +101,40 @@ def synthesize_speech(
     claim_folder(folder, settings)
     speakers = draw_voices(candidates, math.ceil(hours * 60), np.random.default_rng(seed))
     plan = [
-        # Up to its first "-" a name says who speaks, for those who keep speakers apart: voices of one family sound alike.
-        _Minute(
+        # The part of a name before the first "-" is the speaker for `speech_side`. Voices of one family sound alike.
+        _SpeechFile(
             folder / f"{voice.family.replace('-', '_')}-{number:05d}.flac", voice.name, tuple(avoid), (seed, number)
         )
         for number, voice in enumerate(speakers)
     ]
-    missing = [minute for minute in plan if not minute.path.is_file()]
-    run_in_parallel(_write_minute, missing, f"speaking {hours:g} hours", workers=workers)
-    return [minute.path for minute in plan]
+    missing = [file for file in plan if not file.path.is_file()]
+    run_in_parallel(_write_file, missing, f"speaking {hours:g} hours", workers=workers)
+    return [file.path for file in plan]
 
 
-def _write_minute(minute: _Minute) -> None:
-    speech = _speak_minute(minute)
-    with replacing(minute.path) as temporary:
+def _write_file(file: _SpeechFile) -> None:
+    speech = _speak_sentences(file)
+    with replacing(file.path) as temporary:
         soundfile.write(temporary, speech, SAMPLE_RATE, subtype="PCM_16")
 
 
-def _speak_minute(minute: _Minute) -> Waveform:
-    from harken.synth.sounds import SoundCheck  # needs espeak-ng, which synthesize_speech has looked for
+def _speak_sentences(file: _SpeechFile) -> Waveform:
+    from harken.synth.sounds import SoundCheck  # needs espeak-ng, which synthesize_speech has checked
 
-    rng = np.random.default_rng(minute.seed)
-    voice = voice_named(minute.voice)
-    check = SoundCheck(minute.avoid, (voice.accent,))
+    rng = np.random.default_rng(file.seed)
+    voice = find_voice(file.voice)
+    check = SoundCheck(file.avoid, (voice.accent,))
     rate, pitch = (float(np.exp(rng.uniform(*np.log(limits)))) for limits in (_RATES, _PITCHES))
     parts: list[Waveform] = []
     length = 0
-    while length < _MINUTE:
+    while length < _MINUTE_SAMPLES:
         text = sentence(rng)
-        if check.heard_in([text])[0]:
+        if check.find_words([text])[0]:
             continue
-        said, sample_rate = voice.speak(
+        samples, sample_rate = voice.speak(
             text, rate=rate * rng.uniform(0.93, 1.07), pitch=pitch, seed=int(rng.integers(2**31))
         )
-        spoken = trim(np.asarray(soxr.resample(said, sample_rate, SAMPLE_RATE), np.float32))
+        spoken = trim(np.asarray(soxr.resample(samples, sample_rate, SAMPLE_RATE), np.float32))
         pause = np.zeros(int(rng.uniform(*_PAUSES_S) * SAMPLE_RATE), np.float32)
         parts += [spoken, pause]
         length += spoken.size + pause.size

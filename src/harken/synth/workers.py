@@ -1,7 +1,7 @@
-"""Long work on a folder: claimed once, shared among processes, taken up again.
+"""Run long tasks on a folder in several processes. Interrupted work can be continued.
 
-claim_folder      note in a folder what is being made there; refuse to mix two makings
-run_in_parallel   one function over many tasks, in processes, under a progress bar
+claim_folder       store the settings of the work in a folder, and refuse to mix it with other work
+run_in_parallel    call a function on many tasks, in processes, with a progress bar
 """
 
 import json
@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 
 def claim_folder(folder: Path, settings: Mapping[str, object]) -> None:
-    """Write `settings` into the folder's note, or check that an earlier run had the same.
+    """Store the settings in a folder, or check that an earlier run stored the same ones.
 
-    Raises HarkenError when the folder holds something made otherwise, or holds anything else.
+    Raises HarkenError if the folder belongs to other settings, or contains other files.
     """
     note = folder / SYNTHESIS_NOTE
-    mend = f"choose another folder, or remove {folder} first"
+    fix = f"choose another folder, or remove {folder} first"
     if note.is_file():
         try:
             earlier = json.loads(note.read_text(encoding="utf-8"))
@@ -35,31 +35,42 @@ def claim_folder(folder: Path, settings: Mapping[str, object]) -> None:
             earlier = {}
         differing = [name for name, value in settings.items() if earlier.get(name) != value]
         if differing:
-            raise HarkenError(f"{folder} was synthesised with other settings ({', '.join(differing)}): {mend}")
+            raise HarkenError(f"{folder} was synthesized with other settings ({', '.join(differing)}): {fix}")
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise HarkenError(f"{folder} holds something that was not synthesised here: {mend}")
+        raise HarkenError(f"{folder} contains files that were not synthesized by harken: {fix}")
     with replacing(note) as temporary:
         temporary.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
-def run_in_parallel(function: Callable[[T], None], tasks: Sequence[T], what: str, *, workers: int | None) -> None:
-    """Call `function` on every task, in `workers` processes (all cores by default), and return when all are done.
+def run_in_parallel(function: Callable[[T], None], tasks: Sequence[T], label: str, *, workers: int | None) -> None:
+    """Call a function on each task, and return when all are done.
 
-    One worker, or one task, stays in this process. Ctrl-C and errors let running tasks end and start no more.
+    After Ctrl-C or an error, running tasks end and no others are started.
+
+    Parameters
+    ----------
+    function
+        A function of one task. It must be importable by other processes.
+    tasks
+        The tasks.
+    label
+        Label of the progress bar.
+    workers
+        Number of processes, or None for one per core. With one worker or one task, this process does the work.
     """
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(workers, len(tasks))
     if workers <= 1:
-        for task in progress(tasks, what):
+        for task in progress(tasks, label):
             function(task)
         return
-    # Not forked: a parent that has loaded torch or onnxruntime holds threads, which a fork breaks.
+    # "spawn", because a fork breaks the threads of a process that has loaded torch or onnxruntime.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts_to_parent)
     try:
-        for future in progress([pool.submit(function, task) for task in tasks], what):
+        for future in progress([pool.submit(function, task) for task in tasks], label):
             future.result()
     finally:
         pool.shutdown(cancel_futures=True)

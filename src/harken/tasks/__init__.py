@@ -1,6 +1,7 @@
-"""What is to be learnt: the room between a corpus, and the training and judging that both build on it.
+"""Define what a network learns: classes, clips and sides. Training and evaluation both build on it.
 
-recipe      every hyperparameter of a run, frozen; the named recipes
-protocol    tutorial, v12, v35, own: a corpus -> classes and sides
-silence     the windows of noise that stand for `_silence_` where a model is judged
+recipe      every hyperparameter of a run, and the recipes that have a name
+protocol    a corpus -> classes and sides, under one of the protocols tutorial, v12, v35 and own
+silence     windows of noise that stand for `_silence_` in evaluation
+history     the columns of a run's history, and how to read it
 """

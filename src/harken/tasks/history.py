@@ -1,4 +1,4 @@
-"""The history of a run, RUN/history.csv: its columns, and how to read it."""
+"""The history of a run, RUN/history.csv: its columns, and a function that reads it."""
 
 import csv
 from pathlib import Path
@@ -15,7 +15,7 @@ COLUMNS = (
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Return the history's rows, empty where there is no file."""
+    """Return the rows of a history, one for each epoch. The list is empty if there is no file."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:

@@ -1,9 +1,16 @@
-"""What a protocol makes of a corpus: the classes, each clip's class and side, and the fixed validation list.
+"""Turn a corpus into a task: the classes, and the class and the side of each clip.
 
-tutorial  the words alone, clips of exact length, the tutorial's random split (speakers stand on all sides)
-v12       ten words, `_unknown_`, `_silence_`; the official split (arXiv:1804.03209)
-v35       every word a class; the official split
-own       the words of any folder, `_unknown_` from other folders, `_silence_`; split by speaker
+Material          the folders of a run
+Task              the result
+make_task         a recipe and folders -> Task
+side_waveforms    the waveforms and classes of one side
+
+There are four protocols:
+
+tutorial    only the words, clips of exact length, the tutorial's random split (speakers are on several sides)
+v12         ten words, `_unknown_` and `_silence_`; the official split (arXiv:1804.03209)
+v35         every word is a class; the official split
+own         the words of any folder, `_unknown_` from other folders, and `_silence_`; split by speaker
 """
 
 import csv
@@ -16,26 +23,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.corpus import split
-from harken.corpus.made_noise import made_noise
 from harken.corpus.pack import PackedClips, pack
-from harken.corpus.recordings import Recordings, joined, noise_side, read_recordings, speech_side
+from harken.corpus.recordings import Recordings, join_recordings, noise_side, read_recordings, speech_side
+from harken.corpus.synthetic_noise import make_synthetic_noise
 from harken.corpus.table import Clip, Corpus, audio_files, read_corpus
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
 from harken.tasks.recipe import Recipe
 from harken.tasks.silence import SilenceWindow, draw_silence, silence_waveforms
 
-_OWN_VALIDATION = 0.15  # of the clips of a folder of one's own
-_OFFICIAL_SHARE = 0.1  # of `_unknown_` and of `_silence_`, beside the clips of the words
+_OWN_VALIDATION = 0.15  # share of validation in the protocol `own`
+_OFFICIAL_SHARE = 0.1  # validation examples of `_unknown_` and of `_silence_`, as a fraction of the word clips
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
     """The folders that a run learns from.
 
-    data : corpora, split into sides. other : corpora whose every word is `_unknown_` (protocol `own`).
-    noise : recordings without speech. speech : running speech without commands. train_only : corpora that train and
-    never judge, such as synthesised ones.
+    Attributes
+    ----------
+    data
+        Corpora, split into training, validation and test.
+    other
+        Corpora in which every word is `_unknown_` (protocol `own`).
+    noise
+        Recordings without speech.
+    speech
+        Running speech without the keywords.
+    train_only
+        Corpora used for training only, such as synthetic ones.
     """
 
     data: tuple[Path, ...]
@@ -49,12 +65,22 @@ class Material:
 class Task:
     """A corpus under a protocol.
 
-    labels : the classes in the order of the network's outputs. packed : the clips' samples.
-    classes, sides : each packed clip's class and side ("" where the protocol leaves it out).
-    noise, speech : what silence, noise and unknown speech are drawn from in training, if anything.
-    held_out_noise, silence : the noise that judges, and its windows on the validation side.
-    repeats : how many clips of the folders stand in them twice, and count once. made_noise : whether the noise was made,
-    since none was named.
+    Attributes
+    ----------
+    labels
+        The classes, in the order of the network's outputs.
+    clips, packed
+        The clips, and their samples.
+    classes, sides
+        Class and side of each packed clip, [clips]. The side is "" if the protocol does not use the clip.
+    noise, speech
+        Recordings for noise, `_silence_` and unknown speech in training, if any.
+    held_out_noise, silence
+        Noise for evaluation, and its windows on the validation side.
+    duplicates
+        Number of duplicate clips in the folders. Each recording is used once.
+    synthetic_noise
+        Whether the noise was generated because no recordings were given.
     """
 
     labels: tuple[str, ...]
@@ -66,41 +92,55 @@ class Task:
     speech: Recordings | None = None
     held_out_noise: Recordings | None = None
     silence: tuple[SilenceWindow, ...] = ()
-    repeats: int = 0
-    made_noise: bool = False
+    duplicates: int = 0
+    synthetic_noise: bool = False
 
     @property
     def words(self) -> int:
-        """How many classes are words; they come first."""
+        """Number of classes that are words. They are the first ones."""
         return sum(label not in (UNKNOWN, SILENCE) for label in self.labels)
 
     def rows(self, side: str) -> NDArray[np.int64]:
-        """Return the packed rows of one side."""
+        """Return the packed rows of a side (`train`, `validation` or `test`)."""
         return np.flatnonzero(self.sides == side)
 
     def silence_waveforms(self, samples: int) -> NDArray[np.float32]:
-        """Return the waveforms of the silence windows, float32 [windows, samples]."""
+        """Return the waveforms of the windows of silence, float32 [windows, samples]."""
         if self.held_out_noise is None:
             return np.zeros((0, samples), np.float32)
         return silence_waveforms(self.silence, self.held_out_noise, samples)
 
 
-def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, judging: bool = False) -> Task:
-    """Read, split and pack what a recipe learns from. Raises HarkenError when a folder, a side or a class has nothing.
+def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, evaluation_only: bool = False) -> Task:
+    """Read, split and pack the clips of a recipe.
 
-    judging : the sides will only judge, so that none needs to hold clips.
+    Parameters
+    ----------
+    recipe
+        The protocol, the words and the shares of the classes.
+    material
+        The folders.
+    cache
+        Folder for packed clips. Default: harken's cache folder.
+    evaluation_only
+        The task is only used for evaluation, so that sides without clips are accepted.
+
+    Raises
+    ------
+    HarkenError
+        If a folder, a side or a class has no clips, or a folder is given that the protocol does not use.
     """
-    _refuse_unused(recipe, material, judging=judging)
-    only = recipe.words if recipe.protocol == "tutorial" and recipe.words else None  # of others nothing is asked
+    _refuse_unused_folders(recipe, material, evaluation_only=evaluation_only)
+    only = recipe.words if recipe.protocol == "tutorial" and recipe.words else None  # other words are not needed
     corpus = read_corpus(material.data, words=only, cache=cache)
-    maker = {"tutorial": _tutorial, "v12": _commands, "v35": _commands, "own": _own}[recipe.protocol]
-    labels, clips, sides = maker(recipe, material, corpus, cache)
+    split_clips = {"tutorial": _tutorial, "v12": _official, "v35": _official, "own": _own}[recipe.protocol]
+    labels, clips, sides = split_clips(recipe, material, corpus, cache)
     packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, cache=cache)
     if recipe.protocol == "tutorial":
         sides = _tutorial_sides(recipe, material, labels, clips, packed.lengths)
     index = {label: number for number, label in enumerate(labels)}
     recorded = [*_files(material.noise), *corpus.noise]
-    noise, held_out = _noise(recipe, recorded, judging=judging)
+    noise, held_out = _noise(recipe, recorded, evaluation_only=evaluation_only)
     task = Task(
         labels=labels,
         clips=tuple(clips),
@@ -110,58 +150,58 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
         noise=noise,
         speech=_speech(recipe, material) if UNKNOWN in labels else None,
         held_out_noise=held_out,
-        repeats=len(corpus.repeats),
-        made_noise=noise is not None and not recorded,
+        duplicates=len(corpus.duplicates),
+        synthetic_noise=noise is not None and not recorded,
     )
     if SILENCE in labels and held_out is not None:
         task = replace(task, silence=_silence_windows(recipe, task, held_out))
-    if not judging:
-        _check(task, material)
+    if not evaluation_only:
+        _require_clips(task, material)
     return task
 
 
-def _refuse_unused(recipe: Recipe, material: Material, *, judging: bool) -> None:
-    """Refuse folders that the protocol would not look at: whoever names them believes that they train."""
+def _refuse_unused_folders(recipe: Recipe, material: Material, *, evaluation_only: bool) -> None:
+    """Refuse folders that the protocol does not use, because the user expects that they are used."""
     if material.other and recipe.protocol != "own":
-        raise HarkenError(
-            f"{_names(material.other)}: only the recipe own takes --other; leave it out for {recipe.protocol}"
-        )
-    if judging:
+        raise HarkenError(f"{_names(material.other)}: only the recipe own uses --other; omit it for {recipe.protocol}")
+    if evaluation_only:
         return
     if recipe.protocol == "tutorial":
         for option, folders in (("--train-only", material.train_only), ("--speech", material.speech)):
             if folders:
-                raise HarkenError(f"{_names(folders)}: the recipe tutorial takes no {option}; leave it out, or use v12")
+                raise HarkenError(
+                    f"{_names(folders)}: the recipe tutorial does not use {option}; omit it, or use the recipe v12"
+                )
     if material.noise and recipe.silence_share == recipe.noise_probability == 0:
         raise HarkenError(
-            f"{_names(material.noise)}: this recipe uses no noise; leave --noise out, or set noise_probability"
+            f"{_names(material.noise)}: this recipe does not use noise; omit --noise, or set noise_probability"
         )
 
 
-def _check(task: Task, material: Material) -> None:
-    """Refuse a task that has nothing to train or to validate with."""
+def _require_clips(task: Task, material: Material) -> None:
+    """Refuse a task without clips for training or validation."""
     folders = _names(material.data)
     for side in ("train", "validation"):
         if not len(task.rows(side)):
-            raise HarkenError(f"no clip of {folders} is on the {side} side: add more clips or speakers")
+            raise HarkenError(f"no clips of {folders} are on the {side} side: add more clips or speakers")
     trained = set(task.classes[task.rows("train")].tolist())
     for number, label in enumerate(task.labels):
         if number in trained or label == SILENCE or (label == UNKNOWN and task.speech is not None):
             continue
         if label == UNKNOWN:
             raise HarkenError(
-                f"{folders} has nothing to make {UNKNOWN} of: add clips of other words, or set unknown_share=0"
+                f"{folders} contains nothing to use for {UNKNOWN}: add clips of other words, or set unknown_share=0"
             )
-        raise HarkenError(f"no clip of {label} in {folders} is on the train side: add clips or speakers of that word")
+        raise HarkenError(f"no clips of {label} in {folders} are on the train side: add clips or speakers of that word")
 
 
-_Made = tuple[tuple[str, ...], Sequence[Clip], Sequence[str]]  # labels; clips, and the side of each
+_Split = tuple[tuple[str, ...], Sequence[Clip], Sequence[str]]  # labels, clips, and the side of each clip
 
 
-def _tutorial(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Made:
+def _tutorial(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Split:
     words = recipe.words or corpus.words
     clips = corpus.of_words(words).clips
-    return words, clips, [""] * len(clips)  # its split takes clips of exact length, which packing tells
+    return words, clips, [""] * len(clips)  # split after packing, which measures the lengths
 
 
 def _tutorial_sides(
@@ -173,8 +213,8 @@ def _tutorial_sides(
     except HarkenError as error:
         exact = f" of exactly {recipe.window_s} s" if recipe.exact_length else ""
         raise HarkenError(
-            f"{_names(material.data)} has {len(kept)} clips{exact}, too few to split {len(words)} words as the tutorial "
-            f"does: add clips{', or set exact_length=false' if exact else ''}"
+            f"{_names(material.data)} contains {len(kept)} clips{exact}, too few to split {len(words)} words like the "
+            f"tutorial: add clips{', or set exact_length=false' if exact else ''}"
         ) from error
     sides = [""] * len(clips)
     for row, side in zip(kept, drawn, strict=True):
@@ -182,17 +222,17 @@ def _tutorial_sides(
     return sides
 
 
-def _commands(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Made:
+def _official(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Split:
     words = recipe.words or _words(corpus)
-    corpus.of_words(words)  # says which word is missing
+    corpus.of_words(words)  # raises an error that names missing words
     unknown = recipe.unknown_share > 0
     official = split.official(corpus)
-    judged = _unknown_that_validates(recipe, corpus, official, words) if unknown else set()
+    validating = _unknown_validation_names(recipe, corpus, official, words) if unknown else set()
     clips: list[Clip] = []
     sides: list[str] = []
     for clip, side in zip(corpus.clips, official, strict=True):
         if clip.word not in words:
-            if clip.name in judged:
+            if clip.name in validating:
                 side = "validation"
             elif not unknown or side != "train" or clip.word in recipe.held_out_words:
                 continue
@@ -201,7 +241,7 @@ def _commands(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | 
     return _with_train_only(material, cache, _labels(recipe, words, unknown=unknown), clips, sides)
 
 
-def _own(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Made:
+def _own(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Split:
     words = recipe.words or _words(corpus)
     clips = list(corpus.of_words(words).clips) if recipe.words else [c for c in corpus.clips if c.word in words]
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
@@ -212,14 +252,14 @@ def _own(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None)
         side_of = {clip.speaker: side for clip, side in zip(clips, sides, strict=True) if clip.speaker}
         drawn = [side_of.get(clip.speaker, side) for clip, side in zip(other, drawn, strict=True)]
         clips += other
-        sides += _as_many(drawn, sides.count("validation"), recipe.seed)
+        sides += _limit_validation(drawn, sides.count("validation"), recipe.seed)
     return _with_train_only(material, cache, _labels(recipe, words, unknown=unknown), clips, sides)
 
 
-def _as_many(sides: Sequence[str], judged: int, seed: int) -> list[str]:
-    """Leave at most `judged` clips on the validation side: of many more, accuracy would be that of `_unknown_` alone."""
-    judging = [row for row, side in enumerate(sides) if side == "validation"]
-    left_out = set(np.random.default_rng(seed).permutation(judging)[judged:].tolist())
+def _limit_validation(sides: Sequence[str], most: int, seed: int) -> list[str]:
+    """Leave at most `most` clips on the validation side. With many more, `_unknown_` would dominate the accuracy."""
+    validation = [row for row, side in enumerate(sides) if side == "validation"]
+    left_out = set(np.random.default_rng(seed).permutation(validation)[most:].tolist())
     return ["" if row in left_out else side for row, side in enumerate(sides)]
 
 
@@ -233,33 +273,35 @@ def _labels(recipe: Recipe, words: tuple[str, ...], *, unknown: bool) -> tuple[s
 
 def _with_train_only(
     material: Material, cache: Path | None, labels: tuple[str, ...], clips: Sequence[Clip], sides: Sequence[str]
-) -> _Made:
-    """Append the clips that train and never judge, but for those of speakers who only judge."""
+) -> _Split:
+    """Append the clips for training only, except for those of speakers who are only on other sides."""
     if not material.train_only:
         return labels, clips, sides
     train = {clip.speaker for clip, side in zip(clips, sides, strict=True) if side == "train"}
-    judges = {clip.speaker for clip in clips if clip.speaker} - train
+    held_out = {clip.speaker for clip in clips if clip.speaker} - train
     extra = [
         clip
         for clip in read_corpus(material.train_only, cache=cache).clips
-        if (UNKNOWN in labels or clip.word in labels) and clip.speaker not in judges
+        if (UNKNOWN in labels or clip.word in labels) and clip.speaker not in held_out
     ]
     return labels, [*clips, *extra], [*sides, *["train"] * len(extra)]
 
 
-def _noise(recipe: Recipe, paths: Sequence[Path], *, judging: bool) -> tuple[Recordings | None, Recordings | None]:
-    """Return the noise that trains and the noise that judges."""
+def _noise(
+    recipe: Recipe, paths: Sequence[Path], *, evaluation_only: bool
+) -> tuple[Recordings | None, Recordings | None]:
+    """Return the noise for training and the noise for evaluation."""
     if recipe.silence_share == recipe.noise_probability == 0:
         return None, None
     if paths:
         recordings = read_recordings(paths, recipe.sample_rate)
         return noise_side(recordings, "train"), noise_side(recordings, "held_out")
     if recipe.silence_share > 0:
-        if recipe.protocol == "own":  # who records a few words has no noise at hand
-            train, held_out = (made_noise(recipe.sample_rate, seed=recipe.seed + side) for side in (0, 1))
+        if recipe.protocol == "own":  # users who record a few words often have no recordings of noise
+            train, held_out = (make_synthetic_noise(recipe.sample_rate, seed=recipe.seed + side) for side in (0, 1))
             return train, held_out
-        otherwise = "judge with --split all" if judging else "set silence_share=0"
-        raise HarkenError(f"there is no noise to make {SILENCE} of: name recordings with --noise DIR, or {otherwise}")
+        otherwise = "evaluate with --split all" if evaluation_only else "set silence_share=0"
+        raise HarkenError(f"no noise to use for {SILENCE}: add recordings with --noise DIR, or {otherwise}")
     return None, None
 
 
@@ -267,7 +309,7 @@ def _speech(recipe: Recipe, material: Material) -> Recordings | None:
     folders = [speech_side(audio_files(folder), "train") for folder in material.speech]
     if not any(folders):
         return read_recordings([], recipe.sample_rate) if material.speech else None
-    return joined([read_recordings(paths, recipe.sample_rate) for paths in folders if paths])
+    return join_recordings([read_recordings(paths, recipe.sample_rate) for paths in folders if paths])
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:
@@ -278,17 +320,19 @@ def _names(folders: Sequence[Path]) -> str:
     return ", ".join(map(str, folders))
 
 
-# The validation list of v12 is fixed once: figures of different days and networks stand on the same clips.
+# The validation list of v12 is fixed, so that figures of different days and networks are measured on the same clips.
 
 
-def _list() -> list[dict[str, str]]:
+def _read_validation_list() -> list[dict[str, str]]:
     text = files("harken.tasks").joinpath("v12_validation.tsv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
-def _unknown_that_validates(recipe: Recipe, corpus: Corpus, official: Sequence[str], words: Sequence[str]) -> set[str]:
-    """Return the names of other-word clips that validate: those on the list, or a draw where none of them is here."""
-    listed = {row["name"] for row in _list() if row["class"] == UNKNOWN}
+def _unknown_validation_names(
+    recipe: Recipe, corpus: Corpus, official: Sequence[str], words: Sequence[str]
+) -> set[str]:
+    """Return the names of `_unknown_` clips for validation: those on the list, or a random choice if none of them is present."""
+    listed = {row["name"] for row in _read_validation_list() if row["class"] == UNKNOWN}
     listed &= {clip.name for clip in corpus.clips if clip.word not in words}
     if listed:
         return listed
@@ -299,14 +343,14 @@ def _unknown_that_validates(recipe: Recipe, corpus: Corpus, official: Sequence[s
 
 
 def _silence_windows(recipe: Recipe, task: Task, noise: Recordings) -> tuple[SilenceWindow, ...]:
-    """Return the windows that validate `_silence_`: those listed, or a draw where a recording of the list is missing."""
+    """Return the validation windows of `_silence_`: those on the list, or random ones if a recording of the list is missing."""
     listed = [
         SilenceWindow(row["name"], int(row["start"]), float(row["gain_db"]))
-        for row in _list()
+        for row in _read_validation_list()
         if row["class"] == SILENCE
     ]
-    of_list = recipe.protocol == "v12" and recipe.sample_rate == 16_000
-    if of_list and {window.recording for window in listed} <= set(noise.names):
+    use_list = recipe.protocol == "v12" and recipe.sample_rate == 16_000
+    if use_list and {window.recording for window in listed} <= set(noise.names):
         return tuple(listed)
     spoken = int((task.classes[task.rows("validation")] < task.words).sum())
     count = max(1, round(_OFFICIAL_SHARE * spoken))
@@ -316,9 +360,21 @@ def _silence_windows(recipe: Recipe, task: Task, noise: Recordings) -> tuple[Sil
 def side_waveforms(
     task: Task, recipe: Recipe, side: str, *, most: int | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return waveforms [N, samples] and labels [N] of a side; validation has the task's silence windows at its end.
+    """Return the waveforms and classes of a side. The validation side ends with the task's windows of silence.
 
-    most : about so many clips, evenly from all of them; all by default.
+    Parameters
+    ----------
+    task, recipe
+        The task, and the recipe that it was made with.
+    side
+        `train`, `validation` or `test`.
+    most
+        Return only about this many clips, evenly spaced. Default: all.
+
+    Returns
+    -------
+    tuple of ndarray
+        Waveforms, float32 [N, samples], and classes, [N].
     """
     rows = task.rows(side)
     rows = rows[:: max(1, len(rows) // most)] if most else rows

@@ -1,4 +1,10 @@
-"""Recipes: every hyperparameter of a run in one frozen dataclass, and the recipes that have a name."""
+"""Recipes: every hyperparameter of a training run.
+
+Recipe           the hyperparameters, a frozen dataclass
+RECIPES          the recipes that have a name
+find_recipe      a name -> Recipe
+with_settings    a Recipe with some values changed, as by `--set name=value`
+"""
 
 import difflib
 import math
@@ -13,12 +19,12 @@ from harken.models.registry import find_network
 Protocol = Literal["tutorial", "v12", "v35", "own"]
 
 
-_OVER_0 = (
+_ABOVE_0 = (
     *("epochs", "batch_size", "sample_rate", "window_s", "bands", "frame_ms", "hop_ms"),
     *("learning_rate", "teacher_temperature"),
 )
 _UP_TO_1 = (
-    *("balance", "speech_share", "spliced_share", "chained_share", "full_level_share", "teacher_share"),
+    *("balance", "speech_share", "spliced_share", "hard_share", "chained_share", "full_level_share", "teacher_share"),
     *("noise_probability", "room_probability", "pitch_probability", "cut_probability", "talk_probability"),
     *("suppression_probability", "steady_noise_share", "left_context_probability"),
 )
@@ -32,80 +38,87 @@ def _require(holds: bool, name: str, value: object, wanted: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides a run but the recordings themselves. Values are set by `--set name=value`."""
+    """Every hyperparameter of a run. `--set name=value` changes one.
+
+    A share or a probability is a fraction from 0 to 1. Raises HarkenError for a value that is out of range.
+    """
 
     name: str
-    protocol: Protocol  # how a corpus becomes classes and sides: see harken.tasks.protocol
-    network: str  # a name of `harken models`
-    words: tuple[str, ...] = COMMANDS  # the words to tell apart; empty: all the words of the corpus
-    seed: int = 7  # of the split, the weights, and every draw
+    protocol: Protocol  # how the corpus is turned into classes and split; see harken.tasks.protocol
+    network: str  # network to train; `harken models` lists the names
+    words: tuple[str, ...] = COMMANDS  # words to recognize; empty: all words of the corpus
+    seed: int = 7  # random seed of the split, the initial weights and all random choices
 
-    # What is heard
-    sample_rate: int = 16_000  # Hz
-    window_s: float = 1.0  # length of what is judged at once
-    exact_length: bool = False  # keep only clips that are exactly one window long, as the tutorial does
-    bands: int = 40  # mel bands
-    frame_ms: float = 30.0  # length of a frame
-    hop_ms: float = 10.0  # from frame to frame
+    # Input
+    sample_rate: int = 16_000  # sample rate, in Hz
+    window_s: float = 1.0  # length of the audio that the network classifies at once, in seconds
+    exact_length: bool = False  # use only clips that are exactly one window long, as the tutorial does
+    bands: int = 40  # number of mel bands
+    frame_ms: float = 30.0  # length of a frame, in milliseconds
+    hop_ms: float = 10.0  # step between two frames, in milliseconds
 
-    # What an epoch draws
-    batch_size: int = 128  # over all devices together
-    epoch_clips: int = (
-        0  # of the words, at least so many are drawn: a small corpus several times, each time altered anew
-    )
-    balance: float = 0.5  # 0: words as often as the corpus has them; 1: all words equally often
-    unknown_share: float = 0.25  # clips of `_unknown_`, as a fraction of the command clips
-    speech_share: float = 0.2  # of those, windows cut from running speech
-    spliced_share: float = 0.0  # of the rest, words of which half is replaced by running speech
-    chained_share: float = 0.0  # of all running speech, other words one after another rather than recorded
-    silence_share: float = 0.12  # windows of `_silence_`, as a fraction of the command clips
-    full_level_share: float = 0.5  # of those, noise at the level it was recorded; the rest is up to 60 dB below
-    held_out_words: tuple[str, ...] = ()  # other words of --data that never train, so that validation meets new ones
+    # Examples of an epoch
+    batch_size: int = 128  # examples in a batch, over all devices together
+    # Minimum number of word clips in an epoch. A smaller corpus is repeated, each time with new augmentation. 0: no minimum
+    epoch_clips: int = 0
+    balance: float = 0.5  # 0: each word as often as in the corpus; 1: all words equally often
+    unknown_share: float = 0.25  # examples of `_unknown_`, as a fraction of the word clips; 0: no such class
+    speech_share: float = 0.2  # share of the `_unknown_` examples that are cut from running speech
+    spliced_share: float = 0.0  # share of the other `_unknown_` examples that are half a word, half running speech
+    # Share of the running speech that is taken from the windows most like a keyword, found anew in each epoch
+    hard_share: float = 0.0
+    chained_share: float = 0.0  # share of all running speech that is made by joining clips of other words
+    silence_share: float = 0.12  # examples of `_silence_`, as a fraction of the word clips; 0: no such class
+    full_level_share: float = 0.5  # share of `_silence_` examples at the recorded level; others are up to 60 dB lower
+    # Other words of --data to leave out of training, so that they are new in validation
+    held_out_words: tuple[str, ...] = ()
 
-    # Augmentation; 0 switches each off
-    shift_ms: float = 100.0  # moved either way
-    gain_db: float = 10.0  # louder or softer by up to this
-    noise_probability: float = 0.6  # of clips that get background noise
-    steady_noise_share: float = 0.0  # of all noise, silence too, made instead: of any colour, humming, pulsing
-    min_snr_db: float = 0.0
-    max_snr_db: float = 30.0
-    talk_probability: float = 0.0  # of clips that get running speech behind them: else speech around a word unsays it
-    min_talk_snr_db: float = 8.0  # of those, up to max_snr_db
-    room_probability: float = 0.15  # of clips that get a simulated room
-    speed: float = 0.12  # faster or slower by up to this fraction
-    pitch_semitones: float = 0.0  # up or down by up to this, tempo kept
-    pitch_probability: float = 0.5
-    max_filter_db: float = 0.0  # of a drawn frequency response, up or down
-    cut_probability: float = 0.0  # of clips whose high bands fall off as behind a telephone line
-    suppression_probability: float = 0.0  # of clips whose steady noise is subtracted, as phones do
-    left_context_probability: float = (
-        0.0  # of batches that follow other sound, as in a stream; networks without look-ahead alone
-    )
-    band_masks: int = 1
-    max_bands: int = 5
-    frame_masks: int = 1
-    max_frames: int = 15
-    mixup: float = 0.0  # alpha of the Beta distribution
+    # Augmentation; 0 turns each off
+    shift_ms: float = 100.0  # maximum shift in time, either way, in milliseconds
+    gain_db: float = 10.0  # maximum change of level, up or down, in dB
+    noise_probability: float = 0.6  # probability that a clip is mixed with background noise
+    # Share of all noise, including `_silence_`, that is generated: colored, humming or pulsing
+    steady_noise_share: float = 0.0
+    min_snr_db: float = 0.0  # lowest signal-to-noise ratio, in dB
+    max_snr_db: float = 30.0  # highest signal-to-noise ratio, in dB, for noise and for speech
+    # Probability that a clip is mixed with background speech. Without this, speech near a keyword suppresses the detection.
+    talk_probability: float = 0.0
+    min_talk_snr_db: float = 8.0  # lowest ratio of a word to the background speech, in dB; the highest is max_snr_db
+    room_probability: float = 0.15  # probability that a clip gets the reverberation of a simulated room
+    speed: float = 0.12  # maximum change of speed, faster or slower, as a fraction
+    pitch_semitones: float = 0.0  # maximum change of pitch, up or down, in semitones; the tempo stays the same
+    pitch_probability: float = 0.5  # probability that the pitch of a clip is changed
+    max_filter_db: float = 0.0  # maximum gain or loss of the random frequency response, in dB
+    cut_probability: float = 0.0  # probability that a clip loses its high frequencies, as on a telephone line
+    suppression_probability: float = 0.0  # probability that steady noise is subtracted from a clip, as phones do
+    # Probability that the clips of a batch are preceded by other sound, as in a stream; for networks without look-ahead only.
+    left_context_probability: float = 0.0
+    band_masks: int = 1  # SpecAugment: number of masks over mel bands
+    max_bands: int = 5  # SpecAugment: maximum width of a mask, in bands
+    frame_masks: int = 1  # SpecAugment: number of masks over frames
+    max_frames: int = 15  # SpecAugment: maximum width of a mask, in frames
+    mixup: float = 0.0  # Mixup: alpha of the Beta distribution
 
-    # Optimisation
-    epochs: int = 30
+    # Optimization
+    epochs: int = 30  # maximum number of epochs
     optimizer: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = 6e-3  # at its highest
-    weight_decay: float = 0.02  # of AdamW, on weights of two or more dimensions
-    schedule: Literal["constant", "cosine"] = "cosine"
-    warmup_epochs: float = 2.0
-    label_smoothing: float = 0.05
-    average_decay: float = 0.998  # a step, of the moving average of weights; 0: none
-    start_from: str = ""  # run or model file to start with its weights, widened if need be; new classes begin fresh
-    teacher: tuple[str, ...] = ()  # runs or model files of the same classes, to distil from the mean of their logits
-    teacher_share: float = 0.7  # of the loss that comes from the teachers
-    teacher_temperature: float = 2.0
-    patience: int = 0  # epochs without a better validation loss before stopping; 0: never stop early
-    min_delta: float = 1e-4  # what counts as better
+    learning_rate: float = 6e-3  # highest learning rate
+    weight_decay: float = 0.02  # weight decay of AdamW, for weights of two or more dimensions; 0: none
+    schedule: Literal["constant", "cosine"] = "cosine"  # learning rate after the warm-up; cosine: falls to 0
+    warmup_epochs: float = 2.0  # epochs in which the learning rate rises to its highest; 0: no warm-up
+    label_smoothing: float = 0.05  # part of the target that is shared by all classes; 0: none
+    average_decay: float = 0.998  # decay per step of the moving average of the weights; 0: no average
+    # Run or model file whose weights training starts with. They are widened if needed; new classes start untrained. Empty: none
+    start_from: str = ""
+    teacher: tuple[str, ...] = ()  # runs or model files with the same classes, to distill the mean of their logits from
+    teacher_share: float = 0.7  # share of the loss that comes from the teachers
+    teacher_temperature: float = 2.0  # softmax temperature of distillation
+    patience: int = 0  # stop after this many epochs without a better validation loss; 0: never stop early
+    min_delta: float = 1e-4  # smallest decrease of the validation loss that counts as better
 
-    # The machine
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the hardware has it
-    channels_last: bool = False
+    # Machine
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the hardware supports it
+    channels_last: bool = False  # use PyTorch's channels-last memory format for the network
 
     def __post_init__(self) -> None:
         find_network(self.network)
@@ -114,31 +127,42 @@ class Recipe:
                 signed = name in ("min_snr_db", "max_snr_db", "min_talk_snr_db")
                 _require(math.isfinite(value), name, value, "a finite number")
                 _require(value >= 0 or signed, name, value, "0 or more")
-                _require(value > 0 or name not in _OVER_0, name, value, "over 0")
+                _require(value > 0 or name not in _ABOVE_0, name, value, "greater than 0")
                 _require(value <= 1 or name not in _UP_TO_1, name, value, "from 0 to 1")
-                _require(value < 1 or name not in _BELOW_1, name, value, "at least 0 and below 1")
+                _require(value < 1 or name not in _BELOW_1, name, value, "at least 0 and less than 1")
         _require(self.min_snr_db <= self.max_snr_db, "min_snr_db", self.min_snr_db, "at most max_snr_db")
         _require(self.min_talk_snr_db <= self.max_snr_db, "min_talk_snr_db", self.min_talk_snr_db, "at most max_snr_db")
-        own = len(set(self.words)) == len(self.words) and not {UNKNOWN, SILENCE} & set(self.words)
-        _require(own, "words", ",".join(self.words), f"different words, {UNKNOWN} and {SILENCE} not among them")
+        valid = len(set(self.words)) == len(self.words) and not {UNKNOWN, SILENCE} & set(self.words)
+        _require(valid, "words", ",".join(self.words), f"different words, without {UNKNOWN} and {SILENCE}")
 
     @property
     def samples(self) -> int:
-        """Samples in a window."""
+        """Number of samples in a window."""
         return round(self.window_s * self.sample_rate)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Make a recipe of what `dataclasses.asdict` gave and JSON has been through.
+        """Build a recipe from values read from JSON.
 
-        Raises HarkenError for a value that this version does not know.
+        Parameters
+        ----------
+        values
+            What `dataclasses.asdict` returns for a recipe. Missing values get their defaults.
+
+        Raises
+        ------
+        HarkenError
+            If there is a value that this version of harken does not know.
         """
-        if strangers := set(values) - set(get_type_hints(cls)):
-            raise HarkenError(f"the recipe has {', '.join(sorted(strangers))}, of a later harken: upgrade this one")
+        if unknown := set(values) - set(get_type_hints(cls)):
+            names = ", ".join(sorted(unknown))
+            raise HarkenError(
+                f"the recipe contains {names}, which this version of harken does not know: upgrade harken"
+            )
         read: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
-        if isinstance(teacher := read.get("teacher"), str):  # an earlier harken knew one teacher at most
+        if isinstance(teacher := read.get("teacher"), str):  # earlier versions of harken stored a single teacher
             read["teacher"] = (teacher,) if teacher else ()
         return cls(**read)
 
@@ -146,7 +170,7 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        # The tutorial's own numbers. What beats it comes under other names.
+        # The tutorial's values, unchanged. Better values get a recipe with another name.
         Recipe(
             name="tutorial", protocol="tutorial", network="tutorial_cnn", sample_rate=8_000, exact_length=True,
             batch_size=32, balance=0, unknown_share=0, silence_share=0,
@@ -156,13 +180,13 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             name="v12", protocol="v12", network="bc_resnet_3",
-            # Speech Commands' words that few clips show: kept out of training, they stand for the unheard.
+            # The words of Speech Commands with the fewest clips. They stand for words that the network was not trained on.
             held_out_words=(
                 "dog", "house", "marvin", "nine", "seven", "sheila", "six", "tree", "wow", "follow", "learn", "visual",
             ),
         ),
         Recipe(name="v35", protocol="v35", network="bc_resnet_3", words=(), unknown_share=0, silence_share=0),
-        # A few recordings of one's own do not teach what speech is: the model in the box has learnt that already.
+        # A user's few recordings are not enough to learn speech from. The bundled model has learned that already.
         Recipe(
             name="own", protocol="own", network="harken_base", words=(), balance=1, epoch_clips=1_000,
             start_from="base", learning_rate=3e-3,
@@ -172,16 +196,26 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe called `name`; raises HarkenError with the nearest name when there is none."""
+    """Return the recipe called `name`. Raises HarkenError, which suggests the closest name, if there is none."""
     if name in RECIPES:
         return RECIPES[name]
-    raise HarkenError(f"there is no recipe {name!r}: {_nearest(name, RECIPES)}")
+    raise HarkenError(f"there is no recipe {name!r}: {_suggestion(name, RECIPES)}")
 
 
 def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """Return the recipe with `name=value` settings put over it.
+    """Return a recipe with some of its values changed.
 
-    Raises HarkenError for an unknown name (with the nearest known one) or a value of the wrong kind.
+    Parameters
+    ----------
+    recipe
+        The recipe to start from.
+    settings
+        Texts of the form `name=value`. A later one replaces an earlier one of the same name.
+
+    Raises
+    ------
+    HarkenError
+        If a name is unknown (the message suggests the closest one), or a value has the wrong type.
     """
     types = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in ("name", "protocol")}
     changes: dict[str, Any] = {}
@@ -190,12 +224,12 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
         if not equals:
             raise HarkenError(f"--set {setting}: write it as name=value")
         if name not in types:
-            raise HarkenError(f"--set {setting}: no recipe value is called {name!r}; {_nearest(name, types)}")
-        changes[name] = _parsed(name, text, types[name])
+            raise HarkenError(f"--set {setting}: no recipe value is called {name!r}; {_suggestion(name, types)}")
+        changes[name] = _parse(name, text, types[name])
     return replace(recipe, **changes)
 
 
-def _parsed(name: str, text: str, kind: Any) -> Any:
+def _parse(name: str, text: str, kind: Any) -> Any:
     if kind == tuple[str, ...]:
         return tuple(word.strip() for word in text.split(",") if word.strip())
     if kind is bool:
@@ -213,6 +247,6 @@ def _parsed(name: str, text: str, kind: Any) -> Any:
     return text
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"

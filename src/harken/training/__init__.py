@@ -1,14 +1,17 @@
-"""Training, from a task (harken.tasks) to a model file.
+"""Train a task of `harken.tasks`, and write the model file.
 
-batches     which clips an epoch draws, and their samples
-augment/    one transform a file, each on whole batches
-listening   rows of a batch -> what the network hears
-module      network, loss and optimiser as a LightningModule
-history     one CSV line an epoch
-run         train a recipe on folders, into a folder that can be resumed
-folder      what a run's folder holds
-earlier     what another run or a model file has learnt, to begin with or to learn from
-reopen      the weights of a model file in a network that trains
-memory      what the C library is told, so that it keeps freed memory
-finish      the best weights -> the model file, with its thresholds and figures
+batches             the clips of each epoch, and their samples on the device
+augment/            the augmentations, one transform in each module, applied to whole batches
+waveforms           rows of a batch -> waveforms, augmented for training
+module              network, loss and optimizer as a LightningModule
+cuda_graphs         forward and backward passes recorded and replayed on a GPU
+memory              settings of the C library that keep freed memory for the next step
+history             writes one CSV line for each epoch
+run                 train and resume
+run_folder          the files in the folder of a run
+finish              the best weights -> the model file, with its thresholds and figures
+initial_weights     start a run with the weights of an earlier one
+trained_networks    open a run or a model file as a network or a teacher
+restore             the weights of a model file -> a network that can be trained
+teachers            the models that a network is distilled from
 """

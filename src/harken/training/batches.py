@@ -1,8 +1,18 @@
-"""Which examples an epoch draws, and their waveforms on the device.
+"""Choose the examples of each epoch, and read their samples on the device.
 
-A batch is two small arrays, rows and labels; samples are gathered from the packed corpus by the device as a whole.
-Rows below zero are not clips but windows cut on the spot: NOISE_ROW of noise, SPEECH_ROW of running speech, SPLICED_ROW of
-a word that becomes running speech, or that it becomes. Rows past the last clip are the windows of silence that validate.
+EpochSampler       the rows and labels of an epoch
+validation_rows    the rows and labels of the validation side
+BatchStream        the batches of an epoch, for one of several processes
+ClipStore          the samples of the clips
+
+A batch is two small arrays, rows and labels. The device reads the samples of all its clips from the packed corpus at once.
+A negative row is not a clip. It stands for a window that is cut or mixed when the batch is loaded:
+
+- NOISE_ROW: noise
+- SPEECH_ROW: running speech
+- SPLICED_ROW: a word whose beginning or end is replaced by running speech
+
+Rows after the last clip are the windows of silence of the validation side.
 """
 
 from collections.abc import Iterator
@@ -25,14 +35,22 @@ SPLICED_ROW = -3
 
 
 @dataclass(frozen=True)
-class Epochs:
-    """Draws the examples of each epoch; the same seed and epoch give the same examples on every machine."""
+class EpochSampler:
+    """Choose the examples of each epoch. The same seed and epoch give the same examples on every machine.
+
+    Attributes
+    ----------
+    task
+        The clips, their classes and their sides.
+    recipe
+        The shares of the classes, and the seed.
+    """
 
     task: Task
     recipe: Recipe
 
     def draw(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return rows and labels, both [examples], in the order in which the epoch meets them."""
+        """Return the rows and labels of an epoch, both [examples], in the order of training."""
         task, recipe = self.task, self.recipe
         rng = np.random.default_rng((recipe.seed, epoch))
         train = task.rows("train")
@@ -41,11 +59,11 @@ class Epochs:
             return rows, task.classes[rows]
         labels = {label: number for number, label in enumerate(task.labels)}
         words = [number for label, number in labels.items() if label not in (UNKNOWN, SILENCE)]
-        of_word = [train[task.classes[train] == word] for word in words]
-        counts = np.array([len(rows) for rows in of_word], dtype=float)
+        rows_by_word = [train[task.classes[train] == word] for word in words]
+        counts = np.array([len(rows) for rows in rows_by_word], dtype=float)
         wanted = counts ** (1 - recipe.balance)
         wanted *= max(counts.sum(), recipe.epoch_clips) / wanted.sum()
-        parts = [_repeat(rng, rows, round(count)) for rows, count in zip(of_word, wanted, strict=True)]
+        parts = [_repeat(rng, rows, round(count)) for rows, count in zip(rows_by_word, wanted, strict=True)]
         commands = sum(len(part) for part in parts)
         if UNKNOWN in labels:
             unknown = train[task.classes[train] == labels[UNKNOWN]]
@@ -66,15 +84,15 @@ class Epochs:
 
 
 def _repeat(rng: np.random.Generator, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return `count` of `rows`: each as often as any other, the odd ones drawn."""
+    """Return `count` of `rows`, each equally often. A random choice of them appears once more if `count` does not divide."""
     if not len(rows):
         return rows
-    whole, odd = divmod(count, len(rows))
-    return np.concatenate([np.tile(rows, whole), rng.permutation(rows)[:odd]])
+    whole, rest = divmod(count, len(rows))
+    return np.concatenate([np.tile(rows, whole), rng.permutation(rows)[:rest]])
 
 
 def validation_rows(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows and labels, both [examples], of the validation side: its clips, then its windows of silence."""
+    """Return the rows and labels of the validation side, both [examples]: its clips, then its windows of silence."""
     rows = task.rows("validation")
     if not task.silence:
         return rows, task.classes[rows]
@@ -84,10 +102,21 @@ def validation_rows(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 class BatchStream(IterableDataset[tuple[Tensor, Tensor]]):
-    """One epoch's batches of (rows, labels) for process `rank` of `world`, which share each global batch evenly.
+    """Yield the batches (rows, labels) of an epoch for one of several processes.
 
-    batch_size : of the global batch, a multiple of `world`. Up to `world - 1` examples at the end of the epoch are left
-    out, so that all processes take the same number of equal steps.
+    The processes share each global batch evenly. Up to `world - 1` examples at the end of the epoch are left out, so
+    that all processes take the same number of equal steps.
+
+    Parameters
+    ----------
+    rows, labels
+        The examples of the epoch, [examples] each.
+    batch_size
+        Size of the global batch, a multiple of `world`.
+    rank
+        Number of this process, from 0.
+    world
+        Number of processes.
     """
 
     def __init__(
@@ -110,7 +139,10 @@ class BatchStream(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 class ClipStore:
-    """The packed corpus where the device can gather from it: in its memory when it fits, else in the memory map."""
+    """Read clips of the packed corpus on the device.
+
+    The samples are kept in the memory of a GPU if they fit. Otherwise they stay in the memory-mapped files.
+    """
 
     def __init__(self, packed: PackedClips, device: torch.device) -> None:
         shards = [_as_tensor(shard) for shard in packed.shards]
@@ -124,7 +156,7 @@ class ClipStore:
         return int(self.first[-1])
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Return waveforms float [N, samples], full scale 1.0, of packed rows [N]."""
+        """Return the waveforms of packed rows [N], float [N, samples], full scale 1.0."""
         if len(self.shards) == 1:
             samples = self.shards[0][rows.to(self.shards[0].device)]
         else:
@@ -139,12 +171,12 @@ class ClipStore:
 
 
 def fits_in_memory(size: int, device: torch.device) -> bool:
-    """Say whether a GPU has room for `size` bytes and as much again for training; other devices read the memory map."""
+    """Return whether a GPU has room for `size` bytes and the same again for training. On other devices it is False."""
     return device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] // 2
 
 
 def _as_tensor(shard: NDArray[np.int16]) -> Tensor:
-    # Nobody writes to these tensors; opening the map copy-on-write keeps torch from warning that someone could.
+    # torch warns of tensors on read-only memory, so the file is mapped copy-on-write. Nothing writes to these tensors.
     assert isinstance(shard, np.memmap)
     assert shard.filename is not None
     return torch.from_numpy(np.load(shard.filename, mmap_mode="c"))

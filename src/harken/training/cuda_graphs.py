@@ -1,4 +1,7 @@
-"""A network's passes as CUDA graphs: on a GPU, starting its hundreds of small kernels takes longer than they do."""
+"""Run a network's forward and backward passes as CUDA graphs.
+
+These networks consist of hundreds of small kernels. On a GPU, launching them one by one takes longer than running them.
+"""
 
 from typing import Any
 
@@ -6,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 
-class Replay:
-    """Calls networks on features; on a GPU their passes are recorded at the first call and then replayed as a whole.
+class CudaGraphRunner:
+    """Call networks on features. On a GPU, record their passes at the first call and replay them afterwards.
 
-    Weights, moving averages and gradients stay those of the network, and dropout is drawn anew. What comes out is
-    overwritten by the next call. Features of another shape than the first, as of an epoch's last batch, and networks in
-    another mode are not replayed but run; so is all where several processes train, which average gradients as they arise.
+    Weights, moving averages and gradients are those of the network, and each call draws new dropout masks. The next call
+    overwrites the result.
+
+    A network runs without replay if the features have another shape than at the first call (such as an epoch's last
+    batch), if it is in another mode (training or evaluation), or if several processes train, because these average
+    gradients while they are computed.
     """
 
     def __init__(self) -> None:
@@ -29,23 +35,23 @@ class Replay:
 
 
 def _record(network: nn.Module, features: Tensor) -> nn.Module:
-    # Recording runs the network several times. Neither what it remembers nor the draws of this step must show it: a resumed
-    # run, which records in another step, would drift from an unbroken one.
+    # Recording runs the network several times, which must not change its state or this step's random draws. A resumed run
+    # records at another step, and would otherwise drift from an uninterrupted one.
     before = {name: value.clone() for name, value in network.state_dict().items()}
     torch.clear_autocast_cache()
     with (
         torch.random.fork_rng(devices=[features.device]),
-        # A weight that was cast outside of the graph would be missed by it.
+        # Without the cache, each cast of a weight is recorded in the graph.
         torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False),
     ):
-        recorded: Any = torch.cuda.make_graphed_callables(_Whole(network), (features.detach(),))
+        recorded: Any = torch.cuda.make_graphed_callables(_Wrapper(network), (features.detach(),))
     network.load_state_dict(before)
     module: nn.Module = recorded
     return module
 
 
-class _Whole(nn.Module):
-    """A network in a module of its own, since recording replaces a module's `forward`."""
+class _Wrapper(nn.Module):
+    """Contains a network, because recording replaces the `forward` of the module that it gets."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

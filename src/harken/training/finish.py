@@ -1,4 +1,9 @@
-"""From the best weights of a run to its model file: temperature, thresholds, and the figures of its card."""
+"""Write the model file of a run from its best weights: temperature, thresholds, and the figures of its card.
+
+finish             a trained spotter -> the model file
+all_logits         the logits of many waveforms
+fit_temperature    the softmax temperature that fits best
+"""
 
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -10,38 +15,56 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harken.corpus.recordings import Recordings, joined, read_recordings, speech_side
+from harken.corpus.recordings import Recordings, join_recordings, read_recordings, speech_side
 from harken.corpus.table import audio_files
 from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples
 from harken.evaluation.clips.rejection import calibrate_thresholds, measure_rejection
+from harken.evaluation.clips.tuning import tune_clips
 from harken.labels import UNKNOWN
 from harken.models.onnx_writer import change_metadata, write_model_file
 from harken.models.spotter import Spotter
 from harken.models.summary import count_parameters, multiply_adds
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import ModelFile
 from harken.tasks.protocol import Material, Task, side_waveforms
 from harken.tasks.recipe import Recipe
 
 _BATCH = 256
-# Other speakers cause up to two and a half times as many as those that set the thresholds.
+# Rates of false alarms to try for, strictest first. New speakers cause up to 2.5 times as many as those that set the
+# thresholds.
 _ALARMS_PER_MINUTE = (0.4, 0.5, 0.7, 1.0)
 _TEMPERATURES = np.geomspace(0.25, 4.0, 81)
 
 
 def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, path: Path) -> float:
-    """Write the model file of a trained spotter and return its accuracy on the validation side.
+    """Write the model file of a trained spotter.
 
-    Where the task has `_unknown_`, the logits are divided by the temperature that fits validation best; where running
-    speech was given as well, each word gets a threshold.
+    If the task has the class `_unknown_`, the logits are divided by the temperature that fits the validation side best,
+    and the model file gets a threshold for clips (see harken.evaluation.clips.tuning). If running speech is given as well,
+    each word gets a threshold for streams.
+
+    Parameters
+    ----------
+    spotter
+        The trained network, in evaluation mode.
+    recipe, material, task
+        What the run was trained with.
+    path
+        Model file to write.
+
+    Returns
+    -------
+    float
+        Accuracy on the validation side, as a fraction.
     """
     waveforms, truth = side_waveforms(task, recipe, "validation")
     logits = all_logits(spotter, torch.from_numpy(waveforms))
     temperature = fit_temperature(logits, torch.from_numpy(truth)) if UNKNOWN in task.labels else 1.0
     accuracy = float((logits.argmax(1).numpy() == truth).mean())
     bands, frames = spotter.front_end.bands, spotter.front_end.frames(recipe.samples)
-    # A path of ours says nothing elsewhere.
-    named = replace(
+    # Only names are stored, since the folders of this machine do not exist elsewhere.
+    portable = replace(
         recipe,
         teacher=tuple(Path(teacher).name for teacher in recipe.teacher),
         start_from=Path(recipe.start_from).name,
@@ -50,7 +73,7 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
         "labels": list(task.labels),
         "sample_rate": recipe.sample_rate,
         "window": recipe.samples,
-        "recipe": asdict(named),
+        "recipe": asdict(portable),
         "corpus": [folder.name for folder in (*material.data, *material.train_only)],
         "clips": {side: len(task.rows(side)) for side in ("train", "validation", "test")},
         "validation_accuracy": round(accuracy, 5),
@@ -58,6 +81,10 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
         "parameters": count_parameters(spotter.network),
         "multiply_adds": multiply_adds(spotter.network, bands, frames),
     }
+    if UNKNOWN in task.labels:
+        probabilities = torch.softmax(logits / temperature, dim=1).numpy()
+        with suppress(HarkenError):  # too few clips, or too weak a network: every answer is accepted
+            metadata |= tune_clips(probabilities, truth, task.labels).metadata(task.labels)
     write_model_file(spotter, path, metadata, temperature=temperature)
     if UNKNOWN in task.labels and material.speech:
         names = tuple(str(number) for number in range(len(truth)))
@@ -66,20 +93,21 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
 
 
 def _store_thresholds(path: Path, examples: Examples, recipe: Recipe, material: Material) -> None:
-    """Set each word's threshold so that every folder of speech, by itself, keeps to the rate of false alarms."""
+    """Set each word's threshold for streams so that every folder of speech by itself keeps to the rate of false alarms."""
     sides = [speech_side(audio_files(folder), "thresholds") for folder in material.speech]
     speech = [read_recordings(files, recipe.sample_rate) for files in sides if files]
     if not speech:
         return
     model = ModelFile(path)
-    chosen = [_strictest(model, examples, recordings) for recordings in speech]
-    thresholds = {word: max(of_folder[word] for of_folder in chosen) for word in model.card.words}
-    found = asdict(measure_rejection(model, examples, joined(speech), thresholds))
-    change_metadata(path, path, {"thresholds": thresholds, "rejection_where_thresholds_were_set": found})
+    per_folder = [_strictest_thresholds(model, examples, recordings) for recordings in speech]
+    thresholds = {word: max(found[word] for found in per_folder) for word in model.card.words}
+    figures = asdict(measure_rejection(model, examples, join_recordings(speech), thresholds))
+    listener = ListenerSettings(thresholds=thresholds).to_json()
+    change_metadata(path, path, {"listener": listener, "rejection_where_thresholds_were_set": figures})
 
 
-def _strictest(model: ModelFile, examples: Examples, speech: Recordings) -> dict[str, float]:
-    """Return thresholds for the first of the wanted rates that can be kept to."""
+def _strictest_thresholds(model: ModelFile, examples: Examples, speech: Recordings) -> dict[str, float]:
+    """Return thresholds for the lowest rate of false alarms that can be reached."""
     for rate in _ALARMS_PER_MINUTE[:-1]:
         with suppress(HarkenError):
             return calibrate_thresholds(model, examples, speech, alarms_per_minute=rate)
@@ -93,6 +121,16 @@ def all_logits(spotter: Spotter, waveforms: Tensor) -> Tensor:
 
 
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
-    """Return the temperature that makes the cross-entropy of softmax(logits / T) least (Guo et al., 2017, arXiv:1706.04599)."""
+    """Return the temperature T that minimizes the cross-entropy of softmax(logits / T).
+
+    Temperature scaling is described by Guo et al., 2017 (arXiv:1706.04599).
+
+    Parameters
+    ----------
+    logits
+        [N, classes].
+    truth
+        Class of each row, [N].
+    """
     losses = [float(F.cross_entropy(logits / temperature, truth)) for temperature in _TEMPERATURES]
     return float(_TEMPERATURES[int(np.argmin(losses))])

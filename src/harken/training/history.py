@@ -1,4 +1,4 @@
-"""Write the history of a run: one CSV line an epoch."""
+"""Write the history of a run, one CSV line for each epoch."""
 
 import csv
 import time
@@ -13,7 +13,7 @@ from harken.tasks.history import COLUMNS
 
 
 class History(Callback):
-    """Writes the history after every epoch; a resumed run goes on where the file's last kept epoch ends."""
+    """Write the history after each epoch. A resumed run continues after its last complete epoch."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,7 +37,7 @@ class History(Callback):
                 writer.writeheader()
                 writer.writerows(self.rows)
 
-    # Kept in the checkpoint, not read from the file: the file may be an epoch ahead of where a run resumes.
+    # The rows are kept in the checkpoint, because the file can be an epoch ahead of where a run resumes.
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
 

@@ -1,6 +1,6 @@
 """Start a run with the weights of an earlier one.
 
-initialize_weights    put what a run or a model file has learned into a fresh spotter, which may be wider or have other classes
+initialize_weights    copy the weights of a run or a model file into a new spotter, which can be wider or have other classes
 """
 
 import torch
@@ -16,10 +16,24 @@ from harken.training.trained_networks import load_trained, open_trained
 
 
 def initialize_weights(spotter: Spotter, source: str, recipe: Recipe, task: Task) -> None:
-    """Put what a run or model file has learnt into a fresh spotter.
+    """Copy the weights of a run or a model file into a new spotter.
 
-    Where it tells other classes apart, the answers that both know are kept and the others begin fresh: what makes up
-    words in general is learnt already. Raises HarkenError when its layers, rate or window are others.
+    If the classes differ, the outputs for classes that both have are copied, and the outputs for new classes keep
+    untrained weights. The layers before them know what words consist of in any case.
+
+    Parameters
+    ----------
+    spotter
+        The spotter to change.
+    source
+        Folder of a run, path of a model file, or name of a bundled model.
+    recipe, task
+        What the spotter is to be trained with.
+
+    Raises
+    ------
+    HarkenError
+        If the source has other layers, another sample rate or another window.
     """
     try:
         model = open_trained(source, recipe)
@@ -29,21 +43,21 @@ def initialize_weights(spotter: Spotter, source: str, recipe: Recipe, task: Task
         widen_weights(network, spotter.network, seed=recipe.seed)
     except HarkenError as error:
         raise HarkenError(
-            f"{recipe.network} cannot start from {source}: {error} (or begin afresh: --set start_from=)"
+            f"{recipe.network} cannot start from {source}: {error} (or start with new weights: --set start_from=)"
         ) from error
 
 
 @torch.no_grad()
 def _with_classes(network: nn.Module, model: ModelFile, labels: tuple[str, ...]) -> nn.Module:
-    """Return the network with an answer for each of `labels`: those it knows as they are, the others fresh."""
+    """Return the network with one output for each of `labels`. Outputs of classes that it does not have are untrained."""
     recipe = Recipe.from_json(model.card.fields["recipe"])
-    remade, larger = (Spotter(recipe, len(labels) + more).network for more in (0, 1))
-    learnt, other_size = network.state_dict(), larger.state_dict()
+    resized, larger = (Spotter(recipe, len(labels) + more).network for more in (0, 1))
+    learned, other_size = network.state_dict(), larger.state_dict()
     known = [(labels.index(label), row) for row, label in enumerate(model.card.labels) if label in labels]
-    for name, weight in remade.state_dict().items():
-        if weight.shape == other_size[name].shape:  # whatever the number of classes
-            weight.copy_(learnt[name])
+    for name, weight in resized.state_dict().items():
+        if weight.shape == other_size[name].shape:  # a weight that does not depend on the number of classes
+            weight.copy_(learned[name])
             continue
         for new, old in known:
-            weight[new] = learnt[name][old]
-    return remade.eval()
+            weight[new] = learned[name][old]
+    return resized.eval()

@@ -1,4 +1,9 @@
-"""Network, loss and optimiser as a LightningModule."""
+"""The network, the loss and the optimizer as a LightningModule.
+
+TrainingModule          one training step, one validation step, the optimizer
+moving_average          the update of the averaged weights
+learning_rate_factor    the learning rate schedule
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -15,14 +20,35 @@ from harken.errors import HarkenError
 from harken.models.registry import find_network
 from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe
-from harken.training.augment import Filter, SpecAugment, Suppress
-from harken.training.cuda_graphs import Replay
+from harken.training.augment import Filter, NoiseSuppression, SpecAugment
+from harken.training.batches import SPEECH_ROW
+from harken.training.cuda_graphs import CudaGraphRunner
 from harken.training.teachers import Teacher
 from harken.training.waveforms import WaveformLoader
 
 
 class TrainingModule(lightning.LightningModule):
-    """Trains a Spotter by a recipe; `average` is the moving average of its network, which validates and ships."""
+    """Train a Spotter with the values of a recipe.
+
+    The attribute `average` is the moving average of the network. Where the recipe uses one, it is validated and saved
+    instead of the network itself.
+
+    Parameters
+    ----------
+    recipe
+        Hyperparameters of the run.
+    spotter
+        The network to train, with its front-end.
+    steps_per_epoch
+        Training steps in an epoch. The learning rate schedule depends on it.
+    teachers
+        Models to distill from. Empty: the labels alone are used.
+
+    Raises
+    ------
+    HarkenError
+        If the recipe asks for left context but the network looks ahead.
+    """
 
     def __init__(
         self, recipe: Recipe, spotter: Spotter, *, steps_per_epoch: int, teachers: Iterable[Teacher] = ()
@@ -30,15 +56,16 @@ class TrainingModule(lightning.LightningModule):
         super().__init__()
         if recipe.left_context_probability and not find_network(recipe.network).causal:
             raise HarkenError(
-                f"left_context_probability is for networks without look-ahead, which stream; {recipe.network} is none"
+                f"left_context_probability={recipe.left_context_probability} needs a network without look-ahead, and "
+                f"{recipe.network} looks ahead: set it to 0, or choose a network whose name begins with harken_"
             )
         self.recipe = recipe
         self.spotter = spotter
         self.steps_per_epoch = steps_per_epoch
         self.waveforms: WaveformLoader | None = None  # set once the device is known
-        self._replay = Replay()
+        self._replay = CudaGraphRunner()
         self.filter = Filter(recipe.max_filter_db, recipe.cut_probability)
-        self.suppress = Suppress(recipe.suppression_probability)
+        self.suppress = NoiseSuppression(recipe.suppression_probability)
         self.spec_augment = SpecAugment(
             band_masks=recipe.band_masks,
             max_bands=recipe.max_bands,
@@ -49,46 +76,67 @@ class TrainingModule(lightning.LightningModule):
         if recipe.average_decay > 0:
             average = moving_average(recipe.average_decay)
             self.average = AveragedModel(spotter.network, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
-        # Of an epoch, summed up here: self.log takes longer at every step than some of the network's layers.
-        self._sums = torch.zeros(2)  # of losses and of hits
+        # Sums over the epoch. Calling self.log at every step would take longer than some of the network's layers.
+        self._sums = torch.zeros(2)  # the loss and the number of correct answers
         self._examples = 0
-        self._teachers = list(teachers)  # no modules: a checkpoint of the student need not hold them
+        self._teachers = list(teachers)  # not registered as modules, so that checkpoints do not contain them
 
-    def shipped(self) -> Spotter:
-        """Return the spotter with the weights that validate and ship, in evaluation mode."""
+    def final_spotter(self) -> Spotter:
+        """Return the spotter with the weights that were validated, in evaluation mode."""
         if self.average is not None:
             self.spotter.network.load_state_dict(self.average.module.state_dict())
         return self.spotter.eval()
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        # Every draw of a step follows from its number: a resumed run makes the very draws of an unbroken one.
+        # The step's number seeds all of its random draws, so that a resumed run draws the same as an uninterrupted one.
         _seed((self.recipe.seed * 1_000_003 + self.global_step) * 64 + self.global_rank, self.device)
         assert self.waveforms is not None
         waveform, targets = self.waveforms.load_augmented(*batch)
         features = self.spotter.features(self.waveforms.left_context(waveform))
-        if self.spotter.front_end.bands > 1:  # a raw waveform has no bands
+        if self.spotter.front_end.bands > 1:  # a raw waveform has no bands to mask
             features = self.spec_augment(self.suppress(self.filter(features)))
         logits = self._replay(self.spotter.network, features).float()
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
+        losses = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing, reduction="none")
         if self._teachers:
-            loss = self._distilled(loss, logits, waveform)
+            # A teacher that takes a window of a sentence for a keyword must not pass that on.
+            taught = (batch[0] != SPEECH_ROW).nonzero().flatten().to(losses.device)
+            losses = self._add_distillation(losses, logits, waveform, taught)
+        loss = losses.mean()
         hits = (logits.argmax(1) == targets.argmax(1)).sum()
         self._sums += torch.stack([loss.detach() * len(targets), hits])
         self._examples += len(targets)
         return loss
 
-    def _distilled(self, loss: Tensor, logits: Tensor, waveform: Tensor) -> Tensor:
-        """Mix in the divergence from the teachers' softened answer (Hinton et al., 2015, arXiv:1503.02531)."""
+    def _add_distillation(self, losses: Tensor, logits: Tensor, waveform: Tensor, taught: Tensor) -> Tensor:
+        """Mix the divergence from the teachers' softened answers into the losses [N] of the rows in `taught`.
+
+        The method is that of Hinton et al., 2015, arXiv:1503.02531.
+        """
         temperature = self.recipe.teacher_temperature
-        known = torch.stack([teacher.logits(waveform) for teacher in self._teachers])
-        wanted = F.log_softmax(known.mean(0) / temperature, dim=1)
-        softened = F.log_softmax(logits / temperature, dim=1)
-        divergence = F.kl_div(softened, wanted, reduction="batchmean", log_target=True) * temperature**2
-        return (1 - self.recipe.teacher_share) * loss + self.recipe.teacher_share * divergence
+        answers = torch.stack([teacher.logits(waveform[taught]) for teacher in self._teachers])
+        wanted = F.log_softmax(answers.mean(0) / temperature, dim=1)
+        softened = F.log_softmax(logits[taught] / temperature, dim=1)
+        divergence = F.kl_div(softened, wanted, reduction="none", log_target=True).sum(1) * temperature**2
+        mixed = (1 - self.recipe.teacher_share) * losses[taught] + self.recipe.teacher_share * divergence
+        return losses.index_copy(0, taught, mixed)
 
     def on_train_epoch_start(self) -> None:
         self._sums = torch.zeros(2, device=self.device)
         self._examples = 0
+        assert self.waveforms is not None
+        if self.waveforms.hard_negatives is not None:
+            seed = self.recipe.seed * 1_000_003 + self.current_epoch
+            self.waveforms.hard_negatives.search(self._keyword_probability, seed=seed)
+
+    def _keyword_probability(self, waveform: Tensor) -> Tensor:
+        """Return the probability [N] of the most probable keyword, by the weights that are validated."""
+        assert self.waveforms is not None
+        network = self.spotter.network if self.average is None else self.average.module
+        training = network.training
+        network.eval()
+        logits = network(self.spotter.features(waveform)).float()
+        network.train(training)
+        return torch.softmax(logits, dim=1)[:, : self.waveforms.keywords].amax(1)
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:
@@ -124,10 +172,10 @@ class TrainingModule(lightning.LightningModule):
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """Seed what a step on `device` draws from."""
+    """Seed the random generator that a step on `device` uses."""
     if device.type == "cpu":
-        # torch.manual_seed keeps the call stack for each kind of device that might be used later, as text: a quarter of a
-        # millisecond at every step.
+        # torch.manual_seed also formats the call stack as text, for each kind of device that might be used later. That
+        # takes a quarter of a millisecond at every step.
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
@@ -137,12 +185,26 @@ _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
-    """Return the in-place update of an exponential moving average, quicker at first so as to forget the fresh weights."""
+    """Return the in-place update of an exponential moving average.
+
+    The decay is smaller in the first steps, so that the average soon forgets the initial weights.
+
+    Parameters
+    ----------
+    decay
+        Fraction of the average that a step keeps, from 0 to 1.
+
+    Returns
+    -------
+    Callable
+        A function of the averaged tensors, the current tensors and the number of steps so far, as torch's
+        `AveragedModel` takes it.
+    """
 
     @torch.no_grad()
     def update(averaged: _Tensors, current: _Tensors, steps: Tensor | int) -> None:
         kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        if averaged[0].is_floating_point():  # torch calls it with tensors of one type
+        if averaged[0].is_floating_point():  # in each call, all tensors have the same type
             torch._foreach_lerp_(averaged, current, 1 - kept)
         else:
             torch._foreach_copy_(averaged, current)
@@ -151,7 +213,10 @@ def moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int],
 
 
 def learning_rate_factor(recipe: Recipe, epoch: float) -> float:
-    """Return the learning rate at a (fractional) epoch as a fraction of its highest: linear warm-up, then a half cosine."""
+    """Return the learning rate at a fractional epoch, as a fraction of the recipe's highest learning rate.
+
+    It rises linearly during the warm-up. Then it stays constant or falls to 0 along half a cosine, as the recipe says.
+    """
     if epoch < recipe.warmup_epochs:
         return max(epoch / recipe.warmup_epochs, 1e-3)
     if recipe.schedule == "constant":

@@ -1,7 +1,7 @@
-"""A model file's weights back in a network that trains: long training adds up over machines and sessions.
+"""Restore a network that can be trained from the weights in a model file.
 
-The exporter folds a normalisation into the convolution before it. Taken apart again, the two compute the same, but the
-normalisation's statistics have to be measured anew, on waveforms.
+The ONNX exporter folds each batch normalization into the convolution before it. `restore_spotter` separates the two again.
+They compute the same as before, but the statistics of the normalization have to be measured again, on waveforms.
 """
 
 from pathlib import Path
@@ -18,22 +18,34 @@ from harken.runtime.modelfile import ModelFile
 from harken.tasks.recipe import Recipe
 
 _PREFIX = "spotter.network."
-_TOLERANCE = 1e-4  # in probability
-_NAMED = 3  # layers, of those that lack weights
+_TOLERANCE = 1e-4  # largest accepted difference of a probability
+_MAX_NAMES = 3  # number of layers that an error message names
 
 
 def restore_spotter(path: Path, waveforms: Tensor) -> Spotter:
     """Return the spotter of a model file, in evaluation mode.
 
-    waveforms : [N, samples] such as it was trained on, some hundreds, from which the statistics of normalisations are
-    taken. Raises HarkenError when the file does not hold every weight by its name (recurrent layers are rewritten by
-    the exporter), or the network built from it answers otherwise than the file.
+    Parameters
+    ----------
+    path
+        Model file.
+    waveforms
+        Some hundreds of clips like those it was trained on, [N, samples]. The statistics of the normalizations are
+        measured on them.
+
+    Raises
+    ------
+    HarkenError
+        If the file does not contain every weight under its name (the exporter rewrites recurrent layers), or if the
+        restored network computes other probabilities than the file.
     """
     model = ModelFile(path)
     try:
         recipe = Recipe.from_json(model.card.fields["recipe"])
     except (KeyError, TypeError) as error:
-        raise HarkenError(f"{path} does not say by which recipe it was made: name the folder of its run") from error
+        raise HarkenError(
+            f"{path} does not say which recipe it was trained with: give the folder of its run instead"
+        ) from error
     spotter = Spotter(recipe, len(model.card.labels)).eval()
     stored = {
         tensor.name.removeprefix(_PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy())
@@ -44,14 +56,16 @@ def restore_spotter(path: Path, waveforms: Tensor) -> Spotter:
     missing = spotter.network.load_state_dict(
         {k: v for k, v in stored.items() if k in fresh}, strict=False
     ).missing_keys
-    lost = _unfold(spotter, {name.rpartition(".")[0] for name in missing}, stored, fresh, waveforms)
-    if lost:
-        more = f" and {len(lost) - _NAMED} more layers" if len(lost) > _NAMED else ""
-        named = ", ".join(lost[:_NAMED]) + more
-        raise HarkenError(f"{path} holds no weights of {named} that can train on: name the folder of its run")
+    missing_layers = _unfold(spotter, {name.rpartition(".")[0] for name in missing}, stored, fresh, waveforms)
+    if missing_layers:
+        rest = len(missing_layers) - _MAX_NAMES
+        names = ", ".join(missing_layers[:_MAX_NAMES]) + (f" and {rest} more layers" if rest > 0 else "")
+        raise HarkenError(f"{path} contains no trainable weights of {names}: give the folder of its run instead")
     difference = _difference(spotter, model, waveforms)
     if not difference <= _TOLERANCE:
-        raise HarkenError(f"{path} and the network made of it differ by {difference:.2g}: name the folder of its run")
+        raise HarkenError(
+            f"{path} and the network restored from it differ by {difference:.2g}: give the folder of its run instead"
+        )
     return spotter
 
 
@@ -59,9 +73,10 @@ def restore_spotter(path: Path, waveforms: Tensor) -> Spotter:
 def _unfold(
     spotter: Spotter, lacking: set[str], stored: dict[str, Tensor], fresh: dict[str, Tensor], waveforms: Tensor
 ) -> list[str]:
-    """Give each normalisation that was folded into a convolution its own numbers again; return what lacks weights still.
+    """Restore each normalization that was folded into a convolution, and return the layers that still lack weights.
 
-    One run through the network meets the layers in order, so that each is measured behind layers that are whole.
+    A single pass through the network visits the layers in order, so that each one is measured after those before it are
+    restored.
     """
     convolutions = {id(layer): name for name, layer in spotter.network.named_modules() if isinstance(layer, nn.Conv2d)}
     outputs: dict[int, tuple[nn.Conv2d, str, Tensor]] = {}
@@ -75,7 +90,7 @@ def _unfold(
         if id(features) not in outputs:
             return None
         layer, source, _ = outputs[id(features)]
-        # As large as fresh weights: beside those the recipe's learning rate has its meaning.
+        # Scale the weights to the size of untrained ones, which the recipe's learning rate is meant for.
         scale = fresh[f"{source}.weight"].std() / layer.weight.std()
         for parameter in layer.parameters():
             parameter.mul_(scale)

@@ -1,8 +1,16 @@
-"""A run: from recipe and folders to a model file, in a folder that can be taken up again.
+"""Train a recipe on folders of recordings, and write a model file. A run can be interrupted and resumed.
 
-RUN/recipe.json     every hyperparameter            RUN/history.csv   a line an epoch
-RUN/material.json   the folders, absolute           RUN/last.ckpt     where to resume
-RUN/model.onnx      the result                      RUN/best.ckpt     the best epoch
+train     start a run
+resume    continue a run
+
+The folder of a run contains:
+
+RUN/recipe.json      every hyperparameter
+RUN/material.json    the folders of recordings, as absolute paths
+RUN/history.csv      one line for each epoch
+RUN/last.ckpt        the last epoch, to resume from
+RUN/best.ckpt        the best epoch
+RUN/model.onnx       the result
 """
 
 import logging
@@ -30,7 +38,7 @@ from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile, bundled_models
 from harken.tasks.protocol import Material, Task, make_task
 from harken.tasks.recipe import Recipe
-from harken.training.batches import BatchStream, Epochs, validation_rows
+from harken.training.batches import BatchStream, EpochSampler, validation_rows
 from harken.training.finish import finish
 from harken.training.history import History
 from harken.training.initial_weights import initialize_weights
@@ -44,62 +52,100 @@ _VALIDATION_BATCH = 256
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a run ended with.
+class TrainingResult:
+    """The result of a run.
 
-    accuracy : of the shipped weights on the validation side, as a fraction. counts : clips on each side. repeats : clips
-    that the folders hold twice, counted once. notes : what else its owner should know, a line each. first_process :
-    whether this process speaks for all of the run.
+    Attributes
+    ----------
+    model
+        The model file.
+    accuracy
+        Accuracy of the saved weights on the validation side, as a fraction.
+    epochs
+        Number of epochs trained.
+    counts
+        Number of clips on each side.
+    duplicates
+        Number of duplicate clips in the folders. Each recording is used once.
+    notes
+        What else the user should know, one line each.
+    first_process
+        Whether this process is the one of the run that reports its result.
     """
 
     model: Path
     accuracy: float
     epochs: int
     counts: dict[str, int]
-    repeats: int
+    duplicates: int
     notes: tuple[str, ...]
     first_process: bool
 
 
-def train(recipe: Recipe, material: Material, out: Path, *, cache: Path | None = None, devices: int = 1) -> Trained:
+def train(
+    recipe: Recipe, material: Material, out: Path, *, cache: Path | None = None, devices: int = 1
+) -> TrainingResult:
     """Train a recipe from the start and write RUN/model.onnx.
 
-    devices : how many GPUs (without one, processes on the CPU) share each batch; under torchrun, its numbers hold. All
-    processes must see `out` on a disk that they share.
-    Raises HarkenError when `out` holds a run already, or the folders do not suffice.
+    Parameters
+    ----------
+    recipe, material
+        The hyperparameters, and the folders of recordings.
+    out
+        Folder for the run. If several processes train, all of them must have access to it.
+    cache
+        Folder for packed clips. Default: harken's cache folder.
+    devices
+        Number of GPUs that share each batch, or of processes on the CPU if there is no GPU. Under torchrun, the numbers
+        that torchrun was given are used instead.
+
+    Raises
+    ------
+    HarkenError
+        If `out` already contains a run, or if the recordings are not sufficient.
     """
     recipe = replace(recipe, teacher=tuple(map(_absolute, recipe.teacher)), start_from=_absolute(recipe.start_from))
-    _refuse_used(out)
+    _require_new_folder(out)
     return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices)
 
 
-@rank_zero_only  # the other processes of a run would find what the first has written
-def _refuse_used(out: Path) -> None:
-    if str(out) in bundled_models():  # by that name the one in the box would be judged
-        raise HarkenError(f"{out} is the name of a model in the box: name another folder")
+@rank_zero_only  # the other processes could find what the first one has written already
+def _require_new_folder(out: Path) -> None:
+    if str(out) in bundled_models():  # commands would use the bundled model of that name
+        raise HarkenError(f"{out} is the name of a bundled model: choose another folder for the run")
     if (out / "recipe.json").exists():
-        raise HarkenError(f"{out} holds a run already: go on with it by --resume {out}, or name another folder")
+        raise HarkenError(f"{out} already contains a run: continue it with --resume {out}, or choose another folder")
     if out.exists() and not out.is_dir():
-        raise HarkenError(f"{out} is a file: name a folder for the run")
+        raise HarkenError(f"{out} is a file: choose a folder for the run")
 
 
-def resume(out: Path, *, cache: Path | None = None, devices: int = 1) -> Trained:
-    """Take up a run where its last whole epoch ended; the weights end as those of an unbroken run.
+def resume(out: Path, *, cache: Path | None = None, devices: int = 1) -> TrainingResult:
+    """Continue a run after its last complete epoch. The final weights equal those of an uninterrupted run.
 
-    Raises HarkenError when `out` holds no run.
+    Parameters
+    ----------
+    out
+        Folder of the run.
+    cache, devices
+        See `train`.
+
+    Raises
+    ------
+    HarkenError
+        If `out` does not contain a run.
     """
     recipe, material = read_run(out)
     return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices)
 
 
-class Batches(lightning.LightningDataModule):
-    """The epochs' batches and the validation side, as Lightning asks for them."""
+class TrainingBatches(lightning.LightningDataModule):
+    """Provide Lightning with the batches of each epoch and of the validation side."""
 
     def __init__(self, task: Task, recipe: Recipe) -> None:
         super().__init__()
         self.task = task
         self.recipe = recipe
-        self.epochs = Epochs(task, recipe)
+        self.epochs = EpochSampler(task, recipe)
         self.steps_per_epoch = -(-len(self.epochs.draw(0)[0]) // recipe.batch_size)
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -109,12 +155,12 @@ class Batches(lightning.LightningDataModule):
         return DataLoader(BatchStream(rows, labels, self.recipe.batch_size, **place), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        # Whole on every process: the figures that choose the weights stand on the very same batches as with one.
+        # Every process validates on all batches, so that the best epoch is chosen on the same figures as with one process.
         return DataLoader(BatchStream(*validation_rows(self.task), _VALIDATION_BATCH), batch_size=None)
 
 
 class _AttachWaveforms(Callback):
-    """Moves what training hears to the device, once Lightning has chosen it."""
+    """Move the recordings to the device, once Lightning has chosen it."""
 
     def __init__(self, task: Task, recipe: Recipe) -> None:
         self.task = task
@@ -126,14 +172,14 @@ class _AttachWaveforms(Callback):
 
 
 class _ResumableEarlyStopping(EarlyStopping):
-    """Early stopping that a resumed run does not forget: one that had stopped trains no further epoch."""
+    """Early stopping that also holds after a resume: a run that had stopped early trains no further epoch."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         trainer.should_stop = self.wait_count >= self.patience
 
 
 class _AtomicCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints beside their place and renames them; Lightning's own way copies them from another disk."""
+    """Write each checkpoint to a temporary file in the same folder and rename it. Lightning copies it from another disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with replacing(path) as temporary:
@@ -143,25 +189,27 @@ class _AtomicCheckpoints(TorchCheckpointIO):
         return load_checkpoint(Path(path))
 
 
-def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int) -> Trained:
-    devices, hosts = _processes(devices)
+def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int) -> TrainingResult:
+    devices, hosts = _process_counts(devices)
     if recipe.batch_size % (devices * hosts):
-        raise HarkenError(f"batch_size={recipe.batch_size} must be a multiple of the {devices * hosts} processes")
+        raise HarkenError(
+            f"batch_size={recipe.batch_size} must be a multiple of {devices * hosts}, the number of processes"
+        )
     keep_freed_memory()
     lightning.seed_everything(recipe.seed, verbose=False)
-    batches = Batches(task, recipe)
+    batches = TrainingBatches(task, recipe)
     spotter = Spotter(recipe, len(task.labels))
     if recipe.channels_last:
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = out / "last.ckpt"
-    if recipe.start_from and not last.is_file():  # a run that is taken up has weights of its own
+    if recipe.start_from and not last.is_file():  # a resumed run has its own weights
         initialize_weights(spotter, recipe.start_from, recipe, task)
     teachers = [find_teacher(teacher, recipe, task) for teacher in recipe.teacher]
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teachers=teachers)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
     )
-    # Apart from the best: Lightning's save_last follows only when the best is saved.
+    # A checkpoint of its own, because Lightning's save_last writes one only when there is a new best epoch.
     latest = ModelCheckpoint(out, filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [_AttachWaveforms(task, recipe), History(out / "history.csv"), best, latest]
     if recipe.patience:
@@ -188,7 +236,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
             reload_dataloaders_every_n_epochs=1,
             default_root_dir=out,
         )
-        if trainer.is_global_zero:  # not before all that a recipe can be refused for is behind it
+        if trainer.is_global_zero:  # only now, when the recipe has passed all checks
             write_run(out, recipe, material)
         trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None)
     model = out / "model.onnx"
@@ -197,31 +245,33 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
         accuracy = finish(load_spotter(out, len(task.labels)), recipe, material, task, model)
     counts = {side: len(task.rows(side)) for side in ("train", "validation", "test")}
     notes = _notes(task, material, model) if trainer.is_global_zero else ()
-    return Trained(model, accuracy, trainer.current_epoch, counts, task.repeats, notes, trainer.is_global_zero)
+    return TrainingResult(
+        model, accuracy, trainer.current_epoch, counts, task.duplicates, notes, trainer.is_global_zero
+    )
 
 
 def _notes(task: Task, material: Material, model: Path) -> tuple[str, ...]:
     notes = []
     if unreadable := task.packed.unreadable:
-        some = "1 clip is" if len(unreadable) == 1 else f"{len(unreadable):,} clips are"
-        notes.append(f"{some} left out, as damaged; the first: {unreadable[0][1]}")
-    if task.made_noise:
+        clips = "1 damaged clip" if len(unreadable) == 1 else f"{len(unreadable):,} damaged clips"
+        notes.append(f"skipped {clips}; the first: {unreadable[0][1]}")
+    if task.synthetic_noise:
         notes.append(
-            f"{SILENCE} is noise that was made, since none was named: recordings of your rooms (--noise DIR) do better"
+            f"{SILENCE} was trained on generated noise. Recordings of your rooms give better results: --noise DIR"
         )
     if material.speech and UNKNOWN in task.labels and not ModelFile(model).card.thresholds:
         notes.append(
-            "the words have no thresholds: no speaker in --speech is on the side that sets them (docs/streaming.md)"
+            "the words have no thresholds, because no speaker in --speech is on the side that sets them: add more speakers"
         )
     return tuple(notes)
 
 
 @contextmanager
 def _leave_process_group() -> Iterator[None]:
-    """Takes leave of the other processes of a run; Lightning does so for NCCL alone.
+    """Leave the process group at the end of training. Lightning does that only for NCCL.
 
-    Gloo's threads, left to the interpreter's end, abort a process now and then ("terminate called without an active
-    exception") whose partner ended a moment before.
+    If Gloo's threads run until the interpreter exits, they sometimes abort a process whose partner exited a moment
+    earlier ("terminate called without an active exception").
     """
     before = torch.distributed.is_initialized()
     try:
@@ -231,31 +281,31 @@ def _leave_process_group() -> Iterator[None]:
             torch.distributed.destroy_process_group()
 
 
-def _processes(devices: int) -> tuple[int, int]:
-    """Return how many processes train on each host, and on how many hosts; torchrun has started its own."""
+def _process_counts(devices: int) -> tuple[int, int]:
+    """Return the number of processes on each host and the number of hosts. torchrun sets both."""
     if not torch.distributed.is_torchelastic_launched():
         most = torch.cuda.device_count() if torch.cuda.is_available() else devices
         if not 1 <= devices <= most:
-            raise HarkenError(f"devices={devices} must be from 1 to the {most} GPUs of this machine")
+            raise HarkenError(f"devices={devices} must be from 1 to {most}, the number of GPUs of this machine")
         return devices, 1
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
-    return here, int(os.environ["WORLD_SIZE"]) // here
+    per_host = int(os.environ["LOCAL_WORLD_SIZE"])
+    return per_host, int(os.environ["WORLD_SIZE"]) // per_host
 
 
-def _absolute(earlier: str) -> str:
-    """Return a path as an absolute one; nothing, and the name of a model in the box (see find_model), as it is."""
-    is_path = earlier not in ("", *bundled_models()) and Path(earlier).exists()
-    return str(Path(earlier).absolute()) if is_path else earlier
+def _absolute(source: str) -> str:
+    """Return a path as an absolute path. Return an empty text or the name of a bundled model unchanged."""
+    is_path = source not in ("", *bundled_models()) and Path(source).exists()
+    return str(Path(source).absolute()) if is_path else source
 
 
 def training_precision(recipe: Recipe) -> Any:
-    """Return what Lightning's trainer takes as the precision of a recipe on this machine."""
+    """Return the precision for Lightning's trainer that a recipe means on this machine."""
     bfloat16 = _computes_bfloat16() if recipe.precision == "auto" else recipe.precision == "bfloat16"
     return "bf16-mixed" if bfloat16 else "32-true"
 
 
 def _computes_bfloat16() -> bool:
-    """Whether this machine computes in bfloat16 faster than in float32; without instructions for it, it would be slower."""
+    """Return whether this machine has instructions for bfloat16. Without them, it would be slower than float32."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it
@@ -264,7 +314,7 @@ def _computes_bfloat16() -> bool:
 
 @contextmanager
 def _raise_keyboard_interrupt() -> Iterator[None]:
-    """Let Ctrl-C arrive as KeyboardInterrupt: Lightning ends the process, with SIGINT ignored from then on."""
+    """Turn Ctrl-C into a KeyboardInterrupt. Lightning would exit the process instead and ignore SIGINT from then on."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -275,9 +325,9 @@ def _raise_keyboard_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's advertisements, and advice that does not apply, off the terminal.
+    """Hide Lightning's advertisements, and its advice that does not apply.
 
-    Batches need no worker processes; and what replayed passes accumulate gradients on was recorded on another stream.
+    The batches need no worker processes. Replayed passes accumulate gradients on another stream, where they were recorded.
     """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]

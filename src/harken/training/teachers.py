@@ -1,8 +1,8 @@
-"""Whom a student learns from: the answers of an earlier run, or of a model file.
+"""Teachers for distillation: the answers of an earlier run or of a model file.
 
-Teacher          what a student asks
-NetworkTeacher   a network on the student's device
-FileTeacher      a model file in ONNX Runtime: on a CPU, the quicker of the two
+Teacher           interface of a teacher
+NetworkTeacher    a network in PyTorch, on the device of the training
+FileTeacher       a model file in ONNX Runtime; on a CPU, the faster of the two
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -14,25 +14,26 @@ from torch import Tensor
 
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile
-from harken.training.cuda_graphs import Replay
+from harken.training.cuda_graphs import CudaGraphRunner
 
-_TOGETHER = 4  # clips that ONNX Runtime hears at once: what a large network makes of more does not stay in the processor's cache
+# Clips in a call of ONNX Runtime. With more, the activations of a large network do not fit in the processor's cache.
+_BATCH = 4
 
 
 class Teacher(Protocol):
-    """A recogniser of the student's classes."""
+    """A model with the same classes as the network in training."""
 
     def logits(self, waveform: Tensor) -> Tensor:
-        """Return what it makes of waveforms [N, samples]: logits [N, classes], but for a constant in each row."""
+        """Return the logits [N, classes] of waveforms [N, samples], up to a constant in each row."""
         ...
 
 
 class NetworkTeacher:
-    """A spotter at work on the device of what it hears."""
+    """A spotter in PyTorch, on the device of the waveforms."""
 
     def __init__(self, spotter: Spotter) -> None:
         self._spotter = spotter.eval().requires_grad_(False)
-        self._replay = Replay()
+        self._replay = CudaGraphRunner()
 
     @torch.no_grad()
     def logits(self, waveform: Tensor) -> Tensor:
@@ -42,9 +43,14 @@ class NetworkTeacher:
 
 
 class FileTeacher:
-    """A model file in ONNX Runtime on the CPU, where a large network answers sooner than in PyTorch.
+    """A model file in ONNX Runtime on the CPU, where a large network is faster than in PyTorch.
 
-    threads : each hears some of the clips. Threads within ONNX Runtime would wait for PyTorch's, and those for them.
+    Parameters
+    ----------
+    model
+        The opened model file.
+    threads
+        Number of threads that share the clips. Threads inside ONNX Runtime and those of PyTorch would wait for each other.
     """
 
     def __init__(self, model: ModelFile, *, threads: int = 1) -> None:
@@ -54,8 +60,8 @@ class FileTeacher:
 
     def logits(self, waveform: Tensor) -> Tensor:
         """See `Teacher.logits`."""
-        heard = waveform.float().cpu().numpy()
-        parts = [heard[start : start + _TOGETHER] for start in range(0, len(heard), _TOGETHER)]
+        samples = waveform.float().cpu().numpy()
+        parts = [samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH)]
         probabilities = np.concatenate(list(self._pool.map(self._model.probabilities, parts)))
-        least = np.finfo(np.float32).tiny
-        return (torch.from_numpy(probabilities).clamp(min=float(least)).log() * self._temperature).to(waveform.device)
+        smallest = float(np.finfo(np.float32).tiny)
+        return (torch.from_numpy(probabilities).clamp(min=smallest).log() * self._temperature).to(waveform.device)

@@ -1,4 +1,4 @@
-"""Open what an earlier run or a model file has learned, as a network that can train on or answer as a teacher.
+"""Open an earlier run or a model file as a network to train further, or as a teacher.
 
 open_trained    a run's folder, a model file's path or the name of a bundled model -> ModelFile
 load_trained    the same, as a Spotter with its weights
@@ -20,43 +20,71 @@ from harken.training.restore import restore_spotter
 from harken.training.run_folder import load_spotter
 from harken.training.teachers import FileTeacher, NetworkTeacher, Teacher
 
-_REOPENED_WITH = 300  # clips
+_RESTORE_CLIPS = 300  # number of clips that a model file is restored with
 
 
 def open_trained(source: str, recipe: Recipe) -> ModelFile:
-    """Open a run's result, a model file or a bundled model. Raises HarkenError when it is none, or has another rate or window."""
+    """Open the model of a run, a model file or a bundled model.
+
+    Parameters
+    ----------
+    source
+        Folder of a run, path of a model file, or name of a bundled model.
+    recipe
+        The recipe that the model is to be used with.
+
+    Raises
+    ------
+    HarkenError
+        If `source` is none of these, or its sample rate or window differs from the recipe's.
+    """
     if not Path(source).exists() and source not in bundled_models():
-        raise HarkenError(f"{source} holds no run, nor is it a model file: name the folder given to --out, or a model")
+        raise HarkenError(
+            f"{source} is neither a run nor a model file: give a folder passed to --out, a model file or a bundled model's name"
+        )
     model = ModelFile(source)
     if (model.card.sample_rate, model.card.window) != (recipe.sample_rate, recipe.samples):
-        raise HarkenError(f"{source} has another rate or another window: train one with these")
+        raise HarkenError(
+            f"{source} has a sample rate of {model.card.sample_rate} Hz and a window of {model.card.window} samples, but this "
+            f"recipe has {recipe.sample_rate} Hz and {recipe.samples} samples: use a model with the same values"
+        )
     return model
 
 
 def load_trained(source: str, model: ModelFile, recipe: Recipe, task: Task) -> Spotter:
-    """Return the network of an opened model with its weights, in evaluation mode."""
+    """Return the network of an opened model, with its weights and in evaluation mode.
+
+    Parameters
+    ----------
+    source
+        What `model` was opened from.
+    model
+        What `open_trained` returned.
+    recipe, task
+        Where clips come from, to measure the statistics of normalizations on.
+    """
     if source not in bundled_models() and Path(source).is_dir():
         return load_spotter(Path(source), len(model.card.labels))
     return restore_spotter(model.path, torch.from_numpy(_some_clips(recipe, task)))
 
 
 def _some_clips(recipe: Recipe, task: Task) -> NDArray[np.float32]:
-    """Return a few hundred clips of the validation side, evenly from all its classes; where it is small, of both sides."""
+    """Return a few hundred clips of the validation side, evenly spaced. If it is small, add clips of the training side."""
     waveforms, _ = side_waveforms(task, recipe, "validation")
-    if len(waveforms) < _REOPENED_WITH:
-        # Thinned before it is read: beside a few words of one's own, thousands of others may train.
-        waveforms = np.concatenate([waveforms, side_waveforms(task, recipe, "train", most=_REOPENED_WITH)[0]])
-    return waveforms[:: max(1, len(waveforms) // _REOPENED_WITH)]
+    if len(waveforms) < _RESTORE_CLIPS:
+        # Limited before it is read, since the training side can contain thousands of other words' clips.
+        waveforms = np.concatenate([waveforms, side_waveforms(task, recipe, "train", most=_RESTORE_CLIPS)[0]])
+    return waveforms[:: max(1, len(waveforms) // _RESTORE_CLIPS)]
 
 
 def find_teacher(source: str, recipe: Recipe, task: Task) -> Teacher:
-    """Return what a student asks of a run's folder, a model file's path, or a name in the box.
+    """Return a teacher made of a run, a model file or a bundled model.
 
-    Raises HarkenError when `source` is none of these, or answers another question than the recipe asks.
+    Raises HarkenError if `source` is none of these, or if its classes, sample rate or window differ from the task's.
     """
     model = open_trained(source, recipe)
     if model.card.labels != task.labels:
-        raise HarkenError(f"{source} has other classes: train one with these")
+        raise HarkenError(f"{source} has other classes than this run: use a teacher with the same classes")
     if torch.cuda.is_available():
         return NetworkTeacher(load_trained(source, model, recipe, task))
     return FileTeacher(model, threads=torch.get_num_threads())

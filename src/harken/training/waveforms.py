@@ -1,4 +1,4 @@
-"""What the network hears: rows become waveforms, and in training waveforms are augmented, on the device."""
+"""Turn the rows of a batch into waveforms on the device, and augment them for training."""
 
 import numpy as np
 import torch
@@ -23,25 +23,38 @@ from harken.training.augment import (
     SteadyNoise,
     WindowBank,
 )
-from harken.training.augment.random_draws import chosen, from_db, uniform
+from harken.training.augment.random_draws import from_db, random_mask, uniform
 from harken.training.augment.splice import splice
 from harken.training.batches import NOISE_ROW, SPEECH_ROW, SPLICED_ROW, ClipStore
+from harken.training.hard_negatives import HardNegatives
 
-_QUIETEST_DB = -60.0
+_MIN_SILENCE_DB = -60.0  # lowest level of a `_silence_` example, relative to the recording
 
 
 class WaveformLoader:
-    """Holds clips, noise and speech on the device, and turns rows of them into waveforms [N, samples]."""
+    """Hold clips, noise and speech on the device, and return waveforms [N, samples] for rows.
+
+    Parameters
+    ----------
+    task
+        The clips, and the recordings of noise and speech.
+    recipe
+        The window's length and the augmentation.
+    device
+        Where the waveforms are made.
+    """
 
     def __init__(self, task: Task, recipe: Recipe, device: torch.device) -> None:
         self.recipe = recipe
         self.classes = len(task.labels)
+        self.keywords = task.words  # number of classes that are words; they come first
         self.clips = ClipStore(task.packed, device)
         self.silence = torch.from_numpy(task.silence_waveforms(recipe.samples)).to(device)
-        self.noise = None if task.noise is None else self._noise(task.noise).to(device)
+        self.noise = None if task.noise is None else self._noise_bank(task.noise).to(device)
         trained = task.rows("train")
         self.words = torch.from_numpy(trained[task.classes[trained] < task.words])
-        self.speech = None if task.speech is None else self._speech(task.speech, task, trained).to(device)
+        self.hard_negatives: HardNegatives | None = None
+        self.speech = None if task.speech is None else self._speech_bank(task.speech, task, trained).to(device)
         transforms: list[torch.nn.Module] = [
             Speed(1 - recipe.speed, 1 + recipe.speed),
             Pitch(recipe.pitch_semitones, probability=recipe.pitch_probability),
@@ -71,14 +84,16 @@ class WaveformLoader:
         self.mixup = Mixup(recipe.mixup)
         self.left_context = LeftContext(recipe.left_context_probability, speech=self.speech, noise=self.noise)
 
-    def _noise(self, recordings: Recordings) -> MixedBank:
+    def _noise_bank(self, recordings: Recordings) -> MixedBank:
         recipe = self.recipe
         recorded = WindowBank(recordings, recipe.samples)
         return MixedBank(recorded, SteadyNoise(recipe.samples, recipe.sample_rate), recipe.steady_noise_share)
 
-    def _speech(self, speech: Recordings, task: Task, trained: NDArray[np.int64]) -> WindowBank | MixedBank:
+    def _speech_bank(self, speech: Recordings, task: Task, trained: NDArray[np.int64]) -> WindowBank | MixedBank:
         recipe = self.recipe
         recorded = WindowBank(speech, recipe.samples)
+        if recipe.hard_share:
+            self.hard_negatives = HardNegatives(recorded)
         if not recipe.chained_share:
             return recorded
         others = torch.from_numpy(trained[task.classes[trained] == task.labels.index(UNKNOWN)])
@@ -86,29 +101,44 @@ class WaveformLoader:
 
     @torch.no_grad()
     def load_augmented(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return augmented waveforms and soft labels [N, classes] of one training batch."""
+        """Return the augmented waveforms of a training batch.
+
+        Parameters
+        ----------
+        rows, labels
+            [N] each, as `EpochSampler` draws them.
+
+        Returns
+        -------
+        tuple of Tensor
+            Waveforms [N, samples] and soft labels [N, classes].
+        """
         device = self.clips.device
         waveform = self.clips.gather(rows.clamp(min=0))
         rows = rows.to(device)
         if self.speech is not None and (speech := (rows == SPEECH_ROW).nonzero().flatten()).numel():
-            waveform[speech] = self.speech.draw(len(speech))
+            windows = self.speech.draw(len(speech))
+            if self.hard_negatives is not None:
+                windows = self.hard_negatives.replace_some(windows, self.recipe.hard_share)
+            waveform[speech] = windows
         if self.speech is not None and (spliced := (rows == SPLICED_ROW).nonzero().flatten()).numel():
             words = self.clips.gather(self.words[torch.randint(len(self.words), (len(spliced),))])
             waveform[spliced] = splice(words, self.speech.draw(len(spliced)), self.recipe.sample_rate)
         waveform = self.transforms(waveform)
         if self.noise is not None and (silence := (rows == NOISE_ROW).nonzero().flatten()).numel():
-            waveform[silence] = self._silence(self.noise.draw(len(silence)))
+            waveform[silence] = self._change_levels(self.noise.draw(len(silence)))
         targets = torch.nn.functional.one_hot(labels.to(device), self.classes).float()
         return self.mixup(waveform, targets)  # type: ignore[no-any-return]
 
     def load_plain(self, rows: Tensor) -> Tensor:
-        """Return the waveforms of validation rows, clips and windows of silence, as they are."""
+        """Return the waveforms [N, samples] of validation rows (clips and windows of silence) without augmentation."""
         waveform = self.clips.gather(rows.clamp(max=len(self.clips) - 1))
         rows = rows.to(waveform.device)
         silent = rows >= len(self.clips)
         waveform[silent] = self.silence[rows[silent] - len(self.clips)]
         return waveform
 
-    def _silence(self, noise: Tensor) -> Tensor:
-        full = chosen(len(noise), self.recipe.full_level_share, noise)
-        return noise * torch.where(full, 1.0, from_db(uniform(len(noise), _QUIETEST_DB, 0.0, noise)))
+    def _change_levels(self, noise: Tensor) -> Tensor:
+        """Return the noise of `_silence_` examples at random levels."""
+        full = random_mask(len(noise), self.recipe.full_level_share, noise)
+        return noise * torch.where(full, 1.0, from_db(uniform(len(noise), _MIN_SILENCE_DB, 0.0, noise)))

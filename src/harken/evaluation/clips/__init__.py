@@ -1,1 +1,1 @@
-"""Evaluate a model on labelled clips: accuracy, confusion, rejection, robustness and cost."""
+"""Evaluate a model on labeled clips: accuracy, confusion, rejection, robustness and cost."""

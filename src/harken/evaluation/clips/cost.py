@@ -1,10 +1,11 @@
-"""What a model file costs: its size, its arithmetic, the time and memory that one clip takes.
+"""Measure the cost of a model file: size, arithmetic, and the time and memory for one clip.
 
-measure_cost          a model file -> Cost
-graph_multiply_adds   multiply-adds of an ONNX graph, front-end and network apart
+Cost                  the measurements
+measure_cost          measure a model file
+graph_multiply_adds   count the multiply-adds of an ONNX graph, separately for front-end and network
 
-Time and memory are taken in a fresh process that imports what running a model needs and nothing else: this module, run
-as a program on a model file.
+Time and memory are measured in a fresh process that imports only what running a model needs. That process runs this
+module as a program.
 """
 
 import gc
@@ -25,20 +26,34 @@ from harken.runtime.modelfile import Card, ModelFile
 if TYPE_CHECKING:
     import onnx
 
-_WARM_UP = 20
-_LEAST_RUNS = 100
-_MOST_RUNS = 2_000
-_MOST_SECONDS = 5.0
+_WARM_UP_RUNS = 20
+_MIN_RUNS = 100
+_MAX_RUNS = 2_000
+_MAX_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model file costs.
+    """The cost of a model file.
 
-    parameters : of the network; None where neither card nor recipe tells. multiply_adds, front_end_multiply_adds : for
-    one window; None where the graph does not tell its shapes. latency_ms_median, latency_ms_p99 : of one window on one
-    thread, over `runs` runs. resident_bytes : of the fresh process at its highest; base_bytes : of the same process
-    before it opened the model; None where the system does not tell. processor : what it ran on.
+    Attributes
+    ----------
+    file_bytes
+        Size of the model file.
+    parameters
+        Parameters of the network; None if neither the card nor the recipe states them.
+    multiply_adds, front_end_multiply_adds
+        Multiply-adds for one window; None if the graph has unknown shapes.
+    latency_ms_median, latency_ms_p99
+        Time for one window on one thread, over `runs` runs.
+    runs
+        How often one window was timed.
+    resident_bytes
+        Peak memory of the fresh process; None if the system does not report it.
+    base_bytes
+        Memory of the same process before it opened the model; None if the system does not report it.
+    processor
+        Name of the processor.
     """
 
     file_bytes: int
@@ -58,8 +73,14 @@ class Cost:
 
 
 def measure_cost(model: ModelFile) -> Cost:
-    """Measure a model file. Raises HarkenError when it cannot be run in a process of its own."""
-    measured = _run_alone(model.path)
+    """Measure the cost of a model file.
+
+    Raises
+    ------
+    HarkenError
+        The model cannot be run in a process of its own.
+    """
+    measured = _measure_in_fresh_process(model.path)
     network, front_end = graph_multiply_adds(model.path)
     return Cost(
         file_bytes=model.path.stat().st_size,
@@ -72,10 +93,15 @@ def measure_cost(model: ModelFile) -> Cost:
 
 
 def graph_multiply_adds(path: Path) -> tuple[int | None, int | None]:
-    """Return the multiply-adds of one window: those of the network, and those of the front-end before it.
+    """Count the multiply-adds for one window.
 
-    They are counted as in harken.models.summary, where weights are: convolutions, matrix products, LSTMs and GRUs.
-    The front-end's weights are called so by name. None, None where a shape is not known.
+    As in harken.models.summary, only operators with weights count: convolutions, matrix products, LSTMs and GRUs. Weights
+    whose name contains "front_end" belong to the front-end.
+
+    Returns
+    -------
+    network, front_end
+        The two counts; None, None if a shape is not known.
     """
     import onnx
     from onnx import shape_inference
@@ -86,34 +112,34 @@ def graph_multiply_adds(path: Path) -> tuple[int | None, int | None]:
         for value in (*graph.input, *graph.value_info, *graph.output)
         if value.type.tensor_type.HasField("shape")
     }
-    # What each constant is made of, so that a weight is known after it was transposed or taken out of int8.
-    made_of = {tensor.name: {tensor.name} for tensor in graph.initializer}
+    # The weights that each constant is computed from: a weight is still known after a transpose or a dequantization.
+    computed_from = {tensor.name: {tensor.name} for tensor in graph.initializer}
     shapes |= {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     counts = {False: 0, True: 0}
     for node in graph.node:
         given = [name for name in node.input if name]
-        if all(name in made_of for name in given):
-            made_of |= {name: set().union(*(made_of[source] for source in given)) for name in node.output}
+        if all(name in computed_from for name in given):
+            computed_from |= {name: set().union(*(computed_from[source] for source in given)) for name in node.output}
             continue
         try:
-            products = _products(node, shapes, made_of)
+            products = _multiply_adds_of_node(node, shapes, computed_from)
         except KeyError:
             return None, None
         if products:
-            of_front_end = any("front_end" in name for source in given for name in made_of.get(source, ()))
+            of_front_end = any("front_end" in name for source in given for name in computed_from.get(source, ()))
             counts[of_front_end] += products
     return counts[False], counts[True]
 
 
-def _products(node: "onnx.NodeProto", shapes: dict[str, list[int]], constants: dict[str, set[str]]) -> int:
-    """Count each weight of a node once for every place at which it is used; raises KeyError for an unknown shape."""
+def _multiply_adds_of_node(node: "onnx.NodeProto", shapes: dict[str, list[int]], constants: dict[str, set[str]]) -> int:
+    """Count every use of each weight of a node. Raises KeyError for an unknown shape."""
     if node.op_type == "Conv":
         weight, out = shapes[node.input[1]], shapes[node.output[0]]
         return int(np.prod(weight) * np.prod(out[2:]))
     if node.op_type in ("MatMul", "Gemm"):
         weights = [name for name in node.input[:2] if name in constants]
         if not weights:
-            return 0  # a product of two signals, as inside attention
+            return 0  # A product of two signals, as inside attention, has no weights.
         weight, out = shapes[weights[0]], shapes[node.output[0]]
         columns = out[-1] if weights[0] == node.input[1] else out[-2]
         return int(np.prod(weight) * np.prod(out)) // columns
@@ -135,12 +161,12 @@ def _parameters(card: Card) -> int | None:
     return count_parameters(Spotter(Recipe.from_json(card.fields["recipe"]), len(card.labels)).network)
 
 
-def _run_alone(path: Path) -> dict[str, Any]:
+def _measure_in_fresh_process(path: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "harken.evaluation.clips.cost", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
-        raise HarkenError(f"{path} could not be run in a process of its own ({reason}): try harken predict with it")
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise HarkenError(f"{path} could not be run in a process of its own ({reason}): check it with `harken predict`")
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures
 
@@ -149,12 +175,12 @@ def _measure(path: str) -> dict[str, Any]:
     base = _resident_bytes()
     model = ModelFile(path)
     window = (0.1 * np.random.default_rng(0).standard_normal((1, model.card.window))).astype(np.float32)
-    for _ in range(_WARM_UP):
+    for _ in range(_WARM_UP_RUNS):
         model.probabilities(window)
-    gc.disable()  # a collection is not the model's doing
+    gc.disable()  # A garbage collection is no part of the model's time.
     times: list[float] = []
-    end = time.perf_counter() + _MOST_SECONDS
-    while len(times) < _LEAST_RUNS or (len(times) < _MOST_RUNS and time.perf_counter() < end):
+    end = time.perf_counter() + _MAX_SECONDS
+    while len(times) < _MIN_RUNS or (len(times) < _MAX_RUNS and time.perf_counter() < end):
         start = time.perf_counter()
         model.probabilities(window)
         times.append(1000 * (time.perf_counter() - start))
@@ -169,9 +195,9 @@ def _measure(path: str) -> dict[str, Any]:
 
 
 def _resident_bytes() -> int | None:
-    """Return the highest resident memory of this process, where the system tells."""
+    """Return the peak resident memory of this process, or None if the system does not report it."""
     status = Path("/proc/self/status")
-    if status.is_file():  # Linux; its ru_maxrss counts the parent's memory too
+    if status.is_file():  # On Linux, ru_maxrss would include the parent's memory.
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])

@@ -1,7 +1,7 @@
-"""Rejection, measured: words missed against what is no word and yet answered, as one threshold moves.
+"""Measure rejection: words missed against other sounds accepted, as the threshold changes.
 
-DetCurve, det_curve            the detection error trade-off (Martin et al., Eurospeech 1997)
-ThresholdScore, at_thresholds  what the thresholds in the model file make of each word
+DetCurve, det_curve                   the detection error trade-off (Martin et al., Eurospeech 1997)
+ThresholdScore, score_at_thresholds   misses and false acceptances of each word at its own threshold
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,25 @@ from numpy.typing import NDArray
 from harken.evaluation.clips.evaluate import ClipEvaluation
 from harken.labels import SILENCE, UNKNOWN
 
-_MOST_POINTS = 500  # of a curve: more could not be seen
+_MAX_POINTS = 500  # More points of a curve would not be visible.
 
 
 @dataclass(frozen=True)
 class DetCurve:
-    """The trade-off at falling thresholds, [points] each.
+    """Misses and false acceptances at decreasing thresholds.
 
-    An example is answered when its most probable word is over the threshold. missed : fraction of the `words` clips not
-    answered with their own word. accepted : fraction of the `others` clips answered with any.
+    A clip is accepted when its most probable word is above the threshold.
+
+    Attributes
+    ----------
+    thresholds
+        [points].
+    missed
+        Fraction of the clips of words that were not accepted as their own word, [points].
+    accepted
+        Fraction of the other clips that were accepted as any word, [points].
+    words, others
+        Numbers of clips.
     """
 
     thresholds: NDArray[np.float64]
@@ -31,36 +41,60 @@ class DetCurve:
 
 
 def det_curve(evaluation: ClipEvaluation, others: tuple[str, ...] = (UNKNOWN, SILENCE)) -> DetCurve | None:
-    """Return the trade-off against the examples of the classes `others`; None where either kind has no example."""
+    """Compute the trade-off between missed words and accepted clips of other classes.
+
+    Parameters
+    ----------
+    evaluation
+        The evaluated clips.
+    others
+        The classes that should not be accepted.
+
+    Returns
+    -------
+    DetCurve
+        None if there are no clips of words, or none of the other classes.
+    """
     labels = evaluation.card.labels
     is_word = _is_word(labels)
     truth = evaluation.examples.truth
     score = evaluation.probabilities[:, is_word].max(axis=1, initial=0.0).astype(np.float64)
-    own = (
+    is_own_word = (
         np.flatnonzero(is_word)[evaluation.probabilities[:, is_word].argmax(axis=1)] == truth if is_word.any() else None
     )
     commands = is_word[truth]
     other = np.isin(truth, [labels.index(label) for label in others if label in labels])
-    if own is None or not commands.any() or not other.any():
+    if is_own_word is None or not commands.any() or not other.any():
         return None
-    heard, falsely = np.sort(score[commands & own]), np.sort(score[other])
-    # A point for each number of others accepted, dense where they are few.
-    ranks = np.unique(np.rint(np.geomspace(1, len(falsely), min(_MOST_POINTS, len(falsely)))).astype(int))
-    thresholds = np.append(falsely[::-1][ranks - 1], -1.0)  # the last one lets everything through
+    right_scores, false_scores = np.sort(score[commands & is_own_word]), np.sort(score[other])
+    # One point for each number of false acceptances, with more points where these are few.
+    ranks = np.unique(np.rint(np.geomspace(1, len(false_scores), min(_MAX_POINTS, len(false_scores)))).astype(int))
+    thresholds = np.append(false_scores[::-1][ranks - 1], -1.0)  # At the last threshold everything is accepted.
     return DetCurve(
         thresholds=np.maximum(thresholds, 0.0),
-        missed=1 - (len(heard) - np.searchsorted(heard, thresholds, side="right")) / int(commands.sum()),
-        accepted=(len(falsely) - np.searchsorted(falsely, thresholds, side="right")) / len(falsely),
+        missed=1 - (len(right_scores) - np.searchsorted(right_scores, thresholds, side="right")) / int(commands.sum()),
+        accepted=(len(false_scores) - np.searchsorted(false_scores, thresholds, side="right")) / len(false_scores),
         words=int(commands.sum()),
-        others=len(falsely),
+        others=len(false_scores),
     )
 
 
 @dataclass(frozen=True)
 class ThresholdScore:
-    """A word at its own threshold: its clips, how many of them are not answered with it, and what else is.
+    """Misses and false acceptances of one word at its own threshold.
 
-    accepted : clips of `_unknown_` and `_silence_` that are answered with the word.
+    Attributes
+    ----------
+    label
+        The word.
+    threshold
+        Its threshold.
+    clips
+        Number of its clips.
+    missed
+        How many of them were not recognized as the word.
+    accepted
+        Clips of `_unknown_` and `_silence_` that were recognized as the word.
     """
 
     label: str
@@ -70,10 +104,17 @@ class ThresholdScore:
     accepted: int
 
 
-def at_thresholds(evaluation: ClipEvaluation, *, stored: bool = True) -> list[ThresholdScore]:
-    """Return what `predict` makes of each word: answered when it is the most probable class and reaches its threshold.
+def score_at_thresholds(evaluation: ClipEvaluation, *, stored: bool = True) -> list[ThresholdScore]:
+    """Count the misses and false acceptances of each word by the rule of `predict`.
 
-    stored : with the thresholds of the model file; else with none.
+    A clip is recognized as a word when that word is the most probable class and reaches its threshold.
+
+    Parameters
+    ----------
+    evaluation
+        The evaluated clips.
+    stored
+        Use the thresholds of the model file; otherwise use none.
     """
     labels = evaluation.card.labels
     is_word = _is_word(labels)
@@ -82,11 +123,15 @@ def at_thresholds(evaluation: ClipEvaluation, *, stored: bool = True) -> list[Th
     for index in np.flatnonzero(is_word):
         threshold = evaluation.card.thresholds.get(labels[index], 0.0) if stored else 0.0
         answered = (evaluation.answers == index) & (top >= threshold)
-        said = evaluation.examples.truth == index
+        is_word_clip = evaluation.examples.truth == index
         accepted = answered & ~is_word[evaluation.examples.truth]
         scores.append(
             ThresholdScore(
-                labels[index], threshold, int(said.sum()), int((said & ~answered).sum()), int(accepted.sum())
+                labels[index],
+                threshold,
+                int(is_word_clip.sum()),
+                int((is_word_clip & ~answered).sum()),
+                int(accepted.sum()),
             )
         )
     return scores

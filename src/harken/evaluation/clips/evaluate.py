@@ -1,4 +1,8 @@
-"""A model's answers on the examples that evaluate_clips it, and the figures that follow from them."""
+"""Evaluate a model on clips.
+
+evaluate_clips     run a model on the clips of corpus folders
+ClipEvaluation     its answers, and the figures that follow from them
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +32,17 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class ClipEvaluation:
-    """A model's probabilities [N, classes] on examples, and what follows from them."""
+    """A model's answers on a set of clips, and the figures that follow from them.
+
+    Attributes
+    ----------
+    model
+        The model.
+    examples
+        The clips with their true classes.
+    probabilities
+        The model's probabilities, [N, classes].
+    """
 
     model: ModelFile
     examples: Examples
@@ -41,23 +55,23 @@ class ClipEvaluation:
 
     @cached_property
     def answers(self) -> NDArray[np.int64]:
-        """The most probable class of each example, [N]; thresholds play no part."""
+        """The most probable class of each clip, [N]. Thresholds are not applied."""
         answers: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return answers
 
     @property
     def clips(self) -> int:
-        """How many clips evaluate_clips."""
+        """The number of clips."""
         return len(self.examples.truth)
 
     @property
     def hits(self) -> int:
-        """How many are answered right."""
+        """The number of right answers."""
         return int((self.answers == self.examples.truth).sum())
 
     @property
     def accuracy(self) -> float:
-        """The fraction answered right."""
+        """The fraction of right answers."""
         return self.hits / self.clips
 
     @property
@@ -67,7 +81,7 @@ class ClipEvaluation:
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
-        """Counts [classes, classes], true class by answer."""
+        """Counts [classes, classes]: a row for each true class, a column for each answer."""
         return confusion_matrix(self.examples.truth, self.answers, len(self.card.labels))
 
     @cached_property
@@ -77,14 +91,14 @@ class ClipEvaluation:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """Stated probability against found accuracy."""
+        """Predicted probability compared with accuracy."""
         return calibration(self.probabilities, self.examples.truth)
 
-    def worst(self, most: int) -> NDArray[np.int64]:
-        """Return the rows of the mistakes made with most confidence."""
+    def worst_mistakes(self, count: int) -> NDArray[np.int64]:
+        """Return the rows of the `count` most confident mistakes."""
         wrong = np.flatnonzero(self.answers != self.examples.truth)
         order = np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")
-        return wrong[order][:most]
+        return wrong[order][:count]
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain values; NaN becomes None."""
@@ -98,18 +112,18 @@ class ClipEvaluation:
             "words": [
                 {
                     "label": score.label,
-                    "precision": _finite(score.precision),
-                    "recall": _finite(score.recall),
-                    "f1": _finite(score.f1),
+                    "precision": _none_if_nan(score.precision),
+                    "recall": _none_if_nan(score.recall),
+                    "f1": _none_if_nan(score.f1),
                     "clips": score.clips,
                 }
                 for score in self.words
             ],
             "confusion": self.confusion.tolist(),
             "expected_calibration_error": self.calibration.error,
-            "left_out": self.examples.left_out,
+            "left_out": self.examples.skipped_words,
             "unreadable": list(self.examples.unreadable),
-            "doubt": self.examples.doubt,
+            "overlap_warning": self.examples.overlap_warning,
         }
 
 
@@ -121,22 +135,45 @@ def evaluate_clips(
     noise: Sequence[Path] = (),
     other: Sequence[Path] = (),
 ) -> ClipEvaluation:
-    """Evaluate a model on folders. See `gather_examples` for the clips, and `Recognizer` for the window of a longer clip."""
+    """Evaluate a model on the clips of corpus folders.
+
+    In a clip that is longer than the model's window, the window is chosen as `Recognizer` does.
+
+    Parameters
+    ----------
+    model
+        The model.
+    folders
+        Corpus folders, or a test archive.
+    split
+        "validation", "test" or "all"; see `gather_examples` for the default.
+    noise
+        Folders of noise recordings that silence is cut from.
+    other
+        Corpora of words that count as `_unknown_`, for models of the recipe `own`.
+
+    Raises
+    ------
+    HarkenError
+        A folder cannot be used, or has no clips to evaluate on.
+    """
     examples = gather_examples(model.card, folders, split, noise=noise, other=other)
-    probabilities = probabilities_of(model, examples.waveforms)
-    if examples.longer:
+    probabilities = predict_in_batches(model, examples.waveforms)
+    if examples.long_clips:
         recognizer = Recognizer(model.path)
-        for row, path in progress(examples.longer.items(), "judging longer clips", total=len(examples.longer)):
+        for row, path in progress(
+            examples.long_clips.items(), "evaluating longer clips", total=len(examples.long_clips)
+        ):
             probabilities[row] = recognizer.probabilities([load_clip(path, recognizer.sample_rate)])[0]
     return ClipEvaluation(model, examples, probabilities)
 
 
-def probabilities_of(model: ModelFile, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probabilities [N, classes] of waveforms [N, window], with a progress bar."""
+def predict_in_batches(model: ModelFile, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probabilities [N, classes] of waveforms [N, window], and show a progress bar."""
     starts = range(0, len(waveforms), _BATCH)
-    parts = [model.probabilities(waveforms[start : start + _BATCH]) for start in progress(starts, "judging")]
+    parts = [model.probabilities(waveforms[start : start + _BATCH]) for start in progress(starts, "evaluating")]
     return np.concatenate(parts)
 
 
-def _finite(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return value if np.isfinite(value) else None

@@ -1,7 +1,7 @@
-"""The clips that judge a model.
+"""Choose the clips to evaluate a model on.
 
-A model is judged on its own validation (or test) side, made again from the recipe in its metadata; or on the whole of
-a folder, such as an official test archive with its `_unknown_` and `_silence_`.
+A model is evaluated on its own validation (or test) set, which is recreated from the recipe in its metadata. It can also
+be evaluated on a whole folder, such as an official test archive with its `_unknown_` and `_silence_`.
 """
 
 from collections import Counter
@@ -28,79 +28,113 @@ Split = Literal["validation", "test", "all"]
 class Examples:
     """Waveforms with their true classes.
 
-    waveforms : float32 [N, window], full scale 1.0, at the model's rate. truth : [N] indices into the model's labels.
-    names : [N] `word/stem`, or where a window of noise was cut. left_out : words that the model cannot answer, with
-    their numbers of clips. unreadable : one line for each clip that could not be read. repeats : how many clips stand in
-    the folders twice, and judge once. longer : the files of rows that hold the beginning of a longer clip. doubt : a line on
-    why clips that trained the model may be among them, if they may.
+    Attributes
+    ----------
+    waveforms
+        float32 [N, window], full scale 1.0, at the model's sample rate.
+    truth
+        Indices into the model's labels, [N].
+    names
+        `word/stem` of each clip, or the recording and time of a window of noise, [N].
+    skipped_words
+        Words that the model has no class for, with their numbers of clips.
+    unreadable
+        One line for each clip that could not be read.
+    repeats
+        Number of duplicate clips.
+    counts_repeats
+        Whether each duplicate counts as a clip of its own, as in a test archive; otherwise duplicates count once.
+    long_clips
+        Files of the rows that hold only the beginning of a longer clip.
+    overlap_warning
+        Why training clips may be among these clips; empty if they cannot be.
     """
 
     waveforms: NDArray[np.float32]
     truth: NDArray[np.int64]
     names: tuple[str, ...]
-    left_out: dict[str, int]
+    skipped_words: dict[str, int]
     unreadable: tuple[str, ...] = ()
     repeats: int = 0
-    longer: Mapping[int, Path] = field(default_factory=dict)
-    doubt: str = ""
+    long_clips: Mapping[int, Path] = field(default_factory=dict)
+    overlap_warning: str = ""
+    counts_repeats: bool = False
 
 
 def gather_examples(
     card: Card, folders: Sequence[Path], split: Split | None, *, noise: Sequence[Path] = (), other: Sequence[Path] = ()
 ) -> Examples:
-    """Return the examples of a split; without one, a folder in the layout of a test archive is taken whole, else validation.
+    """Return the clips of one split of corpus folders.
 
-    other : corpora whose every word judges `_unknown_`, for a model of the recipe `own`; without them it is not judged.
+    Parameters
+    ----------
+    card
+        The model's card, with its labels and the recipe that made its split.
+    folders
+        Corpus folders, or a test archive.
+    split
+        "validation", "test" or "all". By default, a folder in the layout of a test archive is used whole, and any
+        other folder for its validation set.
+    noise
+        Folders of noise recordings that silence is cut from.
+    other
+        Corpora of words that count as `_unknown_`, for models of the recipe `own`. Without them, `_unknown_` is not
+        evaluated.
 
-    Raises HarkenError when nothing is left to judge, or the model does not say how its sides were made.
+    Raises
+    ------
+    HarkenError
+        No clips are left to evaluate on, or the model does not state how its split was made.
     """
     corpus = read_corpus(folders)
     archive = any(word in (UNKNOWN, SILENCE) for word in corpus.words)
     split = split or ("all" if archive else "validation")
     if split == "all" or archive:
-        return _whole(card, corpus)
+        return _all_clips(card, corpus, archive=archive)
     if "recipe" not in card.fields:
-        raise HarkenError("the model does not say how its validation side was made: judge it with --split all")
+        raise HarkenError("the model does not state how its validation set was made: add --split all")
     recipe = Recipe.from_json(card.fields["recipe"])
     material = Material(data=tuple(folders), noise=tuple(noise), other=tuple(other))
-    task = make_task(recipe, material, judging=True)
+    task = make_task(recipe, material, evaluation_only=True)
     if set(task.labels[: task.words]) != set(card.words) or not set(task.labels) <= set(card.labels):
-        raise HarkenError(f"the words of {folders[0]} are not the model's ({', '.join(card.words)}): use --split all")
+        raise HarkenError(f"the words of {folders[0]} are not the model's ({', '.join(card.words)}): add --split all")
     if not len(task.rows(split)):
-        raise HarkenError(f"{folders[0]} has no clip on the {split} side: judge it with --split all")
+        raise HarkenError(f"{folders[0]} has no clips in the {split} set: add --split all")
     waveforms, truth = side_waveforms(task, recipe, split)
     names = [task.clips[row].name for row in task.rows(split)]
     if split == "validation":
         names += [f"{window.recording} from {window.start / recipe.sample_rate:.2f} s" for window in task.silence]
-    place = np.array([card.labels.index(label) for label in task.labels])
+    model_index = np.array([card.labels.index(label) for label in task.labels])
     reasons = tuple(reason for _, reason in task.packed.unreadable)
-    doubt = _doubt(card, recipe, task, folders)
-    return Examples(waveforms, place[truth], tuple(names), {}, reasons, task.repeats, doubt=doubt)
+    warning = _overlap_warning(card, recipe, task, folders)
+    return Examples(waveforms, model_index[truth], tuple(names), {}, reasons, task.duplicates, overlap_warning=warning)
 
 
-def _doubt(card: Card, recipe: Recipe, task: Task, folders: Sequence[Path]) -> str:
-    """Return why the sides may be others than in training: those of some protocols depend on all clips that there are."""
+def _overlap_warning(card: Card, recipe: Recipe, task: Task, folders: Sequence[Path]) -> str:
+    """Return why the split may differ from that of training, or "": some protocols split by all clips of the folders."""
     counts = {side: len(task.rows(side)) for side in ("train", "validation", "test")}
     trained = card.fields.get("clips", counts)
     if recipe.protocol not in ("tutorial", "own") or counts["validation"] == trained["validation"]:
         return ""
     return (
-        f"the model was trained beside {trained['validation']:,} clips to validate with, {' + '.join(map(str, folders))} "
-        f"gives {counts['validation']:,}: clips that trained it may be among them; name the folders of its training"
+        f"the model's training had {trained['validation']:,} validation clips, {' + '.join(map(str, folders))} "
+        f"gives {counts['validation']:,}: training clips may be among them; give the same folders as in training"
     )
 
 
-def _whole(card: Card, corpus: Corpus) -> Examples:
-    known, left_out = [], Counter[str]()
-    for clip in corpus.clips:
+def _all_clips(card: Card, corpus: Corpus, *, archive: bool) -> Examples:
+    known, skipped_words = [], Counter[str]()
+    # A test archive is a fixed list: papers evaluate all of it, and figures without its duplicates are not theirs.
+    doubled = [duplicate for duplicate, _ in corpus.duplicates] if archive else []
+    for clip in [*corpus.clips, *doubled]:
         if clip.word in card.labels or UNKNOWN in card.labels:
             known.append(clip)
         else:
-            left_out[clip.word] += 1
+            skipped_words[clip.word] += 1
     if not known:
         words = ", ".join(card.words)
         raise HarkenError(
-            f"{corpus.roots[0]} holds no clip of the model's words ({words}): choose another model or folder"
+            f"{corpus.roots[0]} contains no clips of the model's words ({words}): give another model or folder"
         )
     packed = pack(known, sample_rate=card.sample_rate, samples=card.window)
     waveforms = np.concatenate([shard / np.float32(32768.0) for shard in packed.shards])
@@ -111,5 +145,14 @@ def _whole(card: Card, corpus: Corpus) -> Examples:
     reasons = tuple(reason for _, reason in packed.unreadable)
     long = np.flatnonzero(packed.lengths[readable] > card.window)
     paths = [clip.path for clip, kept in zip(known, readable, strict=True) if kept]
-    longer = {int(row): paths[row] for row in long}
-    return Examples(waveforms[readable], truth[readable], names, dict(left_out), reasons, len(corpus.repeats), longer)
+    long_clips = {int(row): paths[row] for row in long}
+    return Examples(
+        waveforms[readable],
+        truth[readable],
+        names,
+        dict(skipped_words),
+        reasons,
+        len(corpus.duplicates),
+        long_clips,
+        counts_repeats=archive,
+    )

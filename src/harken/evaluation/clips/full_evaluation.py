@@ -1,7 +1,7 @@
-"""What a model that ships is measured for beyond its answers on clips: noise, shift and gain; steady noise; false
-alarms; its cost.
+"""Measure a model beyond its accuracy on clips: noise, shift and gain, steady noise, false alarms, and cost.
 
-evaluate_fully   -> FullEvaluation
+evaluate_fully   make all measurements
+FullEvaluation   their results
 """
 
 from collections.abc import Sequence
@@ -14,27 +14,54 @@ from harken.evaluation.clips.cost import Cost, measure_cost
 from harken.evaluation.clips.evaluate import ClipEvaluation
 from harken.evaluation.clips.rejection import Rejection, measure_rejection
 from harken.evaluation.clips.robustness import Robustness, measure_robustness
-from harken.evaluation.clips.steady_noise import SteadyAnswers, measure_steady_noise
+from harken.evaluation.clips.steady_noise import SteadyNoiseScore, measure_steady_noise
 
 
 @dataclass(frozen=True)
 class FullEvaluation:
-    """The measurements; None where there was no noise, or no speech, to make one with."""
+    """The measurements.
+
+    Attributes
+    ----------
+    cost
+        Size, arithmetic, time and memory.
+    robustness
+        Accuracy with noise, shift and gain; None if there was no noise.
+    rejection
+        False alarms in speech without the words; None if there was no speech.
+    steady
+        Answers to steady noise; empty if the model has no class for silence.
+    """
 
     cost: Cost
     robustness: Robustness | None
     rejection: Rejection | None
-    steady: tuple[SteadyAnswers, ...]
+    steady: tuple[SteadyNoiseScore, ...]
 
 
 def evaluate_fully(
     evaluation: ClipEvaluation, folders: Sequence[Path], *, noise: Sequence[Path] = (), speech: Sequence[Path] = ()
 ) -> FullEvaluation:
-    """Measure a judged model.
+    """Measure a model that was evaluated on clips.
 
-    folders : of the evaluation, whose `_background_noise_` counts as noise. Of the noise, that which training holds out
-    measures, of the speech without commands the speakers who only measure: see harken.corpus.recordings.
-    Raises HarkenError when a folder is missing or a recording cannot be read.
+    Only noise that training holds out is used, and only speakers who are kept for measurement: see
+    harken.corpus.recordings.
+
+    Parameters
+    ----------
+    evaluation
+        The evaluation of the model.
+    folders
+        The folders of that evaluation. Their `_background_noise_` is added to `noise`.
+    noise
+        Folders of noise recordings.
+    speech
+        Folders of speech without the words.
+
+    Raises
+    ------
+    HarkenError
+        A folder is missing, or a recording cannot be read.
     """
     model = evaluation.model
     rate = model.card.sample_rate

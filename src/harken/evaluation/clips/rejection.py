@@ -1,8 +1,8 @@
-"""A threshold for each word: below it, even the most probable word is not taken as heard.
+"""Reject uncertain answers: a threshold for each word, below which the word does not count as recognized.
 
-calibrate_thresholds   from validation clips and from speech without commands
-measure_rejection      what a model does with its thresholds on either
-speech_windows         one-second windows of recordings, a fixed hop apart
+calibrate_thresholds   choose thresholds from validation clips and speech without the words
+measure_rejection      measure a model with its thresholds on both
+speech_windows         cut recordings into windows, a fixed hop apart
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,20 +17,29 @@ from harken.evaluation.clips.examples import Examples
 from harken.progress import progress
 from harken.runtime.modelfile import ModelFile
 
-HOP_S = 0.25  # between windows of speech
+HOP_S = 0.25  # between the starts of two windows of speech
 _BATCH = 256
-# Thresholds to choose from, 0.27 to 0.9990: evenly in logits, since near 1 a small step decides.
+# Thresholds to choose from, 0.27 to 0.9990. They are spaced evenly in logits, since near 1 small steps matter.
 _GRID = np.round(1 / (1 + np.exp(-np.arange(-1.0, 6.95, 0.1))), 5)
-_PRICES = np.geomspace(1e-4, 10.0, 60)  # of one false alarm, in missed clips of a word
+_ALARM_COSTS = np.geomspace(1e-4, 10.0, 60)  # cost of one false alarm, as a fraction of a word's clips missed
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """What thresholds lead to.
+    """The effect of a set of thresholds.
 
-    found : fraction of command clips answered with the right word. confused : fraction answered with a wrong word.
-    accepted : fraction of `_unknown_` and `_silence_` clips answered with a word. alarms : windows of speech without
-    commands that are answered with a word. minutes : of that speech.
+    Attributes
+    ----------
+    found
+        Fraction of the clips of words that were recognized.
+    confused
+        Fraction of the clips of words that were recognized as another word.
+    accepted
+        Fraction of the clips of `_unknown_` and `_silence_` that were recognized as a word.
+    alarms
+        Windows of speech without the words that were recognized as a word.
+    minutes
+        Minutes of that speech.
     """
 
     found: float
@@ -41,21 +50,40 @@ class Rejection:
 
     @property
     def alarms_per_minute(self) -> float:
-        """False alarms a minute of speech."""
+        """False alarms per minute of speech."""
         return self.alarms / self.minutes
 
 
 def calibrate_thresholds(
     model: ModelFile, examples: Examples, speech: Recordings, *, alarms_per_minute: float = 0.5
 ) -> dict[str, float]:
-    """Return for each word the threshold with which the words together keep to a rate of false alarms.
+    """Choose a threshold for each word so that all words together stay within a rate of false alarms.
 
-    Every threshold minimises (fraction of the word's clips missed) + price * (its false alarms) at one price for all
-    words: at the best split of the allowed alarms, another one costs each word the same. The lowest price that keeps to
-    the rate is taken, so that as few clips are missed as the rate permits. False alarms are those windows of
-    `speech`, and those `_unknown_` and `_silence_` examples, in which the word is the most probable class.
+    Each threshold minimizes (fraction of the word's clips missed) + cost * (its false acceptances). The cost is the same
+    for all words: when the allowed alarms are split in the best way, one more alarm would gain each word the same. The
+    lowest cost that stays within the rate is used, so that as few clips as possible are missed. False acceptances are the
+    windows of `speech`, and the clips of `_unknown_` and `_silence_`, in which the word is the most probable class.
 
-    Raises HarkenError when no threshold keeps to the rate.
+    Parameters
+    ----------
+    model
+        The model.
+    examples
+        Validation clips.
+    speech
+        Recordings of speech without the words.
+    alarms_per_minute
+        Allowed false alarms per minute of speech.
+
+    Returns
+    -------
+    dict
+        The threshold of each word.
+
+    Raises
+    ------
+    HarkenError
+        No thresholds stay within the rate.
     """
     minutes = speech.seconds() / 60
     allowed = alarms_per_minute * minutes
@@ -63,33 +91,37 @@ def calibrate_thresholds(
     background = np.concatenate([model.probabilities(batch) for batch in speech_windows(model, speech)])
     labels, words = model.card.labels, model.card.words
     is_word = np.isin(np.array(labels), words)
-    strangers = clips[~is_word[examples.truth]]
-    curves = {word: _curve(labels.index(word), clips, examples.truth, background, strangers) for word in words}
-    for price in _PRICES:
-        chosen = {word: int(np.argmin(curve.missed + price * curve.priced)) for word, curve in curves.items()}
+    others = clips[~is_word[examples.truth]]
+    curves = {word: _word_curve(labels.index(word), clips, examples.truth, background, others) for word in words}
+    for cost in _ALARM_COSTS:
+        chosen = {word: int(np.argmin(curve.missed + cost * curve.false_acceptances)) for word, curve in curves.items()}
         if sum(curves[word].alarms[index] for word, index in chosen.items()) <= allowed:
             return {word: float(_GRID[index]) for word, index in chosen.items()}
     raise HarkenError(
-        f"no thresholds keep to {alarms_per_minute:g} false alarms a minute: train longer, or allow more of them"
+        f"no thresholds stay within {alarms_per_minute:g} false alarms per minute: train longer, or allow more"
     )
 
 
 @dataclass(frozen=True)
-class _Curve:
-    """Along the grid of thresholds: fraction of a word's clips missed, windows of speech accepted, and all alarms."""
+class _WordCurve:
+    """What each threshold of the grid means for one word.
+
+    missed : fraction of its clips missed. alarms : accepted windows of speech. false_acceptances : these, and accepted
+    clips of other classes.
+    """
 
     missed: NDArray[np.float64]
     alarms: NDArray[np.float64]
-    priced: NDArray[np.float64]
+    false_acceptances: NDArray[np.float64]
 
 
-def _curve(
+def _word_curve(
     word: int,
     clips: NDArray[np.float32],
     truth: NDArray[np.int64],
     background: NDArray[np.float32],
-    strangers: NDArray[np.float32],
-) -> _Curve:
+    others: NDArray[np.float32],
+) -> _WordCurve:
     def accepted(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
         scores = probabilities[probabilities.argmax(axis=1) == word, word]
         return np.array([(scores >= threshold).sum() for threshold in _GRID], dtype=np.float64)
@@ -97,13 +129,25 @@ def _curve(
     own = clips[truth == word]
     missed = 1 - accepted(own) / max(1, len(own))
     alarms = accepted(background)
-    return _Curve(missed, alarms, alarms + accepted(strangers))
+    return _WordCurve(missed, alarms, alarms + accepted(others))
 
 
 def measure_rejection(
     model: ModelFile, examples: Examples, speech: Recordings, thresholds: Mapping[str, float] | None = None
 ) -> Rejection:
-    """Measure a model with its stored thresholds, or with others, on examples and on speech without commands."""
+    """Measure a model with thresholds on clips and on speech without the words.
+
+    Parameters
+    ----------
+    model
+        The model.
+    examples
+        The clips.
+    speech
+        Recordings of speech without the words.
+    thresholds
+        The threshold of each word. Default: those of the model file.
+    """
     thresholds = model.card.thresholds if thresholds is None else thresholds
     labels = model.card.labels
     limits = np.array([thresholds.get(label, 0.0) for label in labels])
@@ -111,26 +155,29 @@ def measure_rejection(
 
     def answers(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
         top = probabilities.argmax(axis=1)
-        heard = is_word[top] & (probabilities.max(axis=1) >= limits[top])
-        return np.where(heard, top, -1)
+        accepted = is_word[top] & (probabilities.max(axis=1) >= limits[top])
+        return np.where(accepted, top, -1)
 
-    given = answers(model.probabilities(examples.waveforms))
-    spoken = is_word[examples.truth]
+    answer = answers(model.probabilities(examples.waveforms))
+    of_word = is_word[examples.truth]
     alarms = sum(int((answers(model.probabilities(batch)) >= 0).sum()) for batch in speech_windows(model, speech))
     return Rejection(
-        found=float((given == examples.truth)[spoken].mean()),
-        confused=float(((given >= 0) & (given != examples.truth))[spoken].mean()),
-        accepted=float((given >= 0)[~spoken].mean()) if (~spoken).any() else 0.0,
+        found=float((answer == examples.truth)[of_word].mean()),
+        confused=float(((answer >= 0) & (answer != examples.truth))[of_word].mean()),
+        accepted=float((answer >= 0)[~of_word].mean()) if (~of_word).any() else 0.0,
         alarms=alarms,
         minutes=speech.seconds() / 60,
     )
 
 
 def speech_windows(model: ModelFile, speech: Recordings, *, hop_s: float = HOP_S) -> Iterator[NDArray[np.float32]]:
-    """Yield the windows [up to 256, window] of each recording, `hop_s` seconds apart; shorter recordings are padded."""
+    """Yield the windows of each recording, `hop_s` seconds apart, in batches [up to 256, window].
+
+    Recordings shorter than a window are padded with zeros.
+    """
     window, hop = model.card.window, round(hop_s * model.card.sample_rate)
-    for index in progress(range(len(speech)), "listening to speech"):
-        audio = (speech.one(index) / 32768.0).astype(np.float32)
+    for index in progress(range(len(speech)), "evaluating speech"):
+        audio = (speech.recording(index) / 32768.0).astype(np.float32)
         audio = np.pad(audio, (0, max(0, window - audio.size)))
         windows = np.lib.stride_tricks.sliding_window_view(audio, window)[::hop]
         for start in range(0, len(windows), _BATCH):

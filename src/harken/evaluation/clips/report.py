@@ -1,8 +1,8 @@
-"""A evaluation as one self-contained page, and as JSON.
+"""Write the report of an evaluation as one self-contained HTML page, and as JSON.
 
-write_report    the page: accuracy, the model's card, confusions, words, mistakes to play, calibration, and what was
-                measured beyond that
-report_json     the same figures as plain values
+write_report    write the page: accuracy, confusions, words, mistakes to play, calibration, the model's card, and
+                further measurements
+report_json     return the same figures as plain values
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from typing import Any
 
 from harken.evaluation.clips import sections
 from harken.evaluation.clips.cost import Cost
-from harken.evaluation.clips.det import at_thresholds, det_curve
+from harken.evaluation.clips.det import det_curve, score_at_thresholds
 from harken.evaluation.clips.evaluate import ClipEvaluation
 from harken.evaluation.clips.rejection import Rejection
 from harken.evaluation.clips.robustness import Robustness
-from harken.evaluation.clips.steady_noise import SteadyAnswers
+from harken.evaluation.clips.steady_noise import SteadyNoiseScore
 from harken.evaluation.metrics import poisson_interval
 from harken.files import replacing
 from harken.pages.html import document
@@ -29,14 +29,27 @@ def write_report(
     robustness: Robustness | None = None,
     cost: Cost | None = None,
     rejection: Rejection | None = None,
-    steady: Sequence[SteadyAnswers] = (),
+    steady: Sequence[SteadyNoiseScore] = (),
 ) -> None:
-    """Write the page of a evaluation; what was not measured is left out of it.
+    """Write the report of an evaluation as one HTML page. Measurements that are not given are left out.
 
-    history : of the run, as CSV; by default the history.csv beside the model file.
-    Raises HarkenError when `path` cannot be written.
+    Parameters
+    ----------
+    evaluation
+        The evaluation on clips.
+    path
+        The page to write.
+    history
+        The run's training history (CSV). Default: history.csv beside the model file.
+    robustness, cost, rejection, steady
+        Further measurements.
+
+    Raises
+    ------
+    HarkenError
+        `path` cannot be written.
     """
-    with replacing(path) as temporary:  # from the start: a path that cannot be written shows at once
+    with replacing(path) as temporary:  # Opened first, so that a path that cannot be written fails at once.
         parts = [
             sections.confusions(evaluation),
             sections.words(evaluation),
@@ -44,14 +57,14 @@ def write_report(
             sections.confidence(evaluation, rejection),
             sections.robustness(robustness, steady),
             sections.model(evaluation, history or evaluation.model.path.parent / "history.csv", cost),
-            sections.left_out(evaluation),
+            sections.skipped(evaluation),
         ]
         page = document(
             _title(evaluation),
             [section for section in parts if section.parts or section.note],
             kicker="harken report",
-            lead=f"{evaluation.hits:,} of {evaluation.clips:,} clips recognised: the most probable class counts, "
-            "thresholds play no part.",
+            lead=f"{evaluation.hits:,} of {evaluation.clips:,} clips recognized. The answer is the most probable class; "
+            "thresholds are not applied.",
             facts=_facts(evaluation, robustness, cost),
         )
         temporary.write_text(page, encoding="utf-8")
@@ -63,9 +76,9 @@ def report_json(
     robustness: Robustness | None = None,
     cost: Cost | None = None,
     rejection: Rejection | None = None,
-    steady: Sequence[SteadyAnswers] = (),
+    steady: Sequence[SteadyNoiseScore] = (),
 ) -> dict[str, Any]:
-    """Return the report's figures as plain values: those of ClipEvaluation.to_json, and below them what else was measured."""
+    """Return the report's figures as plain values: those of ClipEvaluation.to_json, and the further measurements."""
     values = evaluation.to_json()
     curve = det_curve(evaluation)
     if curve is not None:
@@ -78,7 +91,7 @@ def report_json(
                     "missed": score.missed,
                     "others_answered": score.accepted,
                 }
-                for score in at_thresholds(evaluation)
+                for score in score_at_thresholds(evaluation)
             ],
             "det": {
                 "word_clips": curve.words,
@@ -100,7 +113,7 @@ def report_json(
     if robustness is not None:
         values["robustness"] = robustness.to_json()
     if steady:
-        values["steady_noise"] = [answers.to_json() for answers in steady]
+        values["steady_noise"] = [score.to_json() for score in steady]
     if cost is not None:
         values["cost"] = cost.to_json()
     return values
@@ -110,7 +123,7 @@ def _title(evaluation: ClipEvaluation) -> str:
     path = evaluation.model.path
     if path.stem != "model":
         return path.stem
-    # Every run's file is called model.onnx: its network tells more.
+    # The model file of every run is called model.onnx, so the name of its network says more.
     return str(evaluation.card.fields.get("recipe", {}).get("network", path.resolve().parent.name))
 
 
@@ -118,13 +131,13 @@ def _facts(evaluation: ClipEvaluation, robustness: Robustness | None, cost: Cost
     low, high = evaluation.accuracy_interval
     facts = [
         ("accuracy", f"{100 * evaluation.accuracy:.2f} %"),
-        ("95 % interval", f"{100 * low:.1f}–{100 * high:.1f}"),
+        ("95 % interval", f"{100 * low:.1f}–{100 * high:.1f} %"),
         ("clips", f"{evaluation.clips:,}"),
         ("calibration error", f"{100 * evaluation.calibration.error:.1f} %"),
     ]
     if robustness is not None:
         facts += [("at 10 dB SNR", f"{100 * point.accuracy:.1f} %") for point in robustness.snr if point.value == 10]
     if cost is not None:
-        facts.append(("a clip takes", f"{cost.latency_ms_median:.2g} ms"))
+        facts.append(("time per clip", f"{cost.latency_ms_median:.2g} ms"))
         facts.append(("model file", sections.size(cost.file_bytes)))
     return facts

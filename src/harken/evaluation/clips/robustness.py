@@ -1,11 +1,11 @@
-"""How accuracy holds up: in noise, when the word sits early or late in the window, and at other levels.
+"""Measure accuracy in noise, with the word early or late in the window, and at other levels.
 
-measure_robustness     a model on altered examples -> Robustness
+measure_robustness     run a model on altered clips
 Robustness, Point      its accuracies
-draw_noise, add_noise, shifted, amplified    the alterations, each on waveforms [N, samples]
+draw_noise, add_noise, shift, amplify    the alterations, each of waveforms [N, samples]
 
-`_silence_` examples are left out throughout: without speech there is neither a signal-to-noise ratio nor a place of the
-word. Every altered waveform is clipped to full scale and rounded to 16 bits, as a recorder would.
+Clips of `_silence_` are left out: they have no speech, so no signal-to-noise ratio and no position of the word. Noisy and
+amplified waveforms are clipped to full scale and rounded to 16 bits, as a recorder would.
 """
 
 import math
@@ -30,15 +30,25 @@ SHIFTS_MS = (-200.0, -150.0, -100.0, -50.0, 50.0, 100.0, 150.0, 200.0)
 GAINS_DB = (-40.0, -30.0, -20.0, -10.0, 10.0)
 
 _BATCH = 256
-_QUIET = 1e-5  # an RMS below a third of a 16-bit step: digital silence is no noise
-_TRIES = 100  # at a window that is not silent, in a recording that is so in places
+_SILENT_RMS = 1e-5  # A third of a 16-bit step: what is below is digital silence.
+_MAX_TRIES = 100  # to find a window that is not silent in one recording
 
 _Waveforms = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Point:
-    """How many of the clips are answered right at one value of what is altered: dB, or milliseconds."""
+    """The right answers at one value of an alteration.
+
+    Attributes
+    ----------
+    value
+        The value, in dB or milliseconds.
+    hits
+        Number of right answers.
+    clips
+        Number of clips.
+    """
 
     value: float
     hits: int
@@ -46,7 +56,7 @@ class Point:
 
     @property
     def accuracy(self) -> float:
-        """The fraction answered right."""
+        """The fraction of right answers."""
         return self.hits / self.clips
 
     @property
@@ -55,16 +65,26 @@ class Point:
         return wilson_interval(self.hits, self.clips)
 
     def to_json(self, unit: str) -> dict[str, Any]:
-        """Return the figures as plain values, the value under the name of its unit."""
+        """Return the figures as plain values, with the value under the key `unit`."""
         return {unit: self.value, "accuracy": self.accuracy, "accuracy_interval": list(self.accuracy_interval)}
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracy on the same clips, altered.
+    """Accuracy on the same clips with different alterations.
 
-    snr : unaltered (infinite), then by falling signal-to-noise ratio in dB. shift : by milliseconds, early to late.
-    gain : by dB, soft to loud; both hold the unaltered clips at 0. recordings : how many the noise was cut from.
+    Attributes
+    ----------
+    clips
+        Number of clips.
+    recordings
+        Number of recordings that the noise was cut from.
+    snr
+        Accuracy at decreasing signal-to-noise ratios in dB; the first is infinite (unaltered clips).
+    shift
+        Accuracy at shifts in milliseconds, early to late, with the unaltered clips at 0.
+    gain
+        Accuracy at gains in dB, soft to loud, with the unaltered clips at 0.
     """
 
     clips: int
@@ -75,7 +95,7 @@ class Robustness:
 
     @property
     def clean(self) -> Point:
-        """The unaltered clips."""
+        """The accuracy on the unaltered clips."""
         return self.snr[0]
 
     def to_json(self) -> dict[str, Any]:
@@ -93,11 +113,25 @@ class Robustness:
 def measure_robustness(
     model: ModelFile, examples: Examples, held_out_noise: Recordings, *, seed: int = 0
 ) -> Robustness:
-    """Measure accuracy against signal-to-noise ratio, time shift and gain.
+    """Measure accuracy at several signal-to-noise ratios, time shifts and gains.
 
-    held_out_noise : recordings that training did not hear, `noise_side(..., "held_out")`, at the model's rate. Each clip
-    meets the same window of noise at every ratio; all recordings are drawn equally often.
-    Raises HarkenError when the rates differ, or there is no speech or no noise.
+    Each clip gets the same window of noise at every ratio. All recordings are equally likely to be drawn.
+
+    Parameters
+    ----------
+    model
+        The model.
+    examples
+        The clips.
+    held_out_noise
+        Recordings that were not used in training, `noise_side(..., "held_out")`, at the model's sample rate.
+    seed
+        Random seed for the noise.
+
+    Raises
+    ------
+    HarkenError
+        The sample rates differ, or there is no speech or no noise.
     """
     card = model.card
     if held_out_noise.sample_rate != card.sample_rate:
@@ -108,15 +142,15 @@ def measure_robustness(
     silence = card.labels.index(SILENCE) if SILENCE in card.labels else -1
     rows = np.flatnonzero(examples.truth != silence)
     if not len(rows):
-        raise HarkenError("the examples hold no speech: robustness is measured on clips of words")
+        raise HarkenError("the clips contain no speech: give clips of words to measure robustness on")
     rng = np.random.default_rng(seed)
     hits: Counter[tuple[str, float]] = Counter()
     for start in progress(range(0, len(rows), _BATCH), "measuring robustness"):
         chosen = rows[start : start + _BATCH]
         waveforms, truth = examples.waveforms[chosen], examples.truth[chosen]
         noise = draw_noise(held_out_noise, len(waveforms), card.window, rng)
-        for condition, heard in _altered(waveforms, noise, card.sample_rate):
-            hits[condition] += int((model.probabilities(heard).argmax(axis=1) == truth).sum())
+        for condition, altered in _altered_waveforms(waveforms, noise, card.sample_rate):
+            hits[condition] += int((model.probabilities(altered).argmax(axis=1) == truth).sum())
 
     def curve(kind: str, values: Sequence[float]) -> tuple[Point, ...]:
         return tuple(Point(value, hits[kind, value] if value else hits["snr", math.inf], len(rows)) for value in values)
@@ -131,48 +165,53 @@ def measure_robustness(
     )
 
 
-def _altered(
+def _altered_waveforms(
     waveforms: _Waveforms, noise: _Waveforms, sample_rate: int
 ) -> Iterator[tuple[tuple[str, float], _Waveforms]]:
     yield ("snr", math.inf), waveforms
     for snr_db in SNRS_DB:
         yield ("snr", snr_db), add_noise(waveforms, noise, snr_db)
     for shift_ms in SHIFTS_MS:
-        yield ("shift", shift_ms), shifted(waveforms, round(shift_ms * sample_rate / 1000))
+        yield ("shift", shift_ms), shift(waveforms, round(shift_ms * sample_rate / 1000))
     for gain_db in GAINS_DB:
-        yield ("gain", gain_db), amplified(waveforms, gain_db)
+        yield ("gain", gain_db), amplify(waveforms, gain_db)
 
 
 def draw_noise(recordings: Recordings, count: int, samples: int, rng: np.random.Generator) -> _Waveforms:
-    """Return `count` windows of noise, [count, samples], full scale 1.0; none is digital silence.
+    """Return random windows of noise, [count, samples], full scale 1.0. None of them is digital silence.
 
-    Recordings shorter than a window are repeated to its length. Raises HarkenError when there is no sound in them.
+    Recordings shorter than a window are repeated to fill it.
+
+    Raises
+    ------
+    HarkenError
+        There is no recording, or all are silent.
     """
     if not len(recordings):
-        raise HarkenError("no noise is held out to measure with: give more recordings")
-    return np.stack([_sounding_window(recordings, samples, rng) for _ in range(count)])
+        raise HarkenError("no noise recording is held out for measurement: give more recordings")
+    return np.stack([_audible_window(recordings, samples, rng) for _ in range(count)])
 
 
-def _sounding_window(recordings: Recordings, samples: int, rng: np.random.Generator) -> _Waveforms:
-    for index in rng.permutation(len(recordings)):  # the next one only where one is silent throughout
-        audio = recordings.one(int(index))
+def _audible_window(recordings: Recordings, samples: int, rng: np.random.Generator) -> _Waveforms:
+    for index in rng.permutation(len(recordings)):  # Usually the first one: the others only serve if it is silent.
+        audio = recordings.recording(int(index))
         if audio.size < samples:
             audio = np.resize(audio, samples)
-        for start in rng.integers(audio.size - samples + 1, size=_TRIES):
+        for start in rng.integers(audio.size - samples + 1, size=_MAX_TRIES):
             window: _Waveforms = audio[start : start + samples].astype(np.float32) / np.float32(32768)
-            if _rms(window[None])[0, 0] > _QUIET:
+            if _rms(window[None])[0, 0] > _SILENT_RMS:
                 return window
-    raise HarkenError(f"the noise recordings ({recordings.names[0]}, ...) are silent: give others")
+    raise HarkenError(f"the noise recordings ({recordings.names[0]}, ...) are silent: give other recordings")
 
 
 def add_noise(waveforms: _Waveforms, noise: _Waveforms, snr_db: float) -> _Waveforms:
-    """Return waveforms with noise added at a ratio of root mean squares over the whole window, in dB."""
+    """Return waveforms with noise added at a signal-to-noise ratio in dB, by the RMS over the whole window."""
     gain = _rms(waveforms) / _rms(noise) * 10 ** (-snr_db / 20)
-    return _recorded(waveforms + gain * noise)
+    return _to_16_bits(waveforms + gain * noise)
 
 
-def shifted(waveforms: _Waveforms, samples: int) -> _Waveforms:
-    """Return waveforms moved later (or, below 0, earlier) by `samples`; what is left empty is zero."""
+def shift(waveforms: _Waveforms, samples: int) -> _Waveforms:
+    """Return waveforms moved later by `samples` (earlier if negative). The gap is filled with zeros."""
     moved = np.zeros_like(waveforms)
     if samples >= 0:
         moved[:, samples:] = waveforms[:, : waveforms.shape[1] - samples]
@@ -181,15 +220,15 @@ def shifted(waveforms: _Waveforms, samples: int) -> _Waveforms:
     return moved
 
 
-def amplified(waveforms: _Waveforms, gain_db: float) -> _Waveforms:
-    """Return waveforms louder by `gain_db`, clipped at full scale."""
-    return _recorded(waveforms * 10 ** (gain_db / 20))
+def amplify(waveforms: _Waveforms, gain_db: float) -> _Waveforms:
+    """Return waveforms amplified by `gain_db`, clipped to full scale and rounded to 16 bits."""
+    return _to_16_bits(waveforms * 10 ** (gain_db / 20))
 
 
-def _recorded(waveforms: NDArray[np.floating[Any]]) -> _Waveforms:
+def _to_16_bits(waveforms: NDArray[np.floating[Any]]) -> _Waveforms:
     steps = np.clip(np.rint(waveforms * 32768.0), -32768, 32767)
-    recorded: _Waveforms = (steps / 32768.0).astype(np.float32)
-    return recorded
+    rounded: _Waveforms = (steps / 32768.0).astype(np.float32)
+    return rounded
 
 
 def _rms(waveforms: _Waveforms) -> NDArray[np.float64]:

@@ -1,6 +1,12 @@
-"""The parts of the report's page, a function for each; one whose subject was not measured has no parts.
+"""Build the sections of the report, one function for each. A section whose subject was not measured has no parts.
 
-confusions, words, mistakes, confidence, robustness, model, left_out
+confusions    the confusion matrix, and the errors of each word
+words         the scores of each word
+mistakes      the most confident mistakes, to play
+confidence    calibration and rejection
+robustness    accuracy with noise, shift and gain
+model         the model's card, its cost, and the training curves
+skipped       the clips that were not evaluated
 """
 
 import math
@@ -11,115 +17,130 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from harken.corpus.made_noise import KINDS
+from harken.corpus.synthetic_noise import KINDS
 from harken.evaluation.clips import figures
 from harken.evaluation.clips.cost import Cost
-from harken.evaluation.clips.det import at_thresholds
+from harken.evaluation.clips.det import score_at_thresholds
 from harken.evaluation.clips.evaluate import ClipEvaluation
 from harken.evaluation.clips.rejection import Rejection
 from harken.evaluation.clips.robustness import Robustness
-from harken.evaluation.clips.steady_noise import SteadyAnswers
+from harken.evaluation.clips.steady_noise import SteadyNoiseScore
 from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.pages.drawing import figure_svg
 from harken.pages.html import Html, Section, Sorted, card, details, escape, grid, listing, pairs, player, stack, table
 
-_MISTAKES = 12  # to play
-_WORST = 3  # confusions named of each word
-_MOST_LISTED = 200  # unreadable clips
-# Fields of a card that stand first, in this order: a licence may speak of the attribution below it.
-_FIRST = ("name", "parameters", "multiply_adds", "validation_accuracy", "corpus", "clips", "licence", "attribution")
+_MAX_MISTAKES = 12  # to play
+_MAX_CONFUSIONS = 3  # listed for each word
+_MAX_UNREADABLE = 200  # clips listed
+# Fields of a card that come first, in this order: a license may refer to the attribution below it. The key of model files
+# is "licence".
+_FIRST_FIELDS = (
+    "name",
+    "parameters",
+    "multiply_adds",
+    "validation_accuracy",
+    "corpus",
+    "clips",
+    "licence",
+    "attribution",
+)
 
 
 def confusions(evaluation: ClipEvaluation) -> Section:
-    """What was said against what was heard, and which words err most."""
+    """Show the confusion matrix, and the errors of each word."""
     roomy = len(evaluation.card.labels) <= figures.MOST_WITH_PERCENTAGES
-    heat_map = _figure(figures.confusion_heat_map(evaluation), "Confusion matrix", least_px=440 if roomy else 900)
+    heat_map = _figure(figures.confusion_heat_map(evaluation), "Confusion matrix", min_px=440 if roomy else 900)
     bars = _figure(
-        figures.word_scores(evaluation), "Misses and false answers of each word", least_px=0 if roomy else 900
+        figures.word_scores(evaluation), "Misses and wrong predictions of each word", min_px=0 if roomy else 900
     )
     shares = (
-        "count and percentage of the row" if roomy else "counts; at the end of each row, the percentage heard right"
+        "count and percentage of the row"
+        if roomy
+        else "counts; at the end of each row, the percentage of right answers"
     )
     cards = [
-        card("What was said, and what was heard", heat_map, aside=f"{shares}; blue is right, orange is wrong"),
-        card("Where it errs", bars, aside="the thin lines are 95 % intervals"),
+        card("Spoken and recognized words", heat_map, aside=f"{shares}; blue is right, orange is wrong"),
+        card("Errors by word", bars, aside="the thin lines are 95 % intervals"),
     ]
     return Section("Confusions", [grid(cards, min_width_px=440) if roomy else stack(cards)])
 
 
 def words(evaluation: ClipEvaluation) -> Section:
-    """A table of the classes, each with its scores and worst confusions."""
+    """Show a table of the classes with their scores and most frequent confusions."""
     rows = []
     for index, score in enumerate(evaluation.words):
         missed = score.clips - int(evaluation.confusion[index, index])
         low, high = wilson_interval(missed, score.clips)
         interval = f"{100 * missed / score.clips:.1f} ({100 * low:.1f}–{100 * high:.1f})" if score.clips else "–"
-        # Where no clip was judged, every answer is wrong: 0 % would say nothing of the model.
-        known = 1.0 if score.clips else math.nan
+        # A class without clips has only wrong predictions: a score of 0 % would say nothing about the model.
+        defined = 1.0 if score.clips else math.nan
         rows.append(
             (
-                _unbroken(score.label),
+                _no_wrap(score.label),
                 Sorted(f"{score.clips:,}", score.clips),
-                _share(known * score.precision),
-                _share(known * score.recall),
-                _share(known * score.f1),
+                _share(defined * score.precision),
+                _share(defined * score.recall),
+                _share(defined * score.f1),
                 Sorted(interval, missed / score.clips if score.clips else -1),
-                _unbroken(_worst_confusions(evaluation, index)),
+                _no_wrap(_worst_confusions(evaluation, index)),
             )
         )
-    columns = ["Word", "Clips", "Precision", "Recall", "F1", "Missed (95 % interval)", "Heard as instead"]
-    return Section("Words", [table(columns, rows)], "In percent. Click a column's head to sort.")
+    columns = ["Word", "Clips", "Precision", "Recall", "F1", "Missed (95 % interval)", "Recognized as instead"]
+    return Section("Words", [table(columns, rows)], "Scores in percent. Click a column header to sort.")
 
 
 def _worst_confusions(evaluation: ClipEvaluation, index: int) -> str:
     row = evaluation.confusion[index].copy()
     row[index] = 0
-    worst = [other for other in np.argsort(-row, kind="stable")[:_WORST] if row[other]]
+    worst = [other for other in np.argsort(-row, kind="stable")[:_MAX_CONFUSIONS] if row[other]]
     return ", ".join(f"{evaluation.card.labels[other]} {row[other]:,}" for other in worst)
 
 
 def mistakes(evaluation: ClipEvaluation) -> Section:
-    """The wrong answers given with most confidence, to listen to."""
-    rows = evaluation.worst(_MISTAKES)
+    """Show the most confident mistakes, to listen to."""
+    rows = evaluation.worst_mistakes(_MAX_MISTAKES)
     labels, rate = evaluation.card.labels, evaluation.card.sample_rate
     cards = []
     for row in rows:
-        said, heard = labels[evaluation.examples.truth[row]], labels[evaluation.answers[row]]
-        stated = evaluation.probabilities[row]
-        own = stated[evaluation.examples.truth[row]]
+        truth, answer = labels[evaluation.examples.truth[row]], labels[evaluation.answers[row]]
+        probabilities = evaluation.probabilities[row]
+        own = probabilities[evaluation.examples.truth[row]]
         name = evaluation.examples.names[row]
-        button = player(evaluation.examples.waveforms[row], rate, label=f"{name}: said {said}, heard {heard}")
-        heading = Html(f'{escape(said)} <span class="aside" style="font-weight:400">heard as</span> {escape(heard)}')
-        sure = f"{_percent(float(stated.max()))} sure, {_percent(float(own))} for {said}"
-        cards.append(card(heading, aside=Html(f"{escape(sure)}<br>{escape(name)}"), button=button))
+        button = player(evaluation.examples.waveforms[row], rate, label=f"{name}: spoken {truth}, recognized {answer}")
+        heading = Html(
+            f'{escape(truth)} <span class="aside" style="font-weight:400">recognized as</span> {escape(answer)}'
+        )
+        confidence = f"{_percent(float(probabilities.max()))} for {answer}, {_percent(float(own))} for {truth}"
+        cards.append(card(heading, aside=Html(f"{escape(confidence)}<br>{escape(name)}"), button=button))
     if not cards:
-        return Section("Mistakes", [], "Every clip was recognised.")
-    text = "The wrong answers given with most confidence: listen whether the clip or the model is to blame."
+        return Section("Mistakes", [], "Every clip was recognized.")
+    text = "The most confident mistakes. Play them to hear whether the clip or the model is at fault."
     return Section("Mistakes", [grid(cards, min_width_px=300)], text)
 
 
 def confidence(evaluation: ClipEvaluation, rejection: Rejection | None) -> Section:
-    """What the probabilities are worth: calibration, and rejection by thresholds."""
-    found = evaluation.calibration
-    seen = found.counts > 0
-    stated = float(np.average(found.stated[seen], weights=found.counts[seen]))
+    """Show how reliable the probabilities are: calibration, and rejection by thresholds."""
+    bins = evaluation.calibration
+    filled = bins.counts > 0
+    predicted = float(np.average(bins.predicted[filled], weights=bins.counts[filled]))
     text = (
-        f"On average the model states {_percent(stated)} and is right in {_percent(evaluation.accuracy)}; the "
-        f"expected calibration error over {len(found.counts)} bins is {_percent(found.error)}."
+        f"On average, the model predicts a probability of {_percent(predicted)} and is right in "
+        f"{_percent(evaluation.accuracy)} of cases. The expected calibration error over {len(bins.counts)} bins is "
+        f"{_percent(bins.error)}."
     )
-    picture = _figure(figures.reliability(evaluation), "Reliability: stated probability against found accuracy")
-    cards = [card("Calibration", picture, aside="on the dashed line, stated probability and accuracy agree")]
+    picture = _figure(figures.reliability(evaluation), "Reliability: predicted probability against accuracy")
+    cards = [card("Calibration", picture, aside="on the dashed line, predicted probability and accuracy are equal")]
     curve = figures.rejection_curve(evaluation)
     if curve is not None:
-        dot = "with the stored thresholds" if evaluation.card.thresholds else "which has no thresholds here"
-        aside = f"along the lines one threshold for all words moves; the dot is predict, {dot}"
+        thresholds = "its thresholds" if evaluation.card.thresholds else "no thresholds, since it has none"
+        aside = f"the lines show one threshold for all words; the dot is the model with {thresholds}"
         cards.append(card("Rejection", _figure(curve, "Detection error trade-off of rejection"), aside=aside))
     parts = [grid(cards, min_width_px=440)]
     if rejection is not None:
         low, high = poisson_interval(rejection.alarms, rejection.minutes)
         text += (
-            f" In {rejection.minutes:,.0f} minutes of speech without commands it fired {rejection.alarms:,} times at its "
-            f"thresholds: {rejection.alarms_per_minute:.2f} a minute (95 % interval {low:.2f} to {high:.2f})."
+            f" In {rejection.minutes:,.0f} minutes of speech without the words it had {rejection.alarms:,} false alarms at "
+            f"its thresholds: {rejection.alarms_per_minute:.2f} per minute (95 % interval {low:.2f} to {high:.2f})."
         )
     if curve is not None:
         parts.append(_threshold_table(evaluation))
@@ -135,27 +156,31 @@ def _threshold_table(evaluation: ClipEvaluation) -> Html:
             _share(score.missed / score.clips if score.clips else math.nan),
             Sorted(f"{score.accepted:,}", score.accepted),
         )
-        for score in at_thresholds(evaluation)
+        for score in score_at_thresholds(evaluation)
     ]
-    return table(["Word", "Threshold", "Clips", "Missed at it, %", "Other sounds answered with it"], rows)
+    return table(["Word", "Threshold", "Clips", "Missed, %", "Other sounds accepted"], rows)
 
 
-def robustness(robustness: Robustness | None, steady: Sequence[SteadyAnswers] = ()) -> Section:
-    """Accuracy against noise, shift and gain; and whether steady noise is heard as silence."""
-    heard = [_steady_noise(steady)] if steady else []
+def robustness(robustness: Robustness | None, steady: Sequence[SteadyNoiseScore] = ()) -> Section:
+    """Show accuracy with noise, shift and gain, and how often steady noise is recognized as silence."""
+    steady_card = [_steady_noise(steady)] if steady else []
     if robustness is None:
-        return Section("Robustness", heard)
+        return Section("Robustness", steady_card)
     pictures = [
         (
             "Noise",
             figures.accuracy_against_snr(robustness),
-            f"{robustness.recordings:,} recordings that training did not hear",
+            f"{robustness.recordings:,} recordings not used in training",
         ),
-        ("Place in the window", figures.accuracy_against_shift(robustness), "moved, the rest filled with zeros"),
+        (
+            "Position in the window",
+            figures.accuracy_against_shift(robustness),
+            "shifted in time, the gap filled with zeros",
+        ),
         ("Level", figures.accuracy_against_gain(robustness), "clipped at full scale, rounded to 16 bits"),
     ]
     cards = [card(name, _figure(figure, f"Accuracy: {name}"), aside=aside) for name, figure, aside in pictures]
-    text = f"Accuracy on the same {robustness.clips:,} clips of speech, altered. Bands are 95 % intervals."
+    text = f"Accuracy on the same {robustness.clips:,} clips of words with different alterations. Bands are 95 % intervals."
     points = (("SNR, dB", robustness.snr), ("Shift, ms", robustness.shift), ("Gain, dB", robustness.gain))
     rows = [
         (
@@ -167,46 +192,47 @@ def robustness(robustness: Robustness | None, steady: Sequence[SteadyAnswers] = 
         for kind, points_of in points
         for point in points_of
     ]
-    listed = details("The figures", table(["Altered", "By", "Accuracy, %", "95 % interval"], rows))
-    return Section("Robustness", [grid(cards, min_width_px=300), listed, *heard], text)
+    listed = details("Table of these figures", table(["Alteration", "Value", "Accuracy, %", "95 % interval"], rows))
+    return Section("Robustness", [grid(cards, min_width_px=300), listed, *steady_card], text)
 
 
-def _steady_noise(steady: Sequence[SteadyAnswers]) -> Html:
+def _steady_noise(steady: Sequence[SteadyNoiseScore]) -> Html:
     rows = [
-        (answers.kind, KINDS[answers.kind], Sorted(f"{100 * answers.share:.0f}", answers.share), answers.confused_with)
-        for answers in steady
+        (score.kind, KINDS[score.kind], Sorted(f"{100 * score.share:.0f}", score.share), score.confused_with)
+        for score in steady
     ]
     return card(
         "Steady noise",
-        table(["Noise", "What it is", "Heard as silence, %", "Else mostly as"], rows),
-        aside=f"made, {steady[0].windows} windows of each kind, their peaks 0 to 40 dB below full scale",
+        table(["Noise", "Description", "Recognized as silence, %", "Most frequent other answer"], rows),
+        aside=f"synthetic; {steady[0].windows} windows of each kind, with peaks 0 to 40 dB below full scale",
     )
 
 
 def model(evaluation: ClipEvaluation, history: Path, cost: Cost | None) -> Section:
-    """The card of the model file, what it costs, and the run's training curves where `history` exists."""
-    about = evaluation.card
-    recipe = about.fields.get("recipe", {})
+    """Show the card of the model file, its cost, and the training curves of the run if `history` exists."""
+    model_card = evaluation.card
+    recipe = model_card.fields.get("recipe", {})
     fields = sorted(
-        about.fields.items(), key=lambda field: _FIRST.index(field[0]) if field[0] in _FIRST else len(_FIRST)
+        model_card.fields.items(),
+        key=lambda field: _FIRST_FIELDS.index(field[0]) if field[0] in _FIRST_FIELDS else len(_FIRST_FIELDS),
     )
     long = [(name, value) for name, value in fields if _is_table(name, value) or _is_listing(value)]
     rows = [
-        ("Words", ", ".join(about.words)),
-        ("Other classes", ", ".join(label for label in about.labels if label not in about.words)),
-        ("Hears", f"{about.window / about.sample_rate:g} s at {about.sample_rate:,} Hz"),
+        ("Words", ", ".join(model_card.words)),
+        ("Other classes", ", ".join(label for label in model_card.labels if label not in model_card.words)),
+        ("Input", f"{model_card.window / model_card.sample_rate:g} s at {model_card.sample_rate:,} Hz"),
         ("Network", str(recipe.get("network", ""))),
         ("Recipe", str(recipe.get("name", ""))),
-        *((_spoken(name), _field(name, value)) for name, value in fields if (name, value) not in long),
+        *((_readable_name(name), _field(name, value)) for name, value in fields if (name, value) not in long),
     ]
-    cards = [card("What the file says of itself", pairs(row for row in rows if row[1]))]
+    cards = [card("Model file", pairs(row for row in rows if row[1]))]
     if cost is not None:
         cards.append(_cost(cost))
     training = _training(history)
     parts = [grid([training, stack(cards)] if training else cards, min_width_px=440)]
     parts += [
         details(
-            _spoken(name),
+            _readable_name(name),
             listing(value) if _is_listing(value) else pairs((key, _plain(entry)) for key, entry in value.items()),
         )
         for name, value in long
@@ -235,38 +261,38 @@ def _cost(cost: Cost) -> Html:
     if cost.multiply_adds is not None:
         rows.append(("Multiply-adds of the network", _millions(cost.multiply_adds)))
     if cost.front_end_multiply_adds:
-        rows.append(("of the front-end", _millions(cost.front_end_multiply_adds)))
-    rows.append(("Time, median", f"{cost.latency_ms_median:.2f} ms"))
-    rows.append(("99th percentile", f"{cost.latency_ms_p99:.2f} ms"))
+        rows.append(("Multiply-adds of the front-end", _millions(cost.front_end_multiply_adds)))
+    rows.append(("Median time per clip", f"{cost.latency_ms_median:.2f} ms"))
+    rows.append(("99th percentile of the time", f"{cost.latency_ms_p99:.2f} ms"))
     if cost.resident_bytes is not None and cost.base_bytes is not None:
         rows.append(("Memory of the process", size(cost.resident_bytes)))
-        rows.append(("without the model", size(cost.base_bytes)))
-    aside = f"one clip on one thread of {cost.processor}, {cost.runs:,} times in a fresh process"
-    return card("What it costs", pairs(rows), aside=aside)
+        rows.append(("Memory without the model", size(cost.base_bytes)))
+    aside = f"one clip on one thread of {cost.processor}, timed {cost.runs:,} times in a fresh process"
+    return card("Cost", pairs(rows), aside=aside)
 
 
-def left_out(evaluation: ClipEvaluation) -> Section:
-    """The clips that were not judged, and why."""
+def skipped(evaluation: ClipEvaluation) -> Section:
+    """Show the clips that were not evaluated, and why."""
     parts = []
-    if evaluation.examples.left_out:
-        rows = [(word, Sorted(f"{count:,}", count)) for word, count in sorted(evaluation.examples.left_out.items())]
-        total = sum(evaluation.examples.left_out.values())
+    if evaluation.examples.skipped_words:
+        rows = [
+            (word, Sorted(f"{count:,}", count)) for word, count in sorted(evaluation.examples.skipped_words.items())
+        ]
+        total = sum(evaluation.examples.skipped_words.values())
         text = f"Clips of words that the model has no class for: {total:,}"
         parts.append(details(text, table(["Word", "Clips"], rows)))
     unreadable = evaluation.examples.unreadable
     if unreadable:
-        listed = table(["Why"], [(reason,) for reason in unreadable[:_MOST_LISTED]])
-        more = f", of which the first {_MOST_LISTED}" if len(unreadable) > _MOST_LISTED else ""
+        listed = table(["Reason"], [(reason,) for reason in unreadable[:_MAX_UNREADABLE]])
+        more = f" (the first {_MAX_UNREADABLE} are listed)" if len(unreadable) > _MAX_UNREADABLE else ""
         parts.append(details(f"Clips that could not be read: {len(unreadable):,}{more}", listed))
-    return Section("Not judged", parts)
+    return Section("Skipped clips", parts)
 
 
-def _figure(figure: Figure, label: str, *, least_px: int = 0) -> Html:
-    """Return a figure that shrinks with the page down to `least_px`, and is scrolled sideways below that."""
+def _figure(figure: Figure, label: str, *, min_px: int = 0) -> Html:
+    """Return a figure that shrinks with the page down to `min_px`, and scrolls sideways below that."""
     drawing = figure_svg(figure, label=label)
-    return (
-        Html(f'<div class="scroll"><div style="min-width:{least_px}px">{drawing}</div></div>') if least_px else drawing
-    )
+    return Html(f'<div class="scroll"><div style="min-width:{min_px}px">{drawing}</div></div>') if min_px else drawing
 
 
 def _is_table(name: str, value: object) -> bool:
@@ -280,7 +306,7 @@ def _is_listing(value: object) -> bool:
 def _field(name: str, value: object) -> str:
     if name.endswith("accuracy") and isinstance(value, float):
         return f"{100 * value:.2f} %"
-    if name == "corpus" and isinstance(value, list):  # names of folders, of which several may have the same
+    if name == "corpus" and isinstance(value, list):  # Several folders may have the same name.
         counts = Counter(map(str, value))
         return ", ".join(f"{folder} ×{count}" if count > 1 else folder for folder, count in counts.items())
     if name == "attribution" and isinstance(value, list):
@@ -300,15 +326,15 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _spoken(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+def _readable_name(name: str) -> str:
+    return {"licence": "License"}.get(name, name.replace("_", " ").capitalize())
 
 
 def _share(value: float) -> Sorted:
     return Sorted("–", -1) if math.isnan(value) else Sorted(f"{100 * value:.1f}", value)
 
 
-def _unbroken(text: str) -> Html:
+def _no_wrap(text: str) -> Html:
     return Html(f'<span style="white-space:nowrap">{escape(text)}</span>')
 
 
@@ -321,7 +347,7 @@ def _signed(value: float) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes in KB of 1,024, or MB of as many KB."""
+    """Return a number of bytes in KB (1,024 bytes) or MB (1,024 KB)."""
     amount, unit = (count / 1024, "KB") if count < 2**20 else (count / 2**20, "MB")
     return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:,.0f} {unit}"
 

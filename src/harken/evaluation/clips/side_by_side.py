@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 
 from harken.errors import HarkenError
 from harken.evaluation.clips.evaluate import ClipEvaluation
-from harken.evaluation.clips.figures import readable_on
+from harken.evaluation.clips.figures import text_color_on
 from harken.evaluation.metrics import wilson_interval
 from harken.files import replacing_all
 from harken.pages.drawing import FONT_PT, figure_svg
-from harken.pages.html import COLOURS, Html, Section, Sorted, card, document, escape, table
+from harken.pages.html import COLORS, Html, Section, Sorted, card, document, escape, table
 
 _PANEL_PX = 324.0
 _LEFT_PX, _RIGHT_PX, _GAP_PX = 56.0, 16.0, 34.0
 _HEAD_PX, _TICKS_PX, _FOOT_PX = 116.0, 46.0, 42.0
 _NUMBER_PX = 134.0
 _PNG_DPI = 192
-_INK, _SOFT, _PAPER = (COLOURS[name][0] for name in ("ink", "soft", "paper"))
+_INK, _SOFT, _PAPER = (COLORS[name][0] for name in ("ink", "soft", "paper"))
 _SHOWN = 0.005  # shares of a row below this stay blank, so that the eye finds the errors that matter
 _NONE = "none"
 
@@ -176,8 +176,8 @@ def _draw_matrix(axes: Axes, counts: NDArray[np.int64], words: Sequence[str], *,
             if share < _SHOWN:
                 continue
             corner = (column - 0.47, row - 0.47)
-            axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=(COLOURS[hue][0], alpha), edgecolor="none"))
-            ink = readable_on(hue, alpha)
+            axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=(COLORS[hue][0], alpha), edgecolor="none"))
+            ink = text_color_on(hue, alpha)
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=ink, fontsize=FONT_PT)
     axes.set(xlim=(-0.5, size + 0.5), ylim=(size - 0.5, -0.5))
     axes.set_xticks(range(size + 1), [*words, _NONE], rotation=45, ha="left", rotation_mode="anchor")

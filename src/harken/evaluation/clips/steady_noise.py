@@ -1,10 +1,12 @@
-"""Whether steady noise is heard as silence: of three colours, narrow, pulsing, humming.
+"""Measure how often steady noise is recognized as silence: white, pink, brown, narrow, pulsing and humming noise.
 
-measure_steady_noise   a model -> its answers on each kind
+measure_steady_noise   run a model on each kind
+SteadyNoiseScore       its answers on one kind
 
-The noise is made, so that it needs no recording: the few that a validation side holds out do not show what a network
-takes a hum for. It is made otherwise than the noise of harken.training.augment.made_noise, which a model may have learnt;
-but a model of one's own words to which no noise was named has learnt other windows of this very noise.
+The noise is synthetic, so no recordings are needed: a validation set has too few to show how a network answers to a hum.
+It is generated differently from the noise of harken.training.augment.steady_noise, which a model may have been trained
+on. One exception: a model trained on your own words without noise recordings was trained on other windows of this same
+noise.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harken.corpus.made_noise import KINDS, steady_noise
+from harken.corpus.synthetic_noise import KINDS, steady_noise
 from harken.labels import SILENCE
 from harken.runtime.modelfile import ModelFile
 
@@ -21,8 +23,20 @@ _BATCH = 100
 
 
 @dataclass(frozen=True)
-class SteadyAnswers:
-    """How windows of one kind are answered. confused_with : the label most heard beside silence, "" where there is none."""
+class SteadyNoiseScore:
+    """A model's answers on one kind of steady noise.
+
+    Attributes
+    ----------
+    kind
+        The kind of noise.
+    windows
+        Number of windows.
+    silent
+        How many were recognized as silence.
+    confused_with
+        The most frequent other answer; empty if there is none.
+    """
 
     kind: str
     windows: int
@@ -31,7 +45,7 @@ class SteadyAnswers:
 
     @property
     def share(self) -> float:
-        """The fraction heard as silence."""
+        """The fraction recognized as silence."""
         return self.silent / self.windows
 
     def to_json(self) -> dict[str, Any]:
@@ -39,22 +53,27 @@ class SteadyAnswers:
         return {**vars(self), "share": self.share}
 
 
-def measure_steady_noise(model: ModelFile, *, seed: int = 0) -> tuple[SteadyAnswers, ...]:
-    """Return the answers on 200 windows of each kind; none for a model that has no `_silence_`.
+def measure_steady_noise(model: ModelFile, *, seed: int = 0) -> tuple[SteadyNoiseScore, ...]:
+    """Run a model on 200 windows of each kind of steady noise.
 
-    The most probable class counts, thresholds play no part.
+    The answer is the most probable class; thresholds are not applied.
+
+    Returns
+    -------
+    tuple of SteadyNoiseScore
+        One for each kind; empty if the model has no class `_silence_`.
     """
     labels = model.card.labels
     if SILENCE not in labels:
         return ()
     silence = labels.index(SILENCE)
-    answers = []
+    scores = []
     for kind in KINDS:
         windows = steady_noise(kind, _WINDOWS, model.card.window, model.card.sample_rate, seed=seed)
         batches = [windows[start : start + _BATCH] for start in range(0, _WINDOWS, _BATCH)]
-        heard = np.concatenate([model.probabilities(batch).argmax(axis=1) for batch in batches])
-        counts = np.bincount(heard, minlength=len(labels))
+        predicted = np.concatenate([model.probabilities(batch).argmax(axis=1) for batch in batches])
+        counts = np.bincount(predicted, minlength=len(labels))
         silent = int(counts[silence])
         counts[silence] = 0
-        answers.append(SteadyAnswers(kind, _WINDOWS, silent, labels[counts.argmax()] if counts.any() else ""))
-    return tuple(answers)
+        scores.append(SteadyNoiseScore(kind, _WINDOWS, silent, labels[counts.argmax()] if counts.any() else ""))
+    return tuple(scores)

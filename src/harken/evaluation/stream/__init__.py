@@ -1,1 +1,1 @@
-"""Evaluate a listener on continuous audio: miss rate, false alarms per hour and latency; tune its thresholds."""
+"""Evaluate a model on continuous audio: miss rate, false alarms per hour and latency."""

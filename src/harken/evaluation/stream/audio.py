@@ -1,11 +1,12 @@
-"""Labelled continuous audio: words placed in speech, noise and silence at drawn signal-to-noise ratios.
+"""Make labeled continuous audio: words placed in speech, noise and silence at random signal-to-noise ratios.
 
-StreamAudio        the sections of a stream, made one at a time
-Utterance          a word placed in it                     Stretch   a piece of background on its own
-spoken_part        where the word lies within its clip
-keyword_clips      the clips of a corpus that judge a model
-read_backgrounds   folders of recordings without the words, or one side of their speakers
-read_part          some seconds of a recording
+StreamAudio         the sections of a stream, made one at a time
+Utterance           a section with a word placed in background
+BackgroundSection   a section of background without a word
+spoken_part         find the word within its clip
+keyword_clips       choose the clips of a corpus to evaluate on
+read_backgrounds    list recordings without the words, from folders
+read_part           read some seconds of a recording
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,23 +28,37 @@ from harken.runtime.modelfile import Card
 
 SILENCE_BACKGROUND = "silence"
 SNRS_DB = (20.0, 15.0, 10.0, 5.0)
-LATEST_S = 1.0  # after the end of a word, or of a recording, an event is still its own
+DETECTION_DEADLINE_S = 1.0  # An event up to this long after the end of a word (or a recording) still belongs to it.
 
-_BEFORE_S = (1.2, 2.0)  # of background before a clip, drawn evenly
-_AFTER_S = (1.5, 2.0)  # and after it: more than the second in which its event may come
-_FADE_S = 0.01  # of the background around a word, so that no click announces it
+_BEFORE_S = (1.2, 2.0)  # range of the background before a clip
+_AFTER_S = (1.5, 2.0)  # range of the background after a clip; longer than the deadline of its event
+_FADE_S = 0.01  # The background around a word fades in and out, so that no click announces the word.
 _FRAME_S = 0.01
-_WITHIN_DB = 30.0  # of the loudest frame: what of a clip is its word
-_QUIET = 1e-5  # an RMS below a third of a 16-bit step: digital silence has no ratio to anything
-_TRIES = 100
-_NO_LENGTH = 1 << 40  # samples: more stands for a length that is not stated
+_SPOKEN_RANGE_DB = 30.0  # Frames within this range of the loudest frame count as the word.
+_SILENT_RMS = 1e-5  # A third of a 16-bit step: what is below is digital silence, which has no signal-to-noise ratio.
+_MAX_TRIES = 100  # to find background that is not silent
+_UNKNOWN_LENGTH = 1 << 40  # samples; a file that states more does not know its length
 
 _Waveform = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A word in the stream. start_s, end_s : of its spoken part. snr_db : None in silence."""
+    """A section with one word placed in background.
+
+    Attributes
+    ----------
+    word
+        The word.
+    clip
+        Name of its clip.
+    background
+        Name of the background.
+    snr_db
+        Signal-to-noise ratio; None in silence.
+    start_s, end_s
+        Start and end of the spoken part.
+    """
 
     word: str
     clip: str
@@ -54,10 +69,19 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A whole recording of background in the stream, in which no word is: what is heard in it is a false alarm.
+class BackgroundSection:
+    """A section with a whole background recording and no word: every event in it is a false alarm.
 
-    A second of silence follows, in which events that are due to its end may still come.
+    A second of silence follows, for events that the end of the recording causes.
+
+    Attributes
+    ----------
+    background
+        Name of the background.
+    path
+        The recording.
+    start_s, end_s
+        Start and end of the recording.
     """
 
     background: str
@@ -68,14 +92,30 @@ class Stretch:
 
 @dataclass(frozen=True)
 class StreamAudio:
-    """What a stream is made of; iterating over `sections` makes it, the same each time, a recording in memory at most.
+    """The content of a stream. Iterating over `sections` makes the audio, the same each time.
 
-    clips : the words, each placed once, in a background cut at random from a random recording: the kinds of background, and
-    silence, take turns. A background is scaled to an SNR drawn from `snrs_db`: the RMS of the word's spoken part over that
-    of the background around it. backgrounds : a name and the recordings for each kind, every recording also heard once
-    on its own, from end to end. Samples are clipped to full scale and rounded to 16 bits, as a recorder would.
+    At most one recording is in memory at a time. Samples are clipped to full scale and rounded to 16 bits, as a recorder
+    would.
 
-    Raises HarkenError when there is no clip, no background, or the ratios are impossible.
+    Attributes
+    ----------
+    clips
+        The clips of words. Each is placed once, in background cut at random from a random recording. The kinds of
+        background, and silence, take turns.
+    backgrounds
+        The recordings of each kind of background, by name. Each recording is also played once from end to end,
+        without a word.
+    sample_rate
+        Sample rate of the stream, in Hz.
+    snrs_db
+        Signal-to-noise ratios to draw from: RMS of the word's spoken part over RMS of the background around it.
+    seed
+        Random seed.
+
+    Raises
+    ------
+    HarkenError
+        There is no clip or no background, or a ratio is not a number.
     """
 
     clips: Sequence[Clip]
@@ -86,23 +126,24 @@ class StreamAudio:
 
     def __post_init__(self) -> None:
         if not self.clips:
-            raise HarkenError("there is no clip of a word to place in the stream: name a corpus with --keywords DIR")
+            raise HarkenError("no clips of words to place in the stream: give a corpus with --keywords DIR")
         for name, paths in self.backgrounds.items():
             if not paths:
-                raise HarkenError(f"{name} holds no recording: name a folder with WAV, FLAC, OGG or MP3")
+                raise HarkenError(f"{name} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
         if not self.backgrounds:
-            raise HarkenError("there is no background to hear false alarms in: name a folder with --background DIR")
+            raise HarkenError("no background to count false alarms in: give a folder with --background DIR")
         if not self.snrs_db or not np.isfinite(self.snrs_db).all():
             raise HarkenError(f"signal-to-noise ratios {list(self.snrs_db)}: give one or more numbers, in dB")
 
     def __len__(self) -> int:
-        """How many sections there are: one a clip, and one a recording of background."""
+        """Return the number of sections: one for each clip and one for each background recording."""
         return len(self.clips) + sum(map(len, self.backgrounds.values()))
 
-    def sections(self) -> Iterator[tuple[Utterance | Stretch, Iterator[_Waveform]]]:
-        """Yield each section, its times counted from its own start, and its samples piece by piece.
+    def sections(self) -> Iterator[tuple[Utterance | BackgroundSection, Iterator[_Waveform]]]:
+        """Yield each section with its samples, piece by piece.
 
-        The end of a stretch is not known before its samples are made: it is given as 0.
+        Times count from the start of the section. The end of a BackgroundSection is given as 0, since it is not known
+        before its samples are made.
         """
         recordings = [(name, path) for name, paths in self.backgrounds.items() for path in paths]
         kinds = (SILENCE_BACKGROUND, *self.backgrounds)
@@ -111,10 +152,10 @@ class StreamAudio:
         for index in order:
             if index >= len(self.clips):
                 name, path = recordings[index - len(self.clips)]
-                yield Stretch(name, path, 0.0, 0.0), self._recording(path)
+                yield BackgroundSection(name, path, 0.0, 0.0), self._recording(path)
             else:
                 rng = np.random.default_rng((self.seed, index))
-                utterance, samples = self._placed(self.clips[index], kinds[placed % len(kinds)], rng)
+                utterance, samples = self._place_word(self.clips[index], kinds[placed % len(kinds)], rng)
                 placed += 1
                 yield utterance, iter([samples])
 
@@ -122,13 +163,13 @@ class StreamAudio:
         with open_file(path) as source:
             resampler = Resampler(source.sample_rate, self.sample_rate)
             for chunk in source.chunks:
-                yield _recorded(resampler.push(chunk))
-            yield _recorded(resampler.finish())
+                yield _to_16_bits(resampler.push(chunk))
+            yield _to_16_bits(resampler.finish())
         yield np.zeros(
-            round(LATEST_S * self.sample_rate), np.float32
-        )  # else the next section would take its last events
+            round(DETECTION_DEADLINE_S * self.sample_rate), np.float32
+        )  # Without this silence, the last events would fall into the next section.
 
-    def _placed(self, clip: Clip, kind: str, rng: np.random.Generator) -> tuple[Utterance, _Waveform]:
+    def _place_word(self, clip: Clip, kind: str, rng: np.random.Generator) -> tuple[Utterance, _Waveform]:
         waveform = load_clip(clip.path, self.sample_rate)
         first, last = spoken_part(waveform, self.sample_rate)
         before, after = (round(rng.uniform(*limits) * self.sample_rate) for limits in (_BEFORE_S, _AFTER_S))
@@ -136,70 +177,91 @@ class StreamAudio:
         snr_db = None
         if kind != SILENCE_BACKGROUND:
             snr_db = float(rng.choice(np.asarray(self.snrs_db)))
-            noise = self._background(kind, samples.size, rng)
+            noise = self._cut_background(kind, samples.size, rng)
             gain = _rms(waveform[first:last]) / (_rms(noise) * 10 ** (snr_db / 20))
             samples = samples + np.float32(gain) * noise
         rate = self.sample_rate
         utterance = Utterance(clip.word, clip.name, kind, snr_db, (before + first) / rate, (before + last) / rate)
-        return utterance, _recorded(samples)
+        return utterance, _to_16_bits(samples)
 
-    def _background(self, kind: str, size: int, rng: np.random.Generator) -> _Waveform:
+    def _cut_background(self, kind: str, size: int, rng: np.random.Generator) -> _Waveform:
         paths = self.backgrounds[kind]
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             parts: list[_Waveform] = []
             missing = size
             while missing > 0:
-                parts.append(_cut(paths[int(rng.integers(len(paths)))], missing, self.sample_rate, rng))
+                parts.append(_random_part(paths[int(rng.integers(len(paths)))], missing, self.sample_rate, rng))
                 missing -= parts[-1].size
             noise = np.concatenate(parts)
-            if _rms(noise) > _QUIET:
+            if _rms(noise) > _SILENT_RMS:
                 fade = np.linspace(0, 1, round(_FADE_S * self.sample_rate), dtype=np.float32)
                 noise[: fade.size] *= fade
                 noise[-fade.size :] *= fade[::-1]
                 return noise
-        raise HarkenError(f"{kind} is digital silence: name recordings with something to hear")
+        raise HarkenError(f"{kind} is digital silence: give recordings with sound in them")
 
 
 def spoken_part(waveform: _Waveform, sample_rate: int) -> tuple[int, int]:
-    """Return the first sample of the word in a clip, and the one after its last.
+    """Find the word in a clip: return the index of its first sample, and the index after its last.
 
-    The word reaches from the first to the last 10 ms whose RMS is within 30 dB of that of the loudest 10 ms.
+    The word reaches from the first to the last frame of 10 ms whose level is within 30 dB of the loudest frame.
     """
     frame = round(_FRAME_S * sample_rate)
     whole = np.pad(waveform, (0, -waveform.size % frame)).reshape(-1, frame)
     power = np.square(whole).mean(axis=1)
-    loud = np.flatnonzero(power >= power.max() * 10 ** (-_WITHIN_DB / 10))
+    loud = np.flatnonzero(power >= power.max() * 10 ** (-_SPOKEN_RANGE_DB / 10))
     return int(loud[0]) * frame, min(waveform.size, (int(loud[-1]) + 1) * frame)
 
 
 def keyword_clips(card: Card, folders: Sequence[Path], split: Literal["validation", "test", "all"]) -> list[Clip]:
-    """Return the clips of a model's words on one side of the split that its recipe made; "all" takes every clip.
+    """Return the clips of a model's words in corpus folders.
 
-    Raises HarkenError when there is none, or the model does not say how its sides were made.
+    Parameters
+    ----------
+    card
+        The model's card, with its words and the recipe that made its split.
+    folders
+        Corpus folders.
+    split
+        "validation" or "test", as the model's recipe splits the folders, or "all" for every clip.
+
+    Raises
+    ------
+    HarkenError
+        There are no such clips, or the model does not state how its split was made.
     """
     if split == "all":
         clips = [clip for clip in read_corpus(folders).clips if clip.word in card.words]
     else:
         if "recipe" not in card.fields:
-            raise HarkenError(f"the model does not say how its {split} side was made: take every clip with --split all")
+            raise HarkenError(f"the model does not state how its {split} set was made: use every clip with --split all")
         from harken.tasks.protocol import Material, make_task
         from harken.tasks.recipe import Recipe
 
-        # The sides of the words do not depend on what else a recipe trains with.
+        # The split of the words does not depend on what else a recipe trains with.
         recipe = replace(Recipe.from_json(card.fields["recipe"]), unknown_share=0, silence_share=0, noise_probability=0)
-        task = make_task(recipe, Material(data=tuple(folders)), judging=True)
+        task = make_task(recipe, Material(data=tuple(folders)), evaluation_only=True)
         clips = [task.clips[row] for row in task.rows(split) if task.clips[row].word in card.words]
     if not clips:
         words = ", ".join(card.words)
-        raise HarkenError(f"{folders[0]} holds no clip of the model's words ({words}) to judge it with: --split all")
+        kind, fix = ("clips", "give another corpus") if split == "all" else (f"{split} clips", "add --split all")
+        raise HarkenError(f"{folders[0]} contains no {kind} of the model's words ({words}): {fix}")
     return clips
 
 
 def read_backgrounds(folders: Sequence[str]) -> dict[str, list[Path]]:
-    """Return the recordings of background folders by the name of the folder.
+    """Return the recordings of background folders, by the name of the folder.
 
-    A folder may end in `:train`, `:thresholds` or `:measure`: then it stands for those of its speakers alone, as
-    harken.corpus.recordings.speech_side parts them. Raises HarkenError when a folder does not exist or holds none.
+    Parameters
+    ----------
+    folders
+        Paths. `:train`, `:thresholds` or `:measure` after a path selects only those speakers, as
+        harken.corpus.recordings.speech_side divides them.
+
+    Raises
+    ------
+    HarkenError
+        A folder does not exist or contains no such recordings.
     """
     backgrounds: dict[str, list[Path]] = {}
     for given in folders:
@@ -210,49 +272,61 @@ def read_backgrounds(folders: Sequence[str]) -> dict[str, list[Path]]:
         if side:
             paths = speech_side(paths, cast(SpeechSide, side))
         if not paths:
-            raise HarkenError(f"{given} holds no recording: name a folder with WAV, FLAC, OGG or MP3")
+            raise HarkenError(f"{given} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
         name = Path(folder).name
         backgrounds[given if name in (*backgrounds, SILENCE_BACKGROUND) else name] = paths
     return backgrounds
 
 
 def read_part(path: Path, start_s: float, end_s: float, sample_rate: int) -> _Waveform:
-    """Return a part of a recording, mono at `sample_rate`; of the seconds asked for, those that there are.
+    """Return a part of a recording as mono audio. It is shorter if the recording does not cover all of it.
 
-    Raises HarkenError when there are none, or the recording cannot be read.
+    Parameters
+    ----------
+    path
+        The recording.
+    start_s, end_s
+        Start and end of the part.
+    sample_rate
+        Wanted sample rate, in Hz.
+
+    Raises
+    ------
+    HarkenError
+        The recording cannot be read, or has no samples in this part.
     """
-    rate = clip_rate(path)  # says what is wrong with a file that cannot be read
+    rate = clip_rate(path)  # Raises a clear error if the file cannot be read.
     first, end = (max(0, round(time * rate)) for time in (start_s, end_s))
     with soundfile.SoundFile(path) as file:
-        if _seeks(file):
+        if _is_seekable(file):
             first, end = min(first, file.frames), min(end, file.frames)
             file.seek(first)
             samples = file.read(end - first, dtype="float32", always_2d=True).mean(axis=1)
         else:
             samples = load_clip(path, rate)[first:end]
     if not len(samples):
-        raise HarkenError(f"{path} holds no samples from {start_s:.1f} s on: record it again, or take it away")
+        raise HarkenError(f"{path} has no samples from {start_s:.1f} s on: record it again, or remove it")
     return load_clip(samples, sample_rate, source_rate=rate)
 
 
-def _seeks(file: soundfile.SoundFile) -> bool:
-    """Whether a place in a file can be gone to: not in some codecs, nor in FLAC that was written into a pipe."""
-    return bool(file.seekable() and file.frames < _NO_LENGTH)
+def _is_seekable(file: soundfile.SoundFile) -> bool:
+    """Return whether a file is seekable. Some codecs are not, nor is FLAC that was written into a pipe."""
+    return bool(file.seekable() and file.frames < _UNKNOWN_LENGTH)
 
 
-def _cut(path: Path, most: int, sample_rate: int, rng: np.random.Generator) -> _Waveform:
-    """Return `most` samples of a recording from a random place, or all of it where it is shorter."""
-    wanted_s = most / sample_rate
-    rate = clip_rate(path)  # says what is wrong with a file that cannot be read
+def _random_part(path: Path, size: int, sample_rate: int, rng: np.random.Generator) -> _Waveform:
+    """Return `size` samples of a recording from a random position, or all of it if it is shorter."""
+    wanted_s = size / sample_rate
+    rate = clip_rate(path)  # Raises a clear error if the file cannot be read.
     with soundfile.SoundFile(path) as file:
-        duration_s = (file.frames if _seeks(file) else load_clip(path, rate).size) / rate
+        duration_s = (file.frames if _is_seekable(file) else load_clip(path, rate).size) / rate
     start_s = rng.uniform(0, max(0.0, duration_s - wanted_s))
-    return read_part(path, start_s, start_s + wanted_s, sample_rate)[:most]
+    return read_part(path, start_s, start_s + wanted_s, sample_rate)[:size]
 
 
 def _rms(samples: _Waveform) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
-def _recorded(samples: _Waveform) -> _Waveform:
+def _to_16_bits(samples: _Waveform) -> _Waveform:
     return to_int16(samples).astype(np.float32) / np.float32(32768.0)

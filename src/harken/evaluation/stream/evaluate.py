@@ -1,13 +1,16 @@
-"""A listener judged on labelled continuous audio: words missed against false alarms per hour, and how soon it answers.
+"""Evaluate a listener on labeled continuous audio: miss rate, false alarms per hour and latency.
 
-run_listener       a listener over a stream -> ListenerRun
-evaluate_run      a listener_run -> StreamEvaluation: the figures, each false alarm, the trade-off as the thresholds move
-FalseAlarm        where one was, and its audio
+run_listener       run a listener over a stream
+ListenerRun        its confidence at each hop
+evaluate_run       evaluate a run at its thresholds, or at others
+StreamEvaluation   the figures, each false alarm, and the trade-off as the thresholds change
+FalseAlarm         one false alarm, with its audio
 
-The network hears a stream once. The events at other thresholds follow from the confidence that it had at each hop, by the
+The network runs over a stream only once. The events at other thresholds follow from the confidence at each hop, by the
 listener's own rule.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -21,24 +24,48 @@ from numpy.typing import NDArray
 
 from harken.errors import HarkenError
 from harken.evaluation.metrics import poisson_interval, wilson_interval
-from harken.evaluation.stream.audio import LATEST_S, StreamAudio, Stretch, Utterance, read_part
+from harken.evaluation.stream.audio import DETECTION_DEADLINE_S, BackgroundSection, StreamAudio, Utterance, read_part
 from harken.progress import progress
-from harken.runtime.listener import Event, Listener, ListenerSettings
+from harken.runtime.listener import Event, Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.recognizer import Recognizer
+from harken.runtime.sensitivity import shift_thresholds, stored_shifts
 from harken.runtime.streamfile import StreamFile
 
-_LOGIT_LIMIT = 1e-6  # thresholds are moved in logits, which 0 and 1 do not have
-_MOVES = np.arange(-8.0, 8.01, 0.25)  # of all thresholds together, in logits
-_BEFORE_S, _AFTER_S = 1.5, 0.5  # of the audio given with a false alarm
+_SHIFTS = np.arange(-8.0, 8.01, 0.25)  # of all thresholds together, in logits
+_BEFORE_S, _AFTER_S = 1.5, 0.5  # of the audio around a false alarm
 
 
 @dataclass(frozen=True)
 class ListenerRun:
-    """What a listener made of a stream.
+    """The result of running a listener over a stream.
 
-    top, scores : [hops] the most probable class after smoothing, and the listener's confidence in it. events : as it
-    gave them. seconds : of audio; busy_s : of processor time that the listener took for it, on one thread. skipped : hops
-    that the energy gate saved the network.
+    Attributes
+    ----------
+    labels
+        The model's labels.
+    settings
+        The listener's settings.
+    hop_s
+        Seconds from one hop to the next.
+    refractory_hops
+        Minimum number of hops between two events.
+    top
+        Most probable class after smoothing at each hop, [hops].
+    scores
+        The listener's confidence in it, [hops].
+    utterances, background_sections
+        The sections of the stream.
+    events
+        The listener's events.
+    seconds
+        Duration of the audio.
+    busy_s
+        Processor time of the listener, on one thread.
+    skipped
+        Number of hops at which the energy gate kept the network from running.
+    tuned_on
+        The sources (see `source_of`) on which the thresholds were chosen.
     """
 
     labels: tuple[str, ...]
@@ -48,65 +75,100 @@ class ListenerRun:
     top: NDArray[np.int16]
     scores: NDArray[np.float32]
     utterances: tuple[Utterance, ...]
-    stretches: tuple[Stretch, ...]
+    background_sections: tuple[BackgroundSection, ...]
     events: tuple[Event, ...]
     seconds: float
     busy_s: float
     skipped: int
+    tuned_on: frozenset[str] = frozenset()
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The speakers and noises of the background without words, as `source_of` names them."""
+        return frozenset(source_of(section.path) for section in self.background_sections)
 
     @property
     def hours(self) -> float:
-        """Hours of background on its own, in which false alarms are counted."""
-        return sum(stretch.end_s - stretch.start_s for stretch in self.stretches) / 3600
+        """Hours of background without words, in which false alarms are counted."""
+        return sum(section.end_s - section.start_s for section in self.background_sections) / 3600
 
     def hops_of_events(self, thresholds: Mapping[str, float]) -> NDArray[np.int64]:
-        """Return the hops at which the listener would have given events with these thresholds."""
+        """Return the hops at which the listener would have detected a word with these thresholds."""
         limits = np.array([thresholds.get(label, 2.0) for label in self.labels])
         passed = np.flatnonzero(self.scores >= limits[self.top])
-        # A word that stays at its threshold or over it is one event: where the next stretch of one begins.
+        # A word that stays at or above its threshold is one event. These are the ends of such runs of hops.
         ends = np.append(np.flatnonzero((np.diff(passed) > 1) | (np.diff(self.top[passed]) != 0)) + 1, passed.size)
         hops = []
-        place = 0
-        while place < passed.size:
-            hops.append(passed[place])
-            rested = np.searchsorted(passed, hops[-1] + max(1, self.refractory_hops))
-            place = max(int(rested), int(ends[np.searchsorted(ends, place, side="right")]))
+        position = 0
+        while position < passed.size:
+            hops.append(passed[position])
+            after_refractory = np.searchsorted(passed, hops[-1] + max(1, self.refractory_hops))
+            position = max(int(after_refractory), int(ends[np.searchsorted(ends, position, side="right")]))
         return np.array(hops, dtype=np.int64)
 
 
+def source_of(path: Path) -> str:
+    """Return a short hash of the speaker or the noise that a recording is of.
+
+    The speaker is the name up to the first "-"; in the names of ESC-50 (`fold-source-take-class`) the source is the first
+    two parts. A model file stores the hashes of what it was tuned on, and so names nobody.
+    """
+    parts = path.stem.split("-")
+    esc = len(parts) >= 3 and len(parts[0]) == 1 and parts[0].isdecimal() and parts[2].isalpha()
+    return hashlib.sha1("-".join(parts[: 2 if esc else 1]).encode()).hexdigest()[:8]
+
+
 def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **settings: Any) -> ListenerRun:
-    """Listen to a stream from end to end, with a progress bar; `settings` as a Listener takes them."""
+    """Run a listener over a stream from end to end, and show a progress bar.
+
+    Parameters
+    ----------
+    recognizer
+        The model.
+    audio
+        The stream.
+    settings
+        Settings of the Listener that replace those stored in the model file.
+
+    Raises
+    ------
+    HarkenError
+        The sample rates of model and stream differ, or a setting is out of range.
+    """
     if audio.sample_rate != recognizer.sample_rate:
         raise HarkenError(
-            f"the stream has {audio.sample_rate} Hz, the model hears {recognizer.sample_rate}: make it so"
+            f"the stream is at {audio.sample_rate} Hz, the model at {recognizer.sample_rate} Hz: "
+            f"make the stream at {recognizer.sample_rate} Hz"
         )
     listener = Listener(recognizer, source_rate=audio.sample_rate, **settings)
     utterances: list[Utterance] = []
-    stretches: list[Stretch] = []
+    background_sections: list[BackgroundSection] = []
     events: list[Event] = []
     top: list[int] = []
     scores: list[float] = []
     busy = 0.0
-    made = 0  # samples
+    position = 0  # samples
     waiting = np.zeros(0, np.float32)
-    for _, (section, pieces) in zip(progress(range(len(audio)), "listening"), audio.sections(), strict=True):
-        start_s = made / audio.sample_rate
+    for _, (section, pieces) in zip(progress(range(len(audio)), "running the listener"), audio.sections(), strict=True):
+        start_s = position / audio.sample_rate
         for piece in pieces:
-            made += piece.size
+            position += piece.size
             waiting = np.concatenate([waiting, piece])
-            # Hop by hop, since the posteriors of each are kept.
-            whole = waiting.size // listener.hop * listener.hop
-            for start in range(0, whole, listener.hop):
-                begun = time.thread_time()
+            # Pushed hop by hop, to record the confidence at each.
+            complete = waiting.size // listener.hop * listener.hop
+            for start in range(0, complete, listener.hop):
+                started = time.thread_time()
                 events += listener.push(waiting[start : start + listener.hop])
-                busy += time.thread_time() - begun
+                busy += time.thread_time() - started
                 top.append(int(listener.posteriors.argmax()))
                 scores.append(listener.confidence)
-            waiting = waiting[whole:]
+            waiting = waiting[complete:]
         if isinstance(section, Utterance):
             utterances.append(replace(section, start_s=start_s + section.start_s, end_s=start_s + section.end_s))
         else:
-            stretches.append(replace(section, start_s=start_s, end_s=made / audio.sample_rate - LATEST_S))
+            background_sections.append(
+                replace(section, start_s=start_s, end_s=position / audio.sample_rate - DETECTION_DEADLINE_S)
+            )
     return ListenerRun(
         labels=recognizer.labels,
         settings=listener.settings,
@@ -115,21 +177,34 @@ def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **sett
         top=np.array(top, np.int16),
         scores=np.array(scores, np.float32),
         utterances=tuple(utterances),
-        stretches=tuple(stretches),
+        background_sections=tuple(background_sections),
         events=tuple(events),
-        seconds=made / audio.sample_rate,
+        seconds=position / audio.sample_rate,
         busy_s=busy,
         skipped=listener.skipped,
+        tuned_on=frozenset(recognizer.card.fields.get("tuned_on", ())),
     )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the events of a listener_run were, at one set of thresholds.
+    """The events of a run at one set of thresholds, matched with the content of the stream.
 
-    hops : [events]. found : [utterances] the event that found each word, or -1. alarm_of : [events] the stretch in which a
-    false alarm was, else -1. confused : events of another word while one was spoken. repeated : further events
-    of a word already found. strays : events around the placed words, in background heard elsewhere on its own.
+    Attributes
+    ----------
+    hops
+        Hop of each event, [events].
+    found
+        Index of the event that found each word, or -1, [utterances].
+    alarm_of
+        Index of the background section in which each event is a false alarm, or -1, [events].
+    confused
+        Number of events of another word while a word was spoken.
+    repeated
+        Number of further events of a word that was already found.
+    strays
+        Number of events in the background around placed words. They do not count as false alarms, since the same
+        background is also played without words.
     """
 
     hops: NDArray[np.int64]
@@ -141,26 +216,28 @@ class Outcome:
 
     @property
     def missed(self) -> int:
-        """How many words were not found."""
+        """The number of words that were not found."""
         return int((self.found < 0).sum())
 
     @property
     def false_alarms(self) -> int:
-        """How many events were in background on its own."""
+        """The number of events in background without words."""
         return int((self.alarm_of >= 0).sum())
 
 
-def outcome_of(listener_run: ListenerRun, thresholds: Mapping[str, float]) -> Outcome:
-    """Match the events that thresholds lead to with what is in the stream.
+def match_events(listener_run: ListenerRun, thresholds: Mapping[str, float]) -> Outcome:
+    """Match the events at a set of thresholds with the content of the stream.
 
-    A word is found by the first event of that word from its start to one second after its end. Likewise a false alarm is
-    one of the recording that ended a second before, at most.
+    A word is found by the first event of that word between its start and one second after its end. Any event between the
+    start of a background section and one second after its end is a false alarm in that section.
     """
     hops = listener_run.hops_of_events(thresholds)
     times = (hops + 1) * listener_run.hop_s
-    spoken = [(utterance.start_s, utterance.end_s + LATEST_S) for utterance in listener_run.utterances]
-    utterance_of = _section_of(times, spoken)
-    alarm_of = _section_of(times, [(stretch.start_s, stretch.end_s + LATEST_S) for stretch in listener_run.stretches])
+    spoken = [(utterance.start_s, utterance.end_s + DETECTION_DEADLINE_S) for utterance in listener_run.utterances]
+    utterance_of = _containing_section(times, spoken)
+    alarm_of = _containing_section(
+        times, [(section.start_s, section.end_s + DETECTION_DEADLINE_S) for section in listener_run.background_sections]
+    )
     found = np.full(len(listener_run.utterances), -1, np.int64)
     confused = repeated = 0
     for event in np.flatnonzero(utterance_of >= 0):
@@ -176,8 +253,11 @@ def outcome_of(listener_run: ListenerRun, thresholds: Mapping[str, float]) -> Ou
     return Outcome(hops, found, alarm_of, confused, repeated, strays)
 
 
-def _section_of(times: NDArray[Any], sections: list[tuple[float, float]]) -> NDArray[np.int64]:
-    """Return for each time the section (start, end], in order and apart, that it lies in, or -1."""
+def _containing_section(times: NDArray[Any], sections: list[tuple[float, float]]) -> NDArray[np.int64]:
+    """Return for each time the index of the section (start, end] that contains it, or -1.
+
+    Sections are in order and do not overlap.
+    """
     if not sections:
         return np.full(times.size, -1, np.int64)
     starts, ends = np.array(sections).T
@@ -187,7 +267,21 @@ def _section_of(times: NDArray[Any], sections: list[tuple[float, float]]) -> NDA
 
 @dataclass(frozen=True)
 class FalseAlarm:
-    """An event where no word of the model is. at_s : in the recording. confidence : as of an Event."""
+    """An event in background without words.
+
+    Attributes
+    ----------
+    word
+        The word that was detected.
+    confidence
+        The listener's confidence.
+    background
+        Name of the background.
+    path
+        The recording.
+    at_s
+        Time in the recording.
+    """
 
     word: str
     confidence: float
@@ -196,25 +290,42 @@ class FalseAlarm:
     at_s: float
 
     def audio(self, sample_rate: int) -> NDArray[np.float32]:
-        """Return what was heard: from 1.5 s before to 0.5 s after."""
+        """Return the audio from 1.5 s before the event to 0.5 s after it."""
         return read_part(self.path, self.at_s - _BEFORE_S, self.at_s + _AFTER_S, sample_rate)
 
 
 @dataclass(frozen=True)
 class TradeOff:
-    """Miss rate against false alarms per hour as all thresholds move together: the detection error trade-off.
+    """The detection error trade-off: miss rate against false alarms per hour as all thresholds are shifted together.
 
-    moves : [points] in logits, rising; at 0 stands the working point. missed : fraction of the words.
+    Attributes
+    ----------
+    shifts
+        Shifts of the thresholds in logits, increasing; 0 is the operating point, [points].
+    missed
+        Fraction of the words missed, [points].
+    false_alarms_per_hour
+        [points].
     """
 
-    moves: NDArray[np.float64]
+    shifts: NDArray[np.float64]
     missed: NDArray[np.float64]
     false_alarms_per_hour: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Share:
-    """Words of one kind, and how many of them were missed."""
+class GroupMisses:
+    """The misses among one group of words.
+
+    Attributes
+    ----------
+    value
+        What the words of the group have in common.
+    words
+        Number of words.
+    missed
+        How many of them were missed.
+    """
 
     value: Any
     words: int
@@ -222,7 +333,7 @@ class Share:
 
     @property
     def miss_rate(self) -> float:
-        """The fraction missed."""
+        """The fraction of the words that was missed."""
         return self.missed / self.words
 
     def to_json(self, key: str) -> dict[str, Any]:
@@ -231,31 +342,55 @@ class Share:
         return {key: self.value, "words": self.words, "miss_rate": self.miss_rate, "miss_rate_interval": interval}
 
 
-def quietest_first(share: Share) -> float:
-    """Return what to sort shares of SNRs by: words in silence have none, and stand before all others."""
-    return -math.inf if share.value is None else -float(share.value)
+def order_of_snr(group: GroupMisses) -> float:
+    """Return the sort key of a group by signal-to-noise ratio: silence first, then from high to low."""
+    return -math.inf if group.value is None else -float(group.value)
 
 
 @dataclass(frozen=True)
 class StreamEvaluation:
-    """The figures of a listener_run at its settings' thresholds."""
+    """The figures of a run at the thresholds of its settings.
+
+    Attributes
+    ----------
+    listener_run
+        The run.
+    settings
+        Its settings, with the thresholds to evaluate at.
+    """
 
     listener_run: ListenerRun
     settings: ListenerSettings
 
     @cached_property
     def outcome(self) -> Outcome:
-        """What the events were."""
-        return outcome_of(self.listener_run, self.settings.thresholds)
+        """The events, matched with the content of the stream."""
+        return match_events(self.listener_run, self.settings.thresholds)
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The speakers and noises in whose recordings false alarms were counted."""
+        return self.listener_run.sources
+
+    @property
+    def sources_tuned_on(self) -> frozenset[str]:
+        """Those of them on which the thresholds were chosen: figures on these flatter."""
+        return self.sources & self.listener_run.tuned_on
+
+    @property
+    def sensitivity_shifts(self) -> list[float]:
+        """Shift of the thresholds in logits for each sensitivity (see `harken.runtime.sensitivity`)."""
+        unseen = 0.5 / self.listener_run.hours  # so that a rate of no false alarm has a logarithm too
+        return stored_shifts(self.trade_off.shifts, self.trade_off.false_alarms_per_hour + unseen)
 
     @property
     def false_alarms_per_hour(self) -> float:
-        """False alarms in an hour of background on its own."""
+        """False alarms per hour of background without words."""
         return self.outcome.false_alarms / self.listener_run.hours
 
     @property
     def false_alarms_per_hour_interval(self) -> tuple[float, float]:
-        """The exact 95 % interval of that rate."""
+        """The exact 95 % interval of the false alarms per hour."""
         return poisson_interval(self.outcome.false_alarms, self.listener_run.hours)
 
     @property
@@ -265,57 +400,61 @@ class StreamEvaluation:
 
     @cached_property
     def latencies_s(self) -> NDArray[np.float64]:
-        """From the end of each word found to its event; below 0 where the event came before the word had ended."""
+        """Time from the end of each word found to its event; negative if the event came before the end of the word."""
         found = np.flatnonzero(self.outcome.found >= 0)
-        heard = (self.outcome.hops[self.outcome.found[found]] + 1) * self.listener_run.hop_s
+        event_times = (self.outcome.hops[self.outcome.found[found]] + 1) * self.listener_run.hop_s
         ends = [self.listener_run.utterances[index].end_s for index in found]
-        return np.asarray(heard - np.array(ends), dtype=np.float64)
+        return np.asarray(event_times - np.array(ends), dtype=np.float64)
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of processor time for a second of audio, on one thread."""
+        """Seconds of processor time per second of audio, on one thread."""
         return self.listener_run.busy_s / self.listener_run.seconds
 
     @cached_property
     def false_alarms(self) -> list[FalseAlarm]:
-        """Every false alarm, the most confident first."""
+        """All false alarms, the most confident first."""
         listener_run, outcome = self.listener_run, self.outcome
         alarms = []
         for event in np.flatnonzero(outcome.alarm_of >= 0):
-            hop, stretch = outcome.hops[event], listener_run.stretches[outcome.alarm_of[event]]
+            hop, section = outcome.hops[event], listener_run.background_sections[outcome.alarm_of[event]]
             word, confidence = listener_run.labels[listener_run.top[hop]], float(listener_run.scores[hop])
-            at_s = float((hop + 1) * listener_run.hop_s - stretch.start_s)
-            alarms.append(FalseAlarm(word, confidence, stretch.background, stretch.path, at_s))
+            at_s = float((hop + 1) * listener_run.hop_s - section.start_s)
+            alarms.append(FalseAlarm(word, confidence, section.background, section.path, at_s))
         return sorted(alarms, key=lambda alarm: -alarm.confidence)
 
     @cached_property
     def trade_off(self) -> TradeOff:
-        """The trade-off around the working point."""
-        outcomes = [outcome_of(self.listener_run, moved(self.settings.thresholds, move)) for move in _MOVES]
+        """The trade-off around the operating point."""
+        outcomes = [
+            match_events(self.listener_run, shift_thresholds(self.settings.thresholds, shift)) for shift in _SHIFTS
+        ]
         words, hours = len(self.listener_run.utterances), self.listener_run.hours
         return TradeOff(
-            _MOVES,
+            _SHIFTS,
             np.array([outcome.missed / words for outcome in outcomes]),
             np.array([outcome.false_alarms / hours for outcome in outcomes]),
         )
 
-    def shares(self, key: Callable[[Utterance], Hashable]) -> list[Share]:
-        """Return the words missed of each kind that `key` tells apart, in order of their first appearance."""
-        kinds: dict[Hashable, list[bool]] = {}
+    def misses_by(self, key: Callable[[Utterance], Hashable]) -> list[GroupMisses]:
+        """Group the words by `key` and return the misses of each group, in order of first appearance."""
+        groups: dict[Hashable, list[bool]] = {}
         for utterance, event in zip(self.listener_run.utterances, self.outcome.found, strict=True):
-            kinds.setdefault(key(utterance), []).append(bool(event < 0))
-        return [Share(kind, len(missed), sum(missed)) for kind, missed in kinds.items()]
+            groups.setdefault(key(utterance), []).append(bool(event < 0))
+        return [GroupMisses(value, len(missed), sum(missed)) for value, missed in groups.items()]
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain values."""
         outcome, listener_run = self.outcome, self.listener_run
         latencies = self.latencies_s
-        snrs = sorted(self.shares(lambda utterance: utterance.snr_db), key=quietest_first)
+        snrs = sorted(self.misses_by(lambda utterance: utterance.snr_db), key=order_of_snr)
         return {
             "false_alarms_per_hour": self.false_alarms_per_hour,
             "false_alarms_per_hour_interval": list(self.false_alarms_per_hour_interval),
             "false_alarms": outcome.false_alarms,
             "hours": listener_run.hours,
+            "sources": len(self.sources),
+            "sources_tuned_on": len(self.sources_tuned_on),
             "miss_rate": self.miss_rate,
             "miss_rate_interval": list(wilson_interval(outcome.missed, len(listener_run.utterances))),
             "words": len(listener_run.utterances),
@@ -326,9 +465,9 @@ class StreamEvaluation:
             "confused": outcome.confused,
             "repeated": outcome.repeated,
             "strays": outcome.strays,
-            "by_snr": [share.to_json("snr_db") for share in snrs],
-            "by_background": [share.to_json("background") for share in self.shares(lambda word: word.background)],
-            "by_word": [share.to_json("word") for share in self.shares(lambda utterance: utterance.word)],
+            "by_snr": [group.to_json("snr_db") for group in snrs],
+            "by_background": [group.to_json("background") for group in self.misses_by(lambda word: word.background)],
+            "by_word": [group.to_json("word") for group in self.misses_by(lambda utterance: utterance.word)],
             "settings": self.settings.to_json(),
             "trade_off": {key: values.tolist() for key, values in asdict(self.trade_off).items()},
             "false_alarm_list": [{**asdict(alarm), "path": alarm.path.name} for alarm in self.false_alarms],
@@ -336,19 +475,21 @@ class StreamEvaluation:
 
 
 def evaluate_run(listener_run: ListenerRun, settings: ListenerSettings | None = None) -> StreamEvaluation:
-    """Judge a listener_run at its own thresholds, or at those of `settings`, whose other values must be its own."""
+    """Evaluate a run at its own thresholds, or at others.
+
+    Parameters
+    ----------
+    listener_run
+        The run.
+    settings
+        Settings with other thresholds. All other settings must be those of the run.
+
+    Raises
+    ------
+    HarkenError
+        `settings` differs from the run's in more than thresholds.
+    """
     settings = settings or listener_run.settings
     if replace(settings, thresholds=listener_run.settings.thresholds) != listener_run.settings:
-        raise HarkenError("only thresholds can be changed after listening: listen again with those settings")
+        raise HarkenError("only thresholds can be changed after a run: run the listener again with these settings")
     return StreamEvaluation(listener_run, settings)
-
-
-def moved(thresholds: Mapping[str, float], logits: float) -> dict[str, float]:
-    """Return thresholds moved by so many logits; by 0, the very same."""
-    if logits == 0:
-        return dict(thresholds)
-    moved_to = {}
-    for word, threshold in thresholds.items():
-        inside = min(max(threshold, _LOGIT_LIMIT), 1 - _LOGIT_LIMIT)
-        moved_to[word] = float(1 / (1 + (1 / inside - 1) * np.exp(-logits)))
-    return moved_to

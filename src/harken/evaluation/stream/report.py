@@ -1,4 +1,7 @@
-"""A judged stream as one self-contained page: the trade-off, how soon it answers, what it missed, its false alarms to play."""
+"""Write the report of an evaluation on continuous audio as one self-contained HTML page.
+
+It shows the trade-off, the latency, the missed words, and the false alarms to play.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,40 +11,56 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from harken.evaluation.stream.evaluate import Share, StreamEvaluation, quietest_first
+from harken.evaluation.stream.evaluate import GroupMisses, StreamEvaluation, order_of_snr
 from harken.files import replacing
 from harken.pages.drawing import figure_svg, new_figure, style_axes
-from harken.pages.html import COLOURS, Html, Section, Sorted, card, document, grid, player, table
+from harken.pages.html import COLORS, Html, Section, Sorted, card, document, grid, player, table
 
-_ACCENT = COLOURS["accent"][0]
-_MOST_PLAYED = 60
-_WIDTH = 430.0  # CSS pixels, of a figure in half a page
-_MANY = 300  # times the lowest rate: 1, 2 and 5 of each power of ten have no room beyond
-_NONE_BELOW = 1.6  # ticks at less than this times the place of no false alarm would run into its name
+_ACCENT = COLORS["accent"][0]
+_MAX_PLAYED = 60  # false alarms
+_WIDTH = 430.0  # CSS pixels, for a figure in half a page
+_MAX_DENSE_RANGE = (
+    300  # Up to this ratio of highest to lowest rate, there is room for ticks at 1, 2 and 5 times a power of ten.
+)
+_FIRST_TICK = 1.6  # A tick closer than this factor to that of "none" would overlap its label.
 
 
 def write_stream_report(evaluation: StreamEvaluation, path: str | Path, *, title: str, sample_rate: int) -> None:
-    """Write the page of a judged stream. sample_rate : of the audio of its false alarms, in Hz.
+    """Write the report as one HTML page.
 
-    Raises HarkenError when `path` cannot be written, or a recording is gone.
+    Parameters
+    ----------
+    evaluation
+        The evaluation.
+    path
+        The page to write.
+    title
+        Title of the page.
+    sample_rate
+        Sample rate for the audio of the false alarms, in Hz.
+
+    Raises
+    ------
+    HarkenError
+        `path` cannot be written, or a recording no longer exists.
     """
     with replacing(path) as temporary:
         listener_run, outcome = evaluation.listener_run, evaluation.outcome
         low, high = evaluation.false_alarms_per_hour_interval
         facts = [
-            ("false alarms an hour", f"{evaluation.false_alarms_per_hour:.2f}"),
+            ("false alarms per hour", f"{evaluation.false_alarms_per_hour:.2f}"),
             ("95 % interval", f"{low:.2f}–{high:.2f}"),
-            ("words missed", f"{100 * evaluation.miss_rate:.1f} %"),
+            ("miss rate", f"{100 * evaluation.miss_rate:.1f} %"),
             ("hours of background", f"{listener_run.hours:.2f}"),
         ]
         if evaluation.latencies_s.size:
             facts.append(("median latency", f"{np.median(evaluation.latencies_s):.2f} s"))
         facts.append(("real-time factor", f"{evaluation.real_time_factor:.4f}"))
         lead = (
-            f"{len(listener_run.utterances):,} words placed in speech, noise and silence; {outcome.missed:,} missed, "
-            f"{outcome.false_alarms:,} false alarms in background on its own."
+            f"{len(listener_run.utterances):,} words placed in speech, noise and silence: {outcome.missed:,} missed. "
+            f"{outcome.false_alarms:,} false alarms in the background recordings without words."
         )
-        parts = [_trade_off(evaluation), _missed(evaluation), _alarms(evaluation, sample_rate)]
+        parts = [_trade_off(evaluation), _missed_words(evaluation), _false_alarms(evaluation, sample_rate)]
         page = document(title, parts, kicker="harken stream report", lead=lead, facts=facts)
         temporary.write_text(page, encoding="utf-8")
 
@@ -50,58 +69,58 @@ def _trade_off(evaluation: StreamEvaluation) -> Section:
     cards = [
         card(
             "Words missed against false alarms",
-            figure_svg(trade_off_curve(evaluation), label="words missed against false alarms an hour"),
-            aside="as all thresholds move together; the dot is the model at its own; “none” is none "
-            f"in these {evaluation.listener_run.hours:,.2f} hours",
+            figure_svg(trade_off_curve(evaluation), label="words missed against false alarms per hour"),
+            aside="as all thresholds are shifted together; the dot is the model at its own thresholds; “none” means no false "
+            f"alarm in these {evaluation.listener_run.hours:,.2f} hours",
         )
     ]
     latencies = evaluation.latencies_s
     if latencies.size:
         aside = (
-            f"from the end of a word to its event: median {np.median(latencies):.2f} s, 95 % within "
-            f"{np.percentile(latencies, 95):.2f} s; below zero, it was heard before it had ended"
+            f"from the end of a word to its detection: median {np.median(latencies):.2f} s, 95 % within "
+            f"{np.percentile(latencies, 95):.2f} s; below zero, the word was detected before it ended"
         )
         picture = figure_svg(latency_histogram(evaluation), label="histogram of latencies")
-        cards.append(card("How soon it answers", picture, aside=aside))
-    note = "" if latencies.size else "No word was found."
+        cards.append(card("Latency", picture, aside=aside))
+    note = "" if latencies.size else "No word was detected."
     return Section("Trade-off and latency", [grid(cards, min_width_px=440)], note)
 
 
 def trade_off_curve(evaluation: StreamEvaluation) -> Figure:
-    """Return words missed (%) against false alarms per hour (logarithmic), with the working point marked.
+    """Plot words missed (%) against false alarms per hour (logarithmic), with the operating point marked.
 
-    The left end of the scale stands for none at all.
+    The left end of the scale stands for no false alarm.
     """
     curve = evaluation.trade_off
-    least = 0.5 / evaluation.listener_run.hours  # half of what one false alarm in all of it would be
+    none = 0.5 / evaluation.listener_run.hours  # half the rate of one false alarm in the whole stream
     figure = new_figure(_WIDTH, 300)
     axes = figure.add_subplot()
-    rates = np.maximum(curve.false_alarms_per_hour, least)
+    rates = np.maximum(curve.false_alarms_per_hour, none)
     axes.step(rates, 100 * curve.missed, where="post", color=_ACCENT, linewidth=1.6)
-    own = int(np.flatnonzero(curve.moves == 0)[0])
-    axes.plot(rates[own], 100 * curve.missed[own], "o", color=_ACCENT, markersize=6)
+    operating_point = int(np.flatnonzero(curve.shifts == 0)[0])
+    axes.plot(rates[operating_point], 100 * curve.missed[operating_point], "o", color=_ACCENT, markersize=6)
     axes.set_xscale("log")
-    ticks = _round_rates(_NONE_BELOW * least, max(float(rates.max()), 4 * least))
-    axes.xaxis.set_major_locator(FixedLocator([least, *ticks]))
+    ticks = _round_rates(_FIRST_TICK * none, max(float(rates.max()), 4 * none))
+    axes.xaxis.set_major_locator(FixedLocator([none, *ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(left=0.85 * least)
+    axes.set_xlim(left=0.85 * none)
     axes.set_xticklabels(["none", *(f"{tick:,g}" if tick < 1 else f"{tick:,.0f}" for tick in ticks)])
     axes.set_ylim(0, 100)
-    axes.set_xlabel("false alarms an hour")
+    axes.set_xlabel("false alarms per hour")
     axes.set_ylabel("words missed (%)")
     style_axes(axes, grid=True)
     return figure
 
 
 def _round_rates(low: float, high: float) -> list[float]:
-    """Return round numbers from low to high: 1, 2 and 5 times powers of ten, or the powers alone where they are many."""
+    """Return round numbers from low to high: 1, 2 and 5 times powers of ten, or only the powers if there are many."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if high < _MANY * low else (1,)
+    steps = (1, 2, 5) if high < _MAX_DENSE_RANGE * low else (1,)
     return [rate for decade in decades for step in steps if low <= (rate := step * 10.0**decade) <= high]
 
 
 def latency_histogram(evaluation: StreamEvaluation) -> Figure:
-    """Return how many words were found how long after their end, in ms."""
+    """Plot a histogram of the latencies, in ms."""
     figure = new_figure(_WIDTH, 300)
     axes = figure.add_subplot()
     axes.hist(1000 * evaluation.latencies_s, bins=40, color=_ACCENT)
@@ -111,43 +130,43 @@ def latency_histogram(evaluation: StreamEvaluation) -> Figure:
     return figure
 
 
-def _missed(evaluation: StreamEvaluation) -> Section:
-    snrs = sorted(evaluation.shares(lambda word: word.snr_db), key=quietest_first)
-    words = sorted(evaluation.shares(lambda word: word.word), key=lambda share: -share.miss_rate)
+def _missed_words(evaluation: StreamEvaluation) -> Section:
+    snrs = sorted(evaluation.misses_by(lambda word: word.snr_db), key=order_of_snr)
+    words = sorted(evaluation.misses_by(lambda word: word.word), key=lambda group: -group.miss_rate)
     tables = [
-        card("By word", _shares("Word", words), aside="the worst first"),
-        card("By background", _shares("Background", evaluation.shares(lambda word: word.background))),
-        card("By signal-to-noise ratio", _shares("SNR", snrs)),
+        card("By word", _miss_table("Word", words), aside="worst first"),
+        card("By background", _miss_table("Background", evaluation.misses_by(lambda word: word.background))),
+        card("By signal-to-noise ratio", _miss_table("SNR", snrs)),
     ]
     return Section("Missed words", [grid(tables, min_width_px=280)])
 
 
-def _shares(name: str, shares: Sequence[Share]) -> Html:
-    def called(value: object) -> str:
+def _miss_table(name: str, groups: Sequence[GroupMisses]) -> Html:
+    def label(value: object) -> str:
         return "in silence" if value is None else f"{value:g} dB" if isinstance(value, float) else str(value)
 
     rows = [
         (
-            called(share.value),
-            Sorted(f"{share.words:,}", share.words),
-            Sorted(f"{100 * share.miss_rate:.1f} %", share.miss_rate),
+            label(group.value),
+            Sorted(f"{group.words:,}", group.words),
+            Sorted(f"{100 * group.miss_rate:.1f} %", group.miss_rate),
         )
-        for share in shares
+        for group in groups
     ]
     return table([name, "Placed", "Missed"], rows)
 
 
-def _alarms(evaluation: StreamEvaluation, sample_rate: int) -> Section:
+def _false_alarms(evaluation: StreamEvaluation, sample_rate: int) -> Section:
     alarms = evaluation.false_alarms
     if not alarms:
-        return Section("False alarms", [], "There was none.")
+        return Section("False alarms", [], "There were no false alarms.")
     cards = [
         card(
             alarm.word,
-            aside=f"{100 * alarm.confidence:.1f} % sure; {alarm.path.name} at {alarm.at_s:.1f} s",
+            aside=f"confidence {100 * alarm.confidence:.1f} %; {alarm.path.name} at {alarm.at_s:.1f} s",
             button=player(alarm.audio(sample_rate), sample_rate, label=f"false alarm: {alarm.word}"),
         )
-        for alarm in alarms[:_MOST_PLAYED]
+        for alarm in alarms[:_MAX_PLAYED]
     ]
-    of_them = f", the {_MOST_PLAYED} surest of {len(alarms):,}" if len(alarms) > _MOST_PLAYED else ""
-    return Section("False alarms", [grid(cards, min_width_px=280)], f"What was taken for a word{of_them}.")
+    subset = f" The {_MAX_PLAYED} most confident of {len(alarms):,}." if len(alarms) > _MAX_PLAYED else ""
+    return Section("False alarms", [grid(cards, min_width_px=280)], f"Audio that was mistaken for a word.{subset}")

@@ -1,21 +1,23 @@
-"""A causal BC-ResNet as one C99 source and header: front-end and network, weights const, nothing allocated.
+"""Export a causal BC-ResNet to one C99 source file and a header: front-end and network, without memory allocation.
 
-write.py      write_c: the door of this package; checks what it writes and says what it costs
-graph.py      the network read from a model file, batch norms folded away
-tables.py     its weights as the C code lays them out, in float32
-int8.py       the same in 8 bits, by calibration
-source.py     the C text: templates/ with the tables put in
-compiled.py   the C compiled, measured and called from Python
+write      write_c: export a model file, check the result and measure its cost
+graph      read the network from a model file, with batch norms folded
+tables     arrange its weights as the C code reads them, in float32
+int8       the same in 8 bits, by calibration
+source     make the C text from templates/ and the tables
+literals   write Python values as C text
+compiled   compile the C code, measure it and call it from Python
 
-What NAME.h offers: `NAME_push(samples, count)` hears 16-bit samples in pieces of any size, `NAME_probabilities(out)`
-answers, `NAME_reset()` forgets; `NAME_run(window, out)` judges one clip.
+NAME.h has these functions: `NAME_push(samples, count)` takes 16-bit samples of a stream in pieces of any size,
+`NAME_listen(samples, confidence)` takes samples and decides, `NAME_probabilities(out)` returns the current probabilities,
+`NAME_reset()` starts a new stream, and `NAME_run(window, out)` evaluates one clip.
 
-Clip and stream. Every convolution in time has zeros before its first frame (zeros after the input norm, which are the mean
-of the training clips). `run` starts there at each clip and answers as the model file does. `push` has continuous
-history: each frame of the network is computed once, on the states that all the sound since the reset left behind, and the
-answer averages the logits of the frames of the last window. It is the network run over the whole history and averaged
-over its end; it is not the model file run over the last second alone, whose first frames would see zeros instead of the
-sound before. The two agree in the first window after a reset.
+Clips and streams differ. Every convolution over time has zeros before its first frame (zeros after the input norm, which
+are the mean of the training clips). `run` starts from there for each clip and answers as the model file does. `push` has
+a continuous history: each frame of the network is computed once, from the state that all audio since the reset has left,
+and the answer averages the logits of the frames of the last window. This is the network run over the whole history and
+averaged over its end. It is not the model file run over the last second, whose first frames see zeros instead of the
+earlier audio. The two agree in the first window after a reset.
 """
 
 from harken.export.c.compiled import CompiledModel, Sizes, compile_c

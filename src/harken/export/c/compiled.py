@@ -1,8 +1,8 @@
-"""The C as written: compiled, measured, called from Python.
+"""Compile exported C code, measure it and call it from Python.
 
+compile_c       compile NAME.c and NAME.h
+CompiledModel   the functions of the compiled library
 Sizes           bytes of code, constants and RAM
-compile_c       NAME.c and NAME.h -> CompiledModel
-CompiledModel   the library's functions
 """
 
 import ctypes
@@ -25,9 +25,18 @@ _FLOATS = ctypes.POINTER(ctypes.c_float)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of an object file on this machine. ram : static state, the same on any machine with 32-bit int and float.
+    """Sizes of an object file on this machine, in bytes.
 
-    code : machine instructions. constants : weights and tables, and the pointers to them. machine : the instruction set.
+    Attributes
+    ----------
+    code
+        Machine instructions.
+    constants
+        Weights and tables, and the pointers to them.
+    ram
+        Static state; the same on every machine with 32-bit int and float.
+    machine
+        The instruction set.
     """
 
     code: int
@@ -37,7 +46,7 @@ class Sizes:
 
 
 class CompiledModel:
-    """A compiled model's functions. Its state is static: one of these at a time may use a library."""
+    """The functions of a compiled model. Its state is static, so only one CompiledModel may use a library at a time."""
 
     def __init__(self, library: Path, name: str, *, classes: int, window: int) -> None:
         functions = ctypes.CDLL(str(library))
@@ -53,22 +62,22 @@ class CompiledModel:
         self._run.argtypes = [_FLOATS, _FLOATS]
 
     def reset(self) -> None:
-        """Forget all sound."""
+        """Start a new stream."""
         self._reset()
 
     def push(self, samples: NDArray[np.int16]) -> None:
-        """Hear more samples of the stream."""
+        """Add samples to the stream."""
         samples = np.ascontiguousarray(samples, np.int16)
         self._push(samples.ctypes.data_as(ctypes.POINTER(ctypes.c_int16)), len(samples))
 
     def probabilities(self) -> tuple[NDArray[np.float32], bool]:
-        """Return the probabilities [classes] over the last window of the stream, and whether a whole one was heard."""
+        """Return the probabilities [classes] over the last window, and whether the stream has filled a whole window."""
         out = np.empty(self._classes, np.float32)
         whole = self._probabilities(out.ctypes.data_as(_FLOATS))
         return out, bool(whole)
 
     def run(self, clips: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the probabilities [N, classes] of clips [N, window], each judged by itself."""
+        """Return the probabilities [N, classes] of single clips [N, window]."""
         if clips.ndim != 2 or clips.shape[1] != self._window:
             raise HarkenError(f"clips of shape {clips.shape} do not fit the model: pass [N, {self._window}]")
         clips = np.ascontiguousarray(clips, np.float32)
@@ -79,9 +88,30 @@ class CompiledModel:
 
 
 def compile_c(source: Path, folder: Path, *, classes: int, window: int) -> tuple[CompiledModel, Sizes]:
-    """Compile NAME.c in `folder`, without a warning, and return its functions and its sizes.
+    """Compile NAME.c, with warnings as errors.
 
-    The compiler is $CC, or else gcc, cc or clang. Raises HarkenError when there is none, or it refuses the source.
+    The compiler is that of the environment variable CC, or else gcc, cc or clang.
+
+    Parameters
+    ----------
+    source
+        NAME.c, with NAME.h beside it.
+    folder
+        Folder for the library and the object file.
+    classes
+        Number of labels.
+    window
+        Samples in a window.
+
+    Returns
+    -------
+    CompiledModel, Sizes
+        Its functions, and its sizes.
+
+    Raises
+    ------
+    HarkenError
+        There is no compiler, or it reports an error.
     """
     compiler = _compiler()
     library, unit = folder / f"{source.stem}.so", folder / f"{source.stem}.o"
@@ -96,15 +126,15 @@ def _compiler() -> list[str]:
         if words := shlex.split(named):
             return words
     except ValueError as error:
-        raise HarkenError(f"$CC is {named!r}, which cannot be parted into words: close its quotes") from error
+        raise HarkenError(f"$CC is {named!r}, with a quotation mark that is not closed: close it") from error
     for name in ("gcc", "cc", "clang"):
         if shutil.which(name):
             return [name]
-    raise HarkenError("there is no C compiler to check the C form with: install gcc, or name one in $CC")
+    raise HarkenError("no C compiler found to check the export with: install gcc, or set CC to a compiler")
 
 
 def _sizes(unit: Path) -> Sizes:
-    """Sum the sections of an object file by what they hold."""
+    """Add up the sections of an object file by kind."""
     totals = {"code": 0, "constants": 0, "ram": 0}
     for line in _call(["size", "-A", str(unit)]).splitlines():
         match line.split():
@@ -121,7 +151,7 @@ def _call(command: list[str]) -> str:
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
     except OSError as error:
-        raise HarkenError(f"{command[0]} cannot be started: install gcc and binutils, or mend $CC") from error
+        raise HarkenError(f"{command[0]} cannot be started: install gcc and binutils, or correct $CC") from error
     except subprocess.CalledProcessError as error:
         first = next(iter(error.stderr.strip().splitlines()), "no reason given")
-        raise HarkenError(f"{command[0]} refuses the C that was written: {first}") from error
+        raise HarkenError(f"{command[0]} cannot compile the exported C code: {first}") from error

@@ -1,9 +1,10 @@
-"""A causal BC-ResNet read from its model file: convolutions with their batch norms folded in, in float64.
+"""Read a causal BC-ResNet from its model file, with batch norms folded into convolutions, in float64.
 
-read_network   a model file -> CausalNetwork
+read_network    read a model file
+CausalNetwork   the network
 
-The exporter keeps the names of weights, so that each Conv node of the graph is known by the weight it reads; whether it has
-folded the batch norm after a convolution itself depends on its version.
+The ONNX exporter keeps the names of weights, so each Conv node of the graph is identified by its weight. Whether the
+exporter has already folded the batch norm after a convolution depends on its version.
 """
 
 import re
@@ -26,10 +27,20 @@ _WEIGHT = re.compile(r"network\.((?:blocks\.\d+\.)?\w+)\.weight$")
 
 @dataclass(frozen=True)
 class Conv:
-    """One convolution, its batch norm folded in.
+    """One convolution with its batch norm folded in.
 
-    weight : [out, in / groups, kernel over bands, kernel over time]. bias : [out]. stride : over bands and time.
-    dilation : in time. reads : name of its input tensor in the graph.
+    Attributes
+    ----------
+    weight
+        [out, in / groups, kernel over bands, kernel over time].
+    bias
+        [out].
+    stride
+        Over bands and time.
+    dilation
+        Over time.
+    reads
+        Name of its input tensor in the graph.
     """
 
     weight: Array
@@ -46,7 +57,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Block:
-    """One residual block. band_scale, band_shift : the sub-spectral norm, [sub-bands, channels]."""
+    """One residual block. `band_scale` and `band_shift` are the sub-spectral norm, [sub-bands, channels]."""
 
     widen: Conv | None
     over_bands: Conv
@@ -63,10 +74,20 @@ class Block:
 
 @dataclass(frozen=True)
 class CausalNetwork:
-    """The network: (features - norm_mean) * norm_scale, stem, blocks, last, expand, classify, mean over time, softmax.
+    """The network.
 
-    norm_mean, norm_scale : [bands]. classify : its temperature divided in. expanded : name of the tensor that the mean is
-    taken of.
+    It computes (features - norm_mean) * norm_scale, stem, blocks, last, expand, classify, the mean over time, and softmax.
+
+    Attributes
+    ----------
+    norm_mean, norm_scale
+        [bands].
+    stem, blocks, last, expand
+        The layers.
+    classify
+        The last convolution, divided by the temperature.
+    expanded
+        Name of the tensor that the mean is taken of.
     """
 
     norm_mean: Array
@@ -80,18 +101,24 @@ class CausalNetwork:
 
 
 def read_network(path: Path) -> CausalNetwork:
-    """Return the network of a model file. Raises HarkenError when it is no causal BC-ResNet."""
+    """Read the network of a model file.
+
+    Raises
+    ------
+    HarkenError
+        It is not a causal BC-ResNet.
+    """
     try:
         return _read(_Graph(onnx.load(str(path)).graph))
     except (KeyError, ValueError, IndexError) as error:
         raise HarkenError(
-            f"{path} holds no causal BC-ResNet, the only network that leaves as C: take tiny or base, or train "
-            "network=harken_tiny, harken_base or harken_large"
+            f"{path} is not a causal BC-ResNet, the only network that can be exported to C: use tiny or base, or train "
+            "with --network harken_tiny, harken_base or harken_large"
         ) from error
 
 
 class _Graph:
-    """Nodes by what they write and read, constants by name, and convolutions by the name of their weight."""
+    """The nodes of a graph by their outputs and inputs, constants by name, and convolutions by the name of their weight."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -111,11 +138,11 @@ class _Graph:
         return self.constants[name].astype(np.float64)
 
     def after(self, node: onnx.NodeProto, operator: str) -> onnx.NodeProto | None:
-        """Return the reader of a node's output that is of a kind, if there is one."""
+        """Return the reader of a node's output with this operator, or None."""
         return next((reader for reader in self.readers.get(node.output[0], []) if reader.op_type == operator), None)
 
     def norm(self, node: onnx.NodeProto) -> tuple[Array, Array]:
-        """Return a batch norm as scale and shift."""
+        """Return the scale and shift of a batch norm."""
         scale, bias, mean, variance = (self.array(name) for name in node.input[1:5])
         scale = scale / np.sqrt(variance + float(_attributes(node).get("epsilon", 1e-5)))
         return scale, bias - scale * mean
@@ -136,8 +163,8 @@ class _Graph:
 
 
 def _read(graph: _Graph) -> CausalNetwork:
-    first = graph.writer[graph.convs["stem"].input[0]]  # adds the axis of channels
-    scale, shift = graph.norm(_first(graph.writer[first.input[0]], "BatchNormalization"))
+    first = graph.writer[graph.convs["stem"].input[0]]  # adds the channel axis
+    scale, shift = graph.norm(_require_operator(graph.writer[first.input[0]], "BatchNormalization"))
     classify = graph.conv("classify")
     divisor = _temperature(graph)
     count = sum(name.endswith(".mix") for name in graph.convs)
@@ -149,7 +176,7 @@ def _read(graph: _Graph) -> CausalNetwork:
         last=graph.conv("last"),
         expand=graph.conv("expand"),
         classify=Conv(classify.weight / divisor, classify.bias / divisor, (1, 1), 1, classify.reads),
-        expanded=_first(graph.writer[classify.reads], "ReduceMean").input[0],
+        expanded=_require_operator(graph.writer[classify.reads], "ReduceMean").input[0],
     )
     if not network.blocks:
         raise ValueError("no blocks")
@@ -174,7 +201,7 @@ def _read_block(graph: _Graph, prefix: str) -> Block:
 
 
 def _temperature(graph: _Graph) -> float:
-    """Return what the logits are divided by before the softmax."""
+    """Return the divisor of the logits before the softmax."""
     node = graph.writer[graph.writer["probabilities"].input[0]]
     if node.op_type in ("Div", "Mul"):
         factor = float(graph.array(node.input[1]))
@@ -182,9 +209,9 @@ def _temperature(graph: _Graph) -> float:
     return 1.0
 
 
-def _first(node: onnx.NodeProto, operator: str) -> onnx.NodeProto:
+def _require_operator(node: onnx.NodeProto, operator: str) -> onnx.NodeProto:
     if node.op_type != operator:
-        raise ValueError(f"{node.op_type} stands where {operator} should")
+        raise ValueError(f"found {node.op_type} instead of {operator}")
     return node
 
 

@@ -1,8 +1,8 @@
-"""The C text: templates/ with the tables put in.
+"""Make the C text from templates/ and the tables of a network.
 
-Description   what the text is made of
-c_source      NAME.c
-c_header      NAME.h
+Description   all that the text needs
+c_source      make NAME.c
+c_header      make NAME.h
 """
 
 import math
@@ -17,18 +17,38 @@ from harken.export.c.literals import array, braced, number, string
 from harken.export.c.tables import BlockTables, Tables, Weights
 from harken.models.frontend import LOG_FLOOR, LogMel
 from harken.runtime import isolation
-from harken.runtime.listener import ListenerSettings
+from harken.runtime.listener_settings import ListenerSettings
 
 _NO_WEIGHTS = Weights(np.zeros(0))
-_NEVER = 2.0  # a threshold that no probability reaches
+_UNREACHABLE = 2.0  # a threshold that no probability reaches
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the C text is made of.
+    """All that the C text needs.
 
-    name : the prefix of all that is public. model : name of the source model, for the banner. labels : with a threshold
-    each. window : samples judged at once. listener : what decides in a stream; listener_origin : where that is from.
+    Attributes
+    ----------
+    name
+        Prefix of the public names.
+    model
+        Name of the original model, for the first comment.
+    labels
+        The labels.
+    thresholds
+        Their thresholds in clips.
+    sample_rate
+        In Hz.
+    window
+        Samples in a window.
+    front_end
+        The front-end.
+    tables
+        The weights.
+    listener
+        The settings for streams.
+    listener_origin
+        Where these settings come from, for a comment.
     """
 
     name: str
@@ -44,50 +64,56 @@ class Description:
 
 
 def c_header(description: Description) -> str:
-    """Return the text of NAME.h."""
-    return _filled("header.h", description)
+    """Make the text of NAME.h."""
+    return _fill_template("header.h", description)
 
 
 def c_source(description: Description) -> str:
-    """Return the text of NAME.c. Raises HarkenError when the front-end's frame has no short FFT."""
+    """Make the text of NAME.c.
+
+    Raises
+    ------
+    HarkenError
+        The length of the front-end's frame is not supported by the FFT.
+    """
     tables, front_end = description.tables, description.front_end
     name = description.name
     parts = [
         f"/* {name}: written by harken from {description.model}, {tables.bits}-bit weights. See {name}.h. */",
         f'#include "{name}.h"\n\n#include <math.h>',
         _defines(_sizes(description)),
-        _filled("int8.c" if tables.bits == 8 else "float.c", description),
+        _fill_template("int8.c" if tables.bits == 8 else "float.c", description),
         _front_end_tables(front_end),
-        _filled("front_end.c", description),
+        _fill_template("front_end.c", description),
         _network_tables(tables),
-        _filled("network.c", description).replace("@blocks@", _blocks(tables.blocks, front_end.bands // 2)),
+        _fill_template("network.c", description).replace("@blocks@", _blocks(tables.blocks, front_end.bands // 2)),
         _labels(description),
-        _filled("isolation.c", description),
-        _filled("stream.c", description),
-        _filled("listener.c", description),
+        _fill_template("isolation.c", description),
+        _fill_template("stream.c", description),
+        _fill_template("listener.c", description),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _filled(template: str, description: Description) -> str:
+def _fill_template(template: str, description: Description) -> str:
     listener = description.listener
     text = files("harken.export.c").joinpath("templates", template).read_text(encoding="utf-8")
-    marks = {
+    values = {
         "name": description.name,
         "NAME": description.name.upper(),
         "SAMPLE_RATE": description.sample_rate,
         "WINDOW": description.window,
         "STEP": description.front_end.hop * description.tables.time_stride,
         "CLASSES": len(description.labels),
-        # As harken.runtime.listener.Listener counts them.
+        # These are rounded as in harken.runtime.listener.Listener.
         "HOP": round(listener.hop_ms * description.sample_rate / 1000),
         "SMOOTHED": max(1, round(listener.smoothing_ms / listener.hop_ms)),
         "REFRACTORY": math.ceil(listener.refractory_ms / listener.hop_ms),
         "ISOLATION": number(listener.isolation),
         "listener_origin": description.listener_origin,
     }
-    for mark, value in marks.items():
-        text = text.replace(f"@{mark}@", str(value))
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", str(value))
     return text
 
 
@@ -127,19 +153,19 @@ def _sizes(description: Description) -> dict[str, int | str]:
         "FRAME_CYCLE": math.lcm(reach, tables.time_stride),
         "STEP_CYCLE": math.lcm(*dilations, top_reach, steps),
         "PAST_MEANS": sum(2 * block.dilation * block.out for block in tables.blocks),
-        "MOST_VALUES": max(read + middle),
-        "MOST_WIDENED": max(widened),
-        "MOST_MIDDLE": max(middle),
-        "MOST_CHANNELS": widest,
-        "MOST_SUMS": max(widest, stem, expanded, classes),
-        "LEVEL_FRAME": isolation.frame_of(description.sample_rate),
-        "LEVEL_FLOOR": number(isolation.FLOOR),
-        "FRAMES_AROUND": isolation.FRAMES,
+        "MAX_VALUES": max(read + middle),
+        "MAX_WIDENED": max(widened),
+        "MAX_MIDDLE": max(middle),
+        "MAX_CHANNELS": widest,
+        "MAX_SUMS": max(widest, stem, expanded, classes),
+        "LEVEL_FRAME": isolation.frame_length(description.sample_rate),
+        "POWER_FLOOR": number(isolation.POWER_FLOOR),
+        "HISTORY_FRAMES": isolation.HISTORY_FRAMES,
         "QUIET_FRAMES": isolation.QUIET_FRAMES,
         "AFTER_FRAMES": isolation.AFTER_FRAMES,
-        "WINDOW_FRAMES": isolation.frames_of(description.window, description.sample_rate),
-        "ALONE_DB": number(isolation.ALONE_DB),
-        "AMONG_DB": number(isolation.AMONG_DB),
+        "WINDOW_FRAMES": isolation.window_frames(description.window, description.sample_rate),
+        "NO_PENALTY_DB": number(isolation.NO_PENALTY_DB),
+        "FULL_PENALTY_DB": number(isolation.FULL_PENALTY_DB),
     }
 
 
@@ -170,7 +196,7 @@ def _front_end_tables(front_end: LogMel) -> str:
 
 
 def _radices(frame: int) -> list[int]:
-    """Return the radices whose product is half the frame."""
+    """Return radices of the FFT whose product is half the frame."""
     rest, radices = frame // 2, []
     for radix in (5, 4, 3, 2):
         while rest % radix == 0:
@@ -178,8 +204,8 @@ def _radices(frame: int) -> list[int]:
             rest //= radix
     if rest != 1 or frame % 2:
         raise HarkenError(
-            f"frames of {frame} samples have no short FFT in C: train with frame_ms that gives an even number of samples "
-            "without prime factors over 5"
+            f"the FFT of the C export does not support frames of {frame} samples: train with a frame_ms that gives an even "
+            "number of samples without prime factors above 5"
         )
     return radices
 
@@ -202,7 +228,7 @@ def _network_tables(tables: Tables) -> str:
 
 
 def _blocks(blocks: Sequence[BlockTables], bands: int) -> str:
-    """Return the tables of all blocks, and the array of Block that leads to them."""
+    """Return the tables of all blocks, and the array of Block that points to them."""
     arrays: list[str] = []
     rows: list[str] = []
     past = 0
@@ -237,7 +263,9 @@ def _labels(description: Description) -> str:
     name, classes = description.name, f"{description.name.upper()}_CLASSES"
     labels = ", ".join(map(string, description.labels))
     thresholds = ", ".join(number(description.thresholds.get(label, 0.0)) for label in description.labels)
-    of_streams = ", ".join(number(description.listener.thresholds.get(label, _NEVER)) for label in description.labels)
+    of_streams = ", ".join(
+        number(description.listener.thresholds.get(label, _UNREACHABLE)) for label in description.labels
+    )
     return "\n\n".join(
         [
             braced(f"const char *const {name}_labels[{classes}]", labels),

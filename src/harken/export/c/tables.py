@@ -1,9 +1,9 @@
-"""The network's weights as the C code lays them out.
+"""Arrange the weights of a network as the C code reads them.
 
-Tables         all of a network, in float32 or in 8 bits
-float_tables   a CausalNetwork -> Tables in float32
+Tables         the weights of a network, in float32 or 8 bits
+float_tables   the weights of a network in float32
 
-Weights lie with their output channel last, so that the C code's innermost loop runs over neighbours.
+The output channel is the last axis, so that the innermost loop of the C code reads consecutive values.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Weights:
-    """Of one convolution: out = sum(values * in) * scale + bias.
+    """The weights of one convolution: out = sum(values * in) * scale + bias.
 
-    values : [..., out], float32 or int8. scale : [out], or None in float32. bias : [out], or None where it is zero.
+    Attributes
+    ----------
+    values
+        float32 or int8, [..., out].
+    scale
+        [out]; None in float32.
+    bias
+        [out]; None if it is zero.
     """
 
     values: NDArray[Any]
@@ -31,7 +38,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class BlockTables:
-    """Of one block. What is None in float32 is the ratio of two units in 8 bits, [out]; see int8.py."""
+    """The weights of one block. `mean_scale`, `silu_scale` and `identity_scale` are None in float32; see int8.py."""
 
     channels_in: int
     dilation: int
@@ -54,7 +61,7 @@ class BlockTables:
 
 @dataclass(frozen=True)
 class Tables:
-    """Of the network. norm_mean, norm_scale : [bands]; in 8 bits the scale leads to whole numbers."""
+    """The weights of a network. In 8 bits, `norm_scale` also converts the features to integers."""
 
     norm_mean: Floats
     norm_scale: Floats
@@ -67,12 +74,12 @@ class Tables:
 
     @property
     def bits(self) -> int:
-        """Bits of a weight: 32 or 8."""
+        """The bits of a weight: 32 or 8."""
         return self.stem.values.itemsize * 8
 
 
 def float_tables(network: CausalNetwork) -> Tables:
-    """Lay out a network in float32."""
+    """Arrange the weights of a network in float32."""
     return Tables(
         norm_mean=network.norm_mean.astype(np.float32),
         norm_scale=network.norm_scale.astype(np.float32),
@@ -105,20 +112,20 @@ def _float(values: Array, bias: Array | None = None) -> Weights:
 
 
 def stem_layout(conv: Conv) -> Array:
-    """[out, 1, bands, time] -> [bands, time, out]."""
+    """Rearrange [out, 1, bands, time] to [bands, time, out]."""
     return conv.weight[:, 0].transpose(1, 2, 0)
 
 
 def last_layout(conv: Conv) -> Array:
-    """[out, 1, bands, time] -> [time, bands, out]."""
+    """Rearrange [out, 1, bands, time] to [time, bands, out]."""
     return conv.weight[:, 0].transpose(2, 1, 0)
 
 
 def depthwise_layout(conv: Conv) -> Array:
-    """[out, 1, 3, 1] or [out, 1, 1, 3] -> [3, out]."""
+    """Rearrange [out, 1, 3, 1] or [out, 1, 1, 3] to [3, out]."""
     return conv.weight.reshape(conv.out, -1).T
 
 
 def pointwise_layout(conv: Conv) -> Array:
-    """[out, in, 1, 1] -> [in, out]."""
+    """Rearrange [out, in, 1, 1] to [in, out]."""
     return conv.weight[:, :, 0, 0].T

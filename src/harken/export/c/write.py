@@ -1,4 +1,4 @@
-"""write_c: a model file leaves as NAME.c, NAME.h and NAME.c.json, once the C agrees with it."""
+"""Export a model file to C: NAME.c, NAME.h and NAME.c.json, written once the C code agrees with the model."""
 
 import json
 import os
@@ -23,13 +23,13 @@ from harken.export.c.tables import float_tables
 from harken.export.comparison import open_source, too_many_differ
 from harken.files import replacing_all, require_writable
 from harken.models.frontend import LogMel
-from harken.runtime.listener import ListenerSettings
-from harken.runtime.modelfile import STREAMING, Card, find_model, open_model
+from harken.runtime.listener_settings import ListenerSettings
+from harken.runtime.modelfile import STREAM_SUFFIX, Card, find_model, open_model
 
-_TOLERANCE = 1e-3  # in probability, of the float32 form
-_DIFFERING = 0.01  # of answers, of the 8-bit form
-# NAME.h would stand in the way of these: C's own headers, up to C23.
-_HEADERS = (
+_TOLERANCE = 1e-3  # largest difference in probability, in float32
+_MAX_DIFFERING = 0.01  # fraction of different answers, in 8 bits
+# The headers of the C library, up to C23, which NAME.h must not hide.
+_C_HEADERS = (
     *(
         "assert",
         "complex",
@@ -51,11 +51,26 @@ _HEADERS = (
 
 @dataclass(frozen=True)
 class CReport:
-    """What was written, what it costs and how it agrees with its model file.
+    """What was written, its cost, and how it agrees with the model file.
 
-    bits : of a weight. clips : how many were compared. largest_difference : in probability. agreement : fraction of clips with
-    the same most probable label. run_ms : median time of one clip, on this machine. synthesised : whether synthetic voices
-    spoke the clips.
+    Attributes
+    ----------
+    source, header, card
+        The files NAME.c, NAME.h and NAME.c.json.
+    bits
+        Bits of a weight.
+    sizes
+        Bytes of code, constants and RAM.
+    clips
+        Number of clips compared.
+    largest_difference
+        Largest difference in probability.
+    agreement
+        Fraction of clips with the same most probable label.
+    run_ms
+        Median time for one clip, on this machine.
+    synthesized
+        Whether the clips are synthetic speech.
     """
 
     source: Path
@@ -67,7 +82,7 @@ class CReport:
     largest_difference: float
     agreement: float
     run_ms: float
-    synthesised: bool = False
+    synthesized: bool = False
 
 
 def write_c(
@@ -78,38 +93,60 @@ def write_c(
     *,
     calibration: NDArray[np.float32] | None = None,
     listener: str | os.PathLike[str] | None = None,
-    synthesised: bool = False,
+    synthesized: bool = False,
 ) -> CReport:
-    """Write a model file as C: OUT_DIR/NAME.c, NAME.h, and NAME.c.json with the card and the check.
+    """Write a model file as C: OUT_DIR/NAME.c, NAME.h, and NAME.c.json with the card and the result of the check.
 
-    model : a path, or the name of a bundled model. name : prefix of all that is public, a lower-case C identifier.
-    clips : [N, window], full scale 1.0, on which the C is compared with the model file. calibration : other such clips, to set
-    the scales of 8 bits by; without them the weights are float32. listener : a model file or streaming form whose settings
-    for streams go into the header; else those of the streaming form that lies beside the model (tiny.stream.onnx) and has its
-    weights, for it hears as the C does, else the model's own. synthesised : whether synthetic voices spoke the clips; the
-    check says so.
+    Parameters
+    ----------
+    model
+        A path, a run folder, or the name of a bundled model.
+    out_dir
+        Folder for the files.
+    name
+        Prefix of the public names, a lower-case C identifier.
+    clips
+        Clips to compare the C code with the model file on, full scale 1.0, [N, window].
+    calibration
+        Other such clips, to choose the scales of 8 bits by. Without them, the weights are float32.
+    listener
+        Model file or streaming model whose settings for streams go into the header. Default: the streaming model
+        beside the model (such as tiny.stream.onnx) if it has the same weights, since it processes streams as the C
+        code does; otherwise the model itself.
+    synthesized
+        Whether the clips are synthetic speech; the check records it.
 
-    Raises HarkenError, and leaves no file, when the network is not a causal BC-ResNet, when there is no C compiler, or when
-    the C disagrees: by over 1e-3 in probability in float32, in 8 bits on over 1 % of the clips' answers, by more than
-    chance may have it in so few clips.
+    Returns
+    -------
+    CReport
+        The result of the check.
+
+    Raises
+    ------
+    HarkenError
+        The network is not a causal BC-ResNet, there is no C compiler, or the C code disagrees with the model (by
+        more than 1e-3 in probability in float32, or on significantly more than 1 % of the answers in 8 bits).
+        Nothing is written then.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise HarkenError(f"{name!r} cannot name C functions: take small letters, digits and underscores")
-    if name in _HEADERS:
-        raise HarkenError(f"{name}.h would hide the C library's own header: choose another name")
+        raise HarkenError(
+            f"{name!r} cannot be a C name: use lower-case letters, digits and underscores, a letter first"
+        )
+    if name in _C_HEADERS:
+        raise HarkenError(f"{name}.h would hide a header of the C library: choose another name")
     targets = {suffix: out_dir / f"{name}{suffix}" for suffix in (".h", ".c", ".c.json")}
     require_writable(*targets.values())
     source_model = open_source(model)
     card = source_model.card
     wanted = source_model.probabilities(clips)
     if not len(clips):
-        raise HarkenError("no clips to check the C form on: name a larger corpus with --data DIR")
-    settings, origin = _listener(source_model.path, card, listener)
+        raise HarkenError("no clips to check the C export on: give a larger corpus with --data DIR")
+    settings, origin = _stream_settings(source_model.path, card, listener)
     network = read_network(source_model.path)
     if calibration is None:
         tables = float_tables(network)
     elif not len(calibration):
-        raise HarkenError("no clips to calibrate the C form on: name a larger corpus with --data DIR")
+        raise HarkenError("no clips to calibrate the C export on: give a larger corpus with --data DIR")
     elif calibration.shape[1:] != clips.shape[1:]:
         raise HarkenError(f"clips of shape {calibration.shape} cannot calibrate the model: pass [N, {card.window}]")
     else:
@@ -139,7 +176,7 @@ def write_c(
         largest_difference=float(np.abs(found - wanted).max()),
         agreement=float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
         run_ms=run_ms,
-        synthesised=synthesised,
+        synthesized=synthesized,
     )
     _require_agreement(report)
     texts[".c.json"] = _card_json(card, settings, report)
@@ -149,26 +186,26 @@ def write_c(
     return report
 
 
-def _listener(path: Path, card: Card, named: str | os.PathLike[str] | None) -> tuple[ListenerSettings, str]:
-    """Return the settings for streams, and where they are from, for the header's reader."""
-    beside = path.with_suffix(f"{STREAMING}.onnx")
+def _stream_settings(path: Path, card: Card, named: str | os.PathLike[str] | None) -> tuple[ListenerSettings, str]:
+    """Return the settings for streams, and where they come from, for a comment in the header."""
+    neighbor = path.with_suffix(f"{STREAM_SUFFIX}.onnx")
     if named is not None:
         tuned = find_model(named)
-        about = open_model(tuned, 1)[1]
-    elif beside.is_file() and (of_form := open_model(beside, 1)[1]).fields.get("recipe") == card.fields.get("recipe"):
-        tuned, about = beside, of_form
-    else:  # a form that was trained on has weights of its own, whose thresholds do not fit these
-        tuned, about = path, card
-    if set(about.words) != set(card.words):
-        raise HarkenError(f"{tuned} hears other words than {path}: name a form of the same model by --listener")
-    settings = ListenerSettings.of_card(about)
-    if "listener" not in about.fields:
-        return settings, "harken's defaults, tuned on nothing"
-    if "step" in about.fields:
-        return settings, f"tuned on the streaming form {tuned.name}, which hears as this code does"
+        tuned_card = open_model(tuned, 1)[1]
+    elif neighbor.is_file() and (found := open_model(neighbor, 1)[1]).fields.get("recipe") == card.fields.get("recipe"):
+        tuned, tuned_card = neighbor, found
+    else:  # A streaming model that was trained further has other weights, and its thresholds do not fit these.
+        tuned, tuned_card = path, card
+    if set(tuned_card.words) != set(card.words):
+        raise HarkenError(f"{tuned} has other words than {path}: give a file of the same model with --listener")
+    settings = ListenerSettings.from_card(tuned_card)
+    if "listener" not in tuned_card.fields:
+        return settings, "harken's defaults, which were not tuned"
+    if "step" in tuned_card.fields:
+        return settings, f"tuned for the streaming model {tuned.name}, which processes streams as this code does"
     return (
         settings,
-        f"tuned on {tuned.name}, whose windows are judged whole: tune a streaming form for this code's streams",
+        f"tuned for {tuned.name}, which evaluates single windows: for this code, tune a streaming model instead",
     )
 
 
@@ -177,7 +214,7 @@ def _front_end(path: Path, card: Card) -> LogMel:
     try:
         return LogMel(card.sample_rate, bands=recipe["bands"], window_ms=recipe["frame_ms"], hop_ms=recipe["hop_ms"])
     except (KeyError, TypeError) as error:
-        raise HarkenError(f"{path} does not say in its recipe how it hears: train or export it again") from error
+        raise HarkenError(f"{path} does not state its front-end in its recipe: train or export it again") from error
 
 
 @contextmanager
@@ -202,13 +239,13 @@ def _require_agreement(report: CReport) -> None:
     differing = round((1 - report.agreement) * report.clips)
     if report.bits == 32 and not report.largest_difference <= _TOLERANCE:
         raise HarkenError(
-            f"{report.source} was not written: its answers differ from the model file's by {report.largest_difference:.2g}"
+            f"{report.source} was not written: its probabilities differ from the model file's by {report.largest_difference:.2g}"
         )
     finite = np.isfinite(report.largest_difference)
-    if report.bits == 8 and (not finite or too_many_differ(differing, report.clips, _DIFFERING)):
+    if report.bits == 8 and (not finite or too_many_differ(differing, report.clips, _MAX_DIFFERING)):
         raise HarkenError(
-            f"{report.source} was not written: in 8 bits it answers {differing} of {report.clips} clips otherwise than the "
-            "model file; calibrate on more clips of the corpus"
+            f"{report.source} was not written: {differing} of {report.clips} clips have another answer in 8 bits than in the "
+            "model file; calibrate on a larger corpus"
         )
 
 

@@ -1,4 +1,4 @@
-"""A LiteRT flatbuffer in 8 bits: weights with a scale a channel, activations with one each, found on calibration clips."""
+"""Quantize a LiteRT flatbuffer to 8 bits: weights with a scale per channel, activations with one per tensor."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,20 @@ _SIGNATURE = "serving_default"
 _OUTPUT = "probabilities"
 
 
-def quantised(content: bytes, calibration: NDArray[np.float32], name: str, *, whole: bool) -> bytes:
-    """Return a flatbuffer of `convert` in 8 bits.
+def quantize(content: bytes, calibration: NDArray[np.float32], name: str, *, whole: bool) -> bytes:
+    """Quantize a flatbuffer made by `convert` to 8 bits.
 
-    calibration : [N, ...] of what the file takes, called `name`. whole : input and output too; else these and the front-end
-    stay float32, since quantised mel energies gave infinite log-mels.
+    Parameters
+    ----------
+    content
+        The flatbuffer.
+    calibration
+        Input values to choose the scales by, [N, ...].
+    name
+        Name of the input.
+    whole
+        Also quantize input and output. Otherwise these and the front-end stay float32, since quantized mel energies
+        gave infinite log-mels.
     """
     with quiet():
         from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -29,7 +38,7 @@ def quantised(content: bytes, calibration: NDArray[np.float32], name: str, *, wh
         if not whole:
             for end, kind in ((_OUTPUT, TFLOperationName.OUTPUT), (name, TFLOperationName.INPUT)):
                 recipe.add_quantization_config(f"^{end};", kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
-        # The least and the largest value that any clip leads to; the quantiser's own habit, a moving average, cuts the loud.
+        # Use the minimum and maximum over all clips: the default, a moving average, would clip loud ones.
         calibrator = Calibrator(
             bytearray(content),
             num_threads=1,

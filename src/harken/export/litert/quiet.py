@@ -1,4 +1,4 @@
-"""Silence around converters that talk to their own developers."""
+"""Suppress the output of converters."""
 
 import logging
 import os
@@ -10,10 +10,10 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what Python code prints, logs and warns of, and what C++ code writes to the process's standard error."""
+    """Suppress all output: prints, logs and warnings of Python code, and what C++ code writes to standard error."""
     sys.stderr.flush()
     kept, level = os.dup(2), logging.root.manager.disable
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 (no file of a folder)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 (os.devnull is not a path in a folder)
         os.dup2(nowhere.fileno(), 2)
         logging.disable(logging.CRITICAL)
         try:

@@ -1,4 +1,4 @@
-"""A .tflite file at work on one thread: clips in, probabilities out."""
+"""Run a .tflite file on one thread."""
 
 import time
 from pathlib import Path
@@ -12,9 +12,20 @@ from harken.export.litert.quiet import quiet
 
 
 class LitertFile:
-    """A .tflite file of harken's, run clip by clip. Raises HarkenError when it cannot be run.
+    """A .tflite file exported by harken.
 
-    input, output : as LiteRT tells of them: `name`, `shape`, `dtype`, `quantization` (scale and zero point; 0, 0 in float32).
+    Attributes
+    ----------
+    path
+        The file.
+    input, output
+        LiteRT's description of the tensor: `name`, `shape`, `dtype` and `quantization` (scale and zero point; 0, 0
+        for float32).
+
+    Raises
+    ------
+    HarkenError
+        The file cannot be run.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,23 +37,34 @@ class LitertFile:
                 self._interpreter = Interpreter(str(path), num_threads=1)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise HarkenError(f"{path} is no LiteRT model that can be run: export it again") from error
+            raise HarkenError(f"{path} is not a LiteRT model that can be run: export it again") from error
         (self.input,) = self._interpreter.get_input_details()
         (self.output,) = self._interpreter.get_output_details()
 
     def run(self, clips: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Return the probabilities [N, classes] of clips [N, ...] in the form that the file takes, and ms a clip (median)."""
+        """Run the model on clips, one at a time.
+
+        Parameters
+        ----------
+        clips
+            Waveforms or features, as the file takes them, [N, ...].
+
+        Returns
+        -------
+        probabilities, milliseconds
+            The probabilities [N, classes], and the median time per clip.
+        """
         rows, times = [], []
         for clip in clips:
             started = time.perf_counter()
-            self._interpreter.set_tensor(self.input["index"], _quantised(clip[None], self.input))
+            self._interpreter.set_tensor(self.input["index"], _quantize(clip[None], self.input))
             self._interpreter.invoke()
-            rows.append(_real(self._interpreter.get_tensor(self.output["index"]), self.output))
+            rows.append(_dequantize(self._interpreter.get_tensor(self.output["index"]), self.output))
             times.append(time.perf_counter() - started)
         return np.concatenate(rows), 1000 * float(np.median(times))
 
 
-def _quantised(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:
+def _quantize(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:
     scale, zero = tensor["quantization"]
     if not scale:
         return values
@@ -51,6 +73,6 @@ def _quantised(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[A
     return stored
 
 
-def _real(values: NDArray[Any], tensor: dict[str, Any]) -> NDArray[np.float32]:
+def _dequantize(values: NDArray[Any], tensor: dict[str, Any]) -> NDArray[np.float32]:
     scale, zero = tensor["quantization"]
     return ((values.astype(np.float32) - zero) * scale if scale else values).astype(np.float32)

@@ -1,4 +1,4 @@
-"""write_litert: a model file leaves as NAME.tflite and NAME.tflite.json, once the flatbuffer agrees with it."""
+"""Export a model file to LiteRT: NAME.tflite and NAME.tflite.json, written once the flatbuffer agrees with the model."""
 
 import json
 import os
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.export.comparison import FormReport, compared, open_source, too_many_differ
+from harken.export.comparison import ExportReport, compare_with_source, open_source, too_many_differ
 from harken.export.litert.convert import convert
-from harken.export.litert.int8 import quantised
+from harken.export.litert.int8 import quantize
 from harken.export.litert.run import LitertFile
 from harken.files import replacing_all, require_writable
 from harken.models.frontend import LogMel
@@ -22,10 +22,10 @@ from harken.runtime.modelfile import Card, ModelFile
 from harken.training.restore import restore_spotter
 from harken.training.run_folder import load_spotter
 
-_TOLERANCE = 1e-3  # in probability, of the float32 form
-_DIFFERING = 0.03  # of answers, of the 8-bit form
+_TOLERANCE = 1e-3  # largest difference in probability, in float32
+_MAX_DIFFERING = 0.03  # fraction of different answers, in 8 bits
 _BATCH = 64
-_MEASURED = 512  # clips, for the statistics of normalisations
+_RESTORE_CLIPS = 512  # for the statistics of normalizations
 
 
 def write_litert(
@@ -36,41 +36,61 @@ def write_litert(
     truth: NDArray[np.int64] | None = None,
     calibration: NDArray[np.float32] | None = None,
     features: bool = False,
-    synthesised: bool = False,
-) -> FormReport:
-    """Write a model file as LiteRT, and what it says of itself with the check beside it as PATH.json.
+    synthesized: bool = False,
+) -> ExportReport:
+    """Write a model file as LiteRT, and its metadata with the result of the check beside it as PATH.json.
 
-    model : a path, the folder of a run, or the name of a bundled model. clips : [N, window], full scale 1.0, on which both
-    are compared; truth : [N] their indices into the labels. calibration : other such clips, to set the scales of 8 bits by;
-    without them the form is float32. features : leave the front-end out; the form then takes log-mel features
-    [1, bands, frames], and in 8 bits its input and output are int8. synthesised : whether synthetic voices spoke the clips;
-    the check says so.
+    Parameters
+    ----------
+    model
+        A path, a run folder, or the name of a bundled model.
+    path
+        The file to write.
+    clips
+        Clips to compare both on, full scale 1.0, [N, window].
+    truth
+        Their indices into the labels, [N], if known.
+    calibration
+        Other such clips, to choose the scales of 8 bits by. Without them, the export is float32.
+    features
+        Leave the front-end out. The input is then log-mel features [1, bands, frames]; in 8 bits, input and output
+        are int8.
+    synthesized
+        Whether the clips are synthetic speech; the check records it.
 
-    Raises HarkenError, and leaves no file, when the form disagrees: by over 1e-3 in probability in float32, on over 3 % of
-    the answers in 8 bits, by more than chance may have it in so few clips; or when the model's weights cannot be had, or
-    LiteRT does not take its network.
+    Returns
+    -------
+    ExportReport
+        The result of the check.
+
+    Raises
+    ------
+    HarkenError
+        The export disagrees with the model (by more than 1e-3 in probability in float32, or on significantly more
+        than 3 % of the answers in 8 bits), the model's weights cannot be restored, or LiteRT does not support its
+        network. Nothing is written then.
     """
     source = open_source(model)
     if not len(clips) or (calibration is not None and not len(calibration)):
-        raise HarkenError("no clips to check the LiteRT form on: name a larger corpus with --data DIR")
+        raise HarkenError("no clips to check the LiteRT export on: give a larger corpus with --data DIR")
     check = path.with_name(f"{path.name}.json")
     require_writable(path, check)
-    known = clips if calibration is None else np.concatenate([calibration, clips])
-    spotter = _spotter(source, known)
+    all_clips = clips if calibration is None else np.concatenate([calibration, clips])
+    spotter = _spotter(source, all_clips)
     if features and not isinstance(spotter.front_end, LogMel):
-        raise HarkenError(f"{source.path} hears the waveform itself: export it without --features")
+        raise HarkenError(f"{source.path} has no log-mel front-end: export it without --features")
     temperature = source.card.temperature
     content = convert(spotter, source.card.window, features=features, temperature=temperature)
-    heard = _features(spotter, clips) if features else clips
+    inputs = _features(spotter, clips) if features else clips
     if calibration is not None:
-        given = _features(spotter, calibration) if features else calibration
-        content = quantised(content, given, "features" if features else "waveform", whole=features)
+        calibration_inputs = _features(spotter, calibration) if features else calibration
+        content = quantize(content, calibration_inputs, "features" if features else "waveform", whole=features)
     with replacing_all(path, check) as (temporary, beside):
         temporary.write_bytes(content)
-        form = LitertFile(temporary)
-        found, clip_ms = form.run(heard)
+        exported = LitertFile(temporary)
+        found, clip_ms = exported.run(inputs)
         bits, size = 32 if calibration is None else 8, temporary.stat().st_size
-        report = compared(
+        report = compare_with_source(
             source,
             clips,
             found,
@@ -79,19 +99,19 @@ def write_litert(
             size=size,
             clip_ms=clip_ms,
             truth=truth,
-            synthesised=synthesised,
+            synthesized=synthesized,
         )
         _require_agreement(report)
-        beside.write_text(_json(source.card, form, report), encoding="utf-8")
+        beside.write_text(_json(source.card, exported, report), encoding="utf-8")
     return report
 
 
 def _spotter(source: ModelFile, waveforms: NDArray[np.float32]) -> Spotter:
-    """Return the network of a run by its best weights, or of a model file by those that it holds."""
+    """Return the network with the best weights of its run, or else with the weights of the model file."""
     run = source.path.parent
     if source.path.name == "model.onnx" and (run / "best.ckpt").is_file():
         return load_spotter(run, len(source.card.labels))
-    return restore_spotter(source.path, torch.from_numpy(waveforms[:_MEASURED]))
+    return restore_spotter(source.path, torch.from_numpy(waveforms[:_RESTORE_CLIPS]))
 
 
 @torch.no_grad()
@@ -101,37 +121,43 @@ def _features(spotter: Spotter, clips: NDArray[np.float32]) -> NDArray[np.float3
     return features
 
 
-def _require_agreement(report: FormReport) -> None:
-    # A comparison with NaN is false: it disagrees.
+def _require_agreement(report: ExportReport) -> None:
+    # A comparison with NaN is false, so NaN counts as disagreement.
     if report.bits == 32 and not report.largest_difference <= _TOLERANCE:
         raise HarkenError(
-            f"{report.path} was not written: its answers differ from the model file's by {report.largest_difference:.2g}"
+            f"{report.path} was not written: its probabilities differ from the model file's by {report.largest_difference:.2g}"
         )
     differing = round((1 - report.agreement) * report.clips)
     finite = np.isfinite(report.largest_difference)
-    if report.bits == 8 and (not finite or too_many_differ(differing, report.clips, _DIFFERING)):
+    if report.bits == 8 and (not finite or too_many_differ(differing, report.clips, _MAX_DIFFERING)):
         raise HarkenError(
-            f"{report.path} was not written: in 8 bits {differing} of {report.clips} clips are answered otherwise; "
-            "calibrate on more clips, or take the float32 form (litert)"
+            f"{report.path} was not written: {differing} of {report.clips} clips have another answer in 8 bits; "
+            "calibrate on a larger corpus, or export to float32 (litert)"
         )
 
 
-def _json(card: Card, form: LitertFile, report: FormReport) -> str:
+def _json(card: Card, exported: LitertFile, report: ExportReport) -> str:
     fields: dict[str, Any] = {
         "labels": card.labels,
         "sample_rate": card.sample_rate,
         "window": card.window,
         "thresholds": card.thresholds,
         **card.fields,
-        "input": _tensor(form.input),
-        "output": _tensor(form.output),
+        "input": _tensor(exported.input),
+        "output": _tensor(exported.output),
         "export": {key: value for key, value in asdict(report).items() if key != "path"},
     }
     return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 
-def _tensor(told: dict[str, Any]) -> dict[str, Any]:
-    """Return name, shape and type of an input or output; of an int8 one, how real = scale x (stored - zero_point) too."""
-    scale, zero_point = told["quantization"]
+def _tensor(description: dict[str, Any]) -> dict[str, Any]:
+    """Return name, shape and type of a tensor, and for int8 the values in real = scale * (stored - zero_point)."""
+    scale, zero_point = description["quantization"]
     stored = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}
-    return {"name": told["name"], "shape": told["shape"].tolist(), "dtype": np.dtype(told["dtype"]).name, **stored}
+    shape, dtype = description["shape"].tolist(), np.dtype(description["dtype"]).name
+    return {
+        "name": description["name"],
+        "shape": shape,
+        "dtype": dtype,
+        **stored,
+    }

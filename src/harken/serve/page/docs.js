@@ -1,16 +1,18 @@
-// What openapi.json says, as a page.
+// Adds the HTTP endpoints that openapi.json describes to the page.
+
+import { $, create } from "./dom.js";
+
+function endpointSection(method, path, { summary, requestBody, responses }) {
+  const table = create("table", {}, create("caption", { textContent: "Responses" }));
+  for (const [status, { description }] of Object.entries(responses))
+    table.insertRow().append(create("td", { textContent: status }), create("td", { textContent: description }));
+  const name = create("span", { className: "method", textContent: method.toUpperCase() });
+  const section = create("section", { className: "panel endpoint" }, create("h2", {}, name, path), create("p", { textContent: summary }));
+  if (requestBody) section.append(create("p", { textContent: `Body: ${Object.keys(requestBody.content).join(" or ")}` }));
+  section.append(table);
+  return section;
+}
 
 const { paths } = await (await fetch("openapi.json")).json();
-const element = (name, text = "") => Object.assign(document.createElement(name), { textContent: text });
 for (const [path, methods] of Object.entries(paths))
-  for (const [method, { summary, requestBody, responses }] of Object.entries(methods)) {
-    const section = element("section"), table = element("table");
-    section.append(element("h2", `${method.toUpperCase()} ${path}`), element("p", summary));
-    if (requestBody) section.append(element("p", `Body: ${Object.keys(requestBody.content).join(" or ")}`));
-    for (const [status, { description }] of Object.entries(responses)) {
-      const row = table.insertRow();
-      row.append(element("td", status), element("td", description));
-    }
-    section.append(table);
-    document.getElementById("paths").append(section);
-  }
+  for (const [method, operation] of Object.entries(methods)) $("endpoints").append(endpointSection(method, path, operation));

@@ -1,96 +1,118 @@
-// The model in the browser: takes engine.js's place in what `harken export --to web` writes. Sound never leaves the page.
+// The engine of an exported page: runs the model in the browser, so that audio never leaves the device.
+// `harken export --to web` writes this file as engine.js. It also runs in Node, where `predict` is not available.
 
 import * as ort from "../ort/ort.wasm.min.mjs";
 import { Listener } from "./listener.js";
-import { Resampler } from "./resample.js";
+import { Resampler } from "./resampler.js";
 
-export const privacy = "The model runs in this page: sound never leaves your device.";
+export const PRIVACY_NOTE = "The model runs in this page. Audio never leaves your device.";
 
-const base = new URL("../", import.meta.url);
-const AT_ONCE = 16; // windows
-const HOPS_PER_WINDOW = 10; // of the windows laid over a clip longer than one, as in harken/recognizer.py
+const baseUrl = new URL("../", import.meta.url);
+const BATCH_WINDOWS = 16;
+const HOPS_PER_WINDOW = 10; // for clips longer than a window, as in harken/runtime/recognizer.py
 
 ort.env.logLevel = "error";
-ort.env.wasm.numThreads = 1; // more need headers that static hosts do not send
-ort.env.wasm.wasmPaths = new URL("ort/", base).href;
+ort.env.wasm.numThreads = 1; // more threads need HTTP headers that static hosts don't send
+ort.env.wasm.wasmPaths = new URL("ort/", baseUrl).href;
 
-const loading = (async () => {
-  const read = async (name) => {
-    const answer = await fetch(new URL(name, base));
-    if (!answer.ok) throw new Error(`${name} is missing beside this page: export it again`);
-    return answer;
-  };
-  const [about, model] = await Promise.all([read("card.json").then((a) => a.json()), read("model.onnx").then((a) => a.arrayBuffer())]);
-  const session = await ort.InferenceSession.create(new Uint8Array(model), { executionProviders: ["wasm"] });
-  const [silence] = await run(session, about, [new Float32Array(about.window)]);
-  return { about, session, silence };
-})();
-
-let turn = Promise.resolve(); // a session answers one call at a time
-
-/** Windows -> their probabilities. */
-function run(session, { window, labels }, windows) {
-  const input = new Float32Array(window * windows.length);
-  windows.forEach((samples, i) => input.set(samples, i * window));
-  const answer = turn.then(async () => {
-    const found = await session.run({ [session.inputNames[0]]: new ort.Tensor("float32", input, [windows.length, window]) });
-    const { data } = found[session.outputNames[0]];
-    return windows.map((_, i) => Array.from(data.subarray(i * labels.length, (i + 1) * labels.length)));
-  });
-  turn = answer.catch(() => {});
-  return answer;
+/** Read a file of the export. */
+async function readExported(name) {
+  const url = new URL(name, baseUrl);
+  if (url.protocol === "file:") { // in Node, where fetch can't read files
+    const { readFile } = await import("node:fs/promises");
+    return readFile(url);
+  }
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${name} is missing next to this page. Export the page again.`);
+  return new Uint8Array(await response.arrayBuffer());
 }
 
-export const card = async () => (await loading).about;
+const loading = (async () => {
+  const [cardBytes, modelBytes] = await Promise.all([readExported("card.json"), readExported("model.onnx")]);
+  const card = JSON.parse(new TextDecoder().decode(cardBytes));
+  const session = await ort.InferenceSession.create(modelBytes, { executionProviders: ["wasm"] });
+  const [silence] = await runModel(session, card, [new Float32Array(card.window)]);
+  return { card, session, silence };
+})();
 
-/** What is heard in samples at the model's rate, of any length: as Recognizer.predict decides it. */
+let lastRun = Promise.resolve(); // a session can run only one call at a time
+
+/** Run the model on windows and return the probabilities of each. */
+function runModel(session, { window, labels }, windows) {
+  const input = new Float32Array(window * windows.length);
+  windows.forEach((samples, i) => input.set(samples, i * window));
+  const run = lastRun.then(async () => {
+    const outputs = await session.run({ [session.inputNames[0]]: new ort.Tensor("float32", input, [windows.length, window]) });
+    const { data } = outputs[session.outputNames[0]];
+    return windows.map((_, i) => Array.from(data.subarray(i * labels.length, (i + 1) * labels.length)));
+  });
+  lastRun = run.catch(() => {});
+  return run;
+}
+
+/** Return the model card. */
+export const loadCard = async () => (await loading).card;
+
+/** Recognize the word in samples at the model's rate, of any length. Decides like Recognizer.predict in Python. */
 export async function predictSamples(samples) {
-  const { about, session } = await loading;
-  const { labels, words, window, thresholds } = about;
-  const last = Math.max(0, samples.length - window), starts = [];
-  for (let start = 0; start < last; start += Math.max(1, Math.floor(window / HOPS_PER_WINDOW))) starts.push(start);
-  starts.push(last);
-  let best = null, most = -1;
-  for (let i = 0; i < starts.length; i += AT_ONCE) {
-    const windows = starts.slice(i, i + AT_ONCE).map((start) => samples.subarray(start, start + window));
-    for (const row of await run(session, about, windows)) {
-      const word = Math.max(...row.filter((_, k) => words.includes(labels[k])));
-      if (word > most) [best, most] = [row, word];
+  const { card, session } = await loading;
+  const { labels, words, window, thresholds } = card;
+  const lastStart = Math.max(0, samples.length - window), starts = [];
+  for (let start = 0; start < lastStart; start += Math.max(1, Math.floor(window / HOPS_PER_WINDOW))) starts.push(start);
+  starts.push(lastStart);
+  let best = null, highest = -1; // the window in which a word is most probable
+  for (let i = 0; i < starts.length; i += BATCH_WINDOWS) {
+    const windows = starts.slice(i, i + BATCH_WINDOWS).map((start) => samples.subarray(start, start + window));
+    for (const row of await runModel(session, card, windows)) {
+      const wordProbability = Math.max(...row.filter((_, k) => words.includes(labels[k])));
+      if (wordProbability > highest) [best, highest] = [row, wordProbability];
     }
   }
   const probability = Math.max(...best), label = labels[best.indexOf(probability)];
   const reason = { _silence_: "silence", _unknown_: "unknown" }[label] ?? (probability < (thresholds[label] ?? 0) ? "unsure" : null);
-  return { word: reason ? null : label, reason, label, probability, probabilities: Object.fromEntries(labels.map((name, k) => [name, best[k]])) };
+  const probabilities = Object.fromEntries(labels.map((name, k) => [name, best[k]]));
+  return { word: reason ? null : label, reason, label, probability, probabilities };
 }
 
-/** What is heard in a file, of whatever format the browser reads. */
+/** Recognize the word in an audio file, in any format that the browser can decode. */
 export async function predict(file) {
-  const { about } = await loading;
-  const context = new OfflineAudioContext(1, 1, about.sample_rate);
+  const { card } = await loading;
+  if (typeof OfflineAudioContext === "undefined")
+    throw new Error("Audio files can be decoded only in a browser. Decode the file yourself, then call predictSamples.");
+  const context = new OfflineAudioContext(1, 1, card.sample_rate);
   const audio = await context.decodeAudioData(await file.arrayBuffer()).catch(() => {
-    throw new Error("this browser cannot read it as sound: give WAV, FLAC, OGG or MP3");
+    throw new Error("Your browser can't read this file as audio. Use WAV, FLAC, OGG or MP3.");
   });
   const mono = new Float32Array(audio.length);
-  for (let c = 0; c < audio.numberOfChannels; c++) audio.getChannelData(c).forEach((x, i) => { mono[i] += x / audio.numberOfChannels; });
+  for (let channel = 0; channel < audio.numberOfChannels; channel++)
+    audio.getChannelData(channel).forEach((x, i) => { mono[i] += x / audio.numberOfChannels; });
   return predictSamples(mono);
 }
 
-/** Listen to a stream of samples at `rate` Hz; as engine.js does. */
-export async function listen(rate, on) {
-  const { about, session, silence } = await loading;
-  const resampler = new Resampler(rate, about.sample_rate);
-  const listener = new Listener(about, async (window) => (await run(session, about, [window]))[0], silence);
+/**
+ * Detect words in a stream of samples at `rate` Hz.
+ *
+ * `handlers.event` gets each detected word and `handlers.error` each problem. `handlers.posteriors`, if given, gets the
+ * smoothed probabilities after each hop. `push` returns a promise that resolves when its samples are processed.
+ */
+export async function listen(rate, handlers) {
+  const { card, session, silence } = await loading;
+  const resampler = new Resampler(rate, card.sample_rate);
+  const listener = new Listener(card, async (window) => (await runModel(session, card, [window]))[0], silence);
   let queue = Promise.resolve(), open = true;
-  const hear = async (samples) => {
-    const before = listener.hops;
+  const processChunk = async (samples) => {
+    const hopsBefore = listener.hops;
     const events = await listener.push(resampler.push(samples));
     if (!open) return;
-    events.forEach((event) => on.event(event));
-    if (listener.hops > before) on.posteriors({ posteriors: listener.posteriors, confidence: listener.confidence });
+    events.forEach((event) => handlers.event(event));
+    if (listener.hops > hopsBefore) handlers.posteriors?.({ posteriors: listener.posteriors, confidence: listener.confidence });
   };
   return {
-    push: (samples) => { queue = queue.then(() => open && hear(samples)).catch((error) => on.error({ error: error.message })); },
-    retune: (thresholds) => Object.assign(listener.thresholds, thresholds),
+    push: (samples) => {
+      queue = queue.then(() => open && processChunk(samples)).catch((error) => handlers.error({ error: error.message }));
+      return queue;
+    },
+    setThresholds: (thresholds) => Object.assign(listener.thresholds, thresholds),
     close: () => { open = false; },
   };
 }

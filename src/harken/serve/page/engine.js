@@ -1,54 +1,72 @@
-// The model behind harken serve: the engine of the served page. engine-browser.js answers alike without a server.
+// The engine of the page that `harken serve` serves: sends audio to the server.
+// engine-browser.js has the same functions and runs the model in the browser.
 
 import { toPcm } from "./wav.js";
 
-export const privacy = "What it listens to, and what is dropped here, goes to this page's own server, is judged there in memory, and is not kept.";
+export const PRIVACY_NOTE = "Live audio and the files you drop here are sent to this page's server, processed in memory, and never stored.";
 
-const base = new URL("../", import.meta.url);
-let token = sessionStorage.getItem("harken-token") ?? "";
+const baseUrl = new URL("../", import.meta.url);
+const TOKEN_KEY = "harken-token";
+let token = sessionStorage.getItem(TOKEN_KEY) ?? "";
 
-/** The server asks for a token, or for another one. */
-export class TokenNeeded extends Error {}
-
-export function useToken(given) {
-  token = given;
-  sessionStorage.setItem("harken-token", given);
+/** The server needs a token, or rejected the one it got. */
+export class TokenRequired extends Error {
+  name = "TokenRequired";
 }
 
-async function ask(path, options = {}) {
+/** Use this token from now on, for as long as the browser tab is open. */
+export function setToken(value) {
+  token = value;
+  sessionStorage.setItem(TOKEN_KEY, value);
+}
+
+async function request(path, options = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const answer = await fetch(new URL(path, base), { ...options, headers });
-  const body = await answer.json();
-  if (answer.status === 401) throw new TokenNeeded(body.error);
-  if (!answer.ok) throw new Error(body.error);
+  const response = await fetch(new URL(path, baseUrl), { ...options, headers });
+  const body = await response.json();
+  if (response.status === 401) throw new TokenRequired(body.error);
+  if (!response.ok) throw new Error(body.error);
   return body;
 }
 
-export const card = () => ask("v1/model");
+/** Return the model card. */
+export const loadCard = () => request("v1/model");
 
-/** What is heard in a file. */
-export const predict = (file) => ask("v1/predict", { method: "POST", body: file });
+/** Recognize the word in an audio file. */
+export const predict = (file) => request("v1/predict", { method: "POST", body: file });
 
-/** Listen to a stream of samples at `rate` Hz; `on` has ready, posteriors, event, settings, closed. */
-export async function listen(rate, on) {
-  const address = new URL(`v1/listen?rate=${rate}&posteriors=true`, base);
-  address.protocol = address.protocol.replace("http", "ws");
-  const encoded = btoa(String.fromCharCode(...new TextEncoder().encode(token))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-  const socket = new WebSocket(address, token ? ["harken", `bearer.${encoded}`] : ["harken"]);
+/** Encode text as base64url, as WebSocket subprotocols need it. */
+function base64Url(text) {
+  const encoded = btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+  return encoded.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/**
+ * Detect words in a stream of samples at `rate` Hz.
+ *
+ * `handlers` has a function for each message type of the server (event, error, posteriors, ...), and `closed`, which gets
+ * the reason, or "" if the page itself closed the stream.
+ */
+export async function listen(rate, handlers) {
+  const url = new URL(`v1/listen?rate=${rate}&posteriors=true`, baseUrl);
+  url.protocol = url.protocol.replace("http", "ws");
+  const socket = new WebSocket(url, token ? ["harken", `bearer.${base64Url(token)}`] : ["harken"]);
   socket.binaryType = "arraybuffer";
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
-    on[message.type]?.(message);
+    handlers[message.type]?.(message);
   };
-  socket.onclose = ({ code, reason }) => on.closed?.(code === 1000 ? "" : reason || "The server is gone: start it again.");
+  socket.onclose = ({ code, reason }) => {
+    handlers.closed?.(code === 1000 ? "" : reason || "The connection to the server was lost. Check that it is running, then try again.");
+  };
   await new Promise((resolve, reject) => {
     socket.onopen = resolve;
-    socket.onerror = () => reject(new Error("The server does not answer: is it still running?"));
+    socket.onerror = () => reject(new Error("The server doesn't respond. Check that it is running, then try again."));
   });
-  const tell = (message) => socket.readyState === WebSocket.OPEN && socket.send(message);
+  const send = (message) => socket.readyState === WebSocket.OPEN && socket.send(message);
   return {
-    push: (samples) => tell(toPcm(samples)),
-    retune: (thresholds) => tell(JSON.stringify({ type: "thresholds", thresholds })),
+    push: (samples) => send(toPcm(samples)),
+    setThresholds: (thresholds) => send(JSON.stringify({ type: "thresholds", thresholds })),
     close: () => socket.close(1000),
   };
 }

@@ -1,88 +1,108 @@
-// The list of what was heard: each to play again, to put right, and to keep as a labelled clip.
+// The list of detections. Each one can be played, relabeled, and downloaded as a labeled clip.
 
-import { download, wav, zip } from "./wav.js";
+import { $, create } from "./dom.js";
+import { download } from "./download.js";
+import { encodeWav } from "./wav.js";
+import { createZip } from "./zip.js";
 
-const MOST = 200;
+const MAX_ENTRIES = 200;
+export const NO_KEYWORD = "no keyword";
+// File formats that a corpus can hold, as in harken/audio/clip.py.
+const MEDIA_TYPES = { wav: "audio/wav", flac: "audio/flac", ogg: "audio/ogg", opus: "audio/ogg", mp3: "audio/mpeg" };
+
+// Each visit counts as a speaker of its own, so that a later split by speaker keeps its clips together.
 const speaker = `web${Math.random().toString(16).slice(2, 8)}`;
+const percent = (value) => `${Math.round(100 * value)}%`;
 
-const $ = (id) => document.getElementById(id);
-const percent = (value) => `${Math.round(100 * value)} %`;
-// Files that a corpus may hold, as harken/audio.py has them.
-const TYPES = { wav: "audio/wav", flac: "audio/flac", ogg: "audio/ogg", opus: "audio/ogg", mp3: "audio/mpeg" };
-
-export class Heard {
+export class DetectionHistory {
   constructor(labels) {
     this.#labels = labels;
-    $("clear").onclick = () => {
-      $("heard").replaceChildren();
-      this.#items = [];
-      this.#show();
+    $("clear-history").onclick = () => {
+      $("history").replaceChildren();
+      this.#clips = [];
+      this.#update();
     };
-    $("keep").onclick = () => {
-      const chosen = this.#items.filter((item) => item.label);
-      download(zip(chosen.map((item) => [`corpus/${item.label}/${item.name}`, item.bytes()])), "corpus.zip");
+    $("download-all").onclick = () => {
+      const labeled = this.#clips.filter((clip) => clip.label);
+      download(createZip(labeled.map((clip) => [`corpus/${clip.label}/${clip.name}`, clip.bytes()])), "corpus.zip");
     };
   }
 
   #labels;
-  #items = [];
-  #count = 0;
-  #audio = new Audio();
+  #clips = []; // newest first
+  #nextNumber = 0;
+  #player = new Audio();
 
-  /** A word of the stream, with its samples at `rate` Hz. */
+  /** Add a word that was detected in live audio, with its samples at `rate` Hz. */
   addEvent(event, samples, rate) {
-    this.#add(event.word, event.word, percent(event.confidence), () => wav(samples, rate));
+    this.#addClip(event.word, event.word, percent(event.confidence), () => encodeWav(samples, rate));
   }
 
-  /** What was heard in a file, or {error: why nothing}. */
-  async addFile(file, answer) {
-    if (answer.error) return this.#add("–", null, `${file.name}: ${answer.error}`);
-    const bytes = new Uint8Array(await file.arrayBuffer()), ending = file.name.split(".").pop().toLowerCase();
-    const why = { silence: "silence", unknown: "another word", unsure: `unsure: ${answer.label} at ${percent(answer.probability)}` };
-    const note = answer.word ? percent(answer.probability) : why[answer.reason];
-    // What was rejected may have been anything: whoever keeps it says what.
-    this.#add(answer.word ?? "none", answer.word ?? "", `${note} · ${file.name}`, () => bytes, ending);
+  /** Add the prediction for a file. */
+  async addFile(file, prediction) {
+    const bytes = new Uint8Array(await file.arrayBuffer()), extension = file.name.split(".").pop().toLowerCase();
+    const reasons = {
+      silence: "silence",
+      unknown: "another word",
+      unsure: `unsure: ${prediction.label} at ${percent(prediction.probability)}`,
+    };
+    const note = prediction.word ? percent(prediction.probability) : reasons[prediction.reason];
+    // A rejected clip could contain anything, so it starts without a label and the user picks one.
+    this.#addClip(prediction.word ?? NO_KEYWORD, prediction.word ?? "", `${note} · ${file.name}`, () => bytes, extension);
   }
 
-  /** label: what to keep it as, "" for what is not known yet; null: there is nothing to keep. */
-  #add(word, label, note, bytes, ending = "wav") {
-    const kept = ending in TYPES, name = `${speaker}_nohash_${this.#count++}.${ending}`;
-    const item = { label: kept ? label : "", name, bytes }, sound = () => new Blob([bytes()], { type: TYPES[ending] ?? "" });
-    const entry = document.createElement("li"), what = document.createElement("div");
-    what.className = "what";
-    what.append(Object.assign(document.createElement("b"), { textContent: word }), Object.assign(document.createElement("small"), { textContent: note, title: note }));
-    entry.append(what);
-    if (label !== null) {
-      const choice = document.createElement("select"), options = this.#labels.map((name) => new Option(name, name, name === label, name === label));
-      choice.ariaLabel = `What ${word} really was`;
-      choice.append(new Option(kept ? "choose …" : `no .${ending}`, ""), ...options);
-      choice.title = kept ? "" : "a corpus holds WAV, FLAC, OGG, Opus and MP3";
-      choice.disabled = !kept;
-      choice.value = item.label;
-      choice.onchange = () => { item.label = choice.value; this.#show(); };
-      const play = Object.assign(document.createElement("button"), { textContent: "▶", title: "Play", ariaLabel: `Play ${word}` });
-      play.onclick = () => {
-        URL.revokeObjectURL(this.#audio.src);
-        this.#audio.src = URL.createObjectURL(sound());
-        this.#audio.play();
-      };
-      const keep = Object.assign(document.createElement("button"), { textContent: "↓", title: "Download", ariaLabel: `Download ${word}` });
-      keep.onclick = () => download(sound(), item.label ? `${item.label}_${item.name}` : item.name);
-      entry.append(choice, play, keep);
-      this.#items.unshift(item);
-    }
-    $("heard").prepend(entry);
-    while ($("heard").children.length > MOST) $("heard").lastElementChild.remove();
-    this.#items.length = Math.min(this.#items.length, MOST);
-    this.#show();
+  /** Add a file that could not be processed. */
+  addError(file, message) {
+    const note = create("small", { textContent: `${file.name}: ${message}` });
+    const summary = create("div", { className: "summary" }, create("b", { textContent: "Error" }), note);
+    this.#addEntry(create("li", { className: "failed" }, summary));
   }
 
-  #show() {
-    const any = $("heard").children.length > 0;
-    $("heard-empty").hidden = any;
-    $("heard-actions").hidden = !any;
-    const left = this.#items.filter((item) => !item.label).length;
-    $("keep").disabled = left === this.#items.length;
-    $("left-out").textContent = left ? `${left} without a word ${left > 1 ? "are" : "is"} left out` : "";
+  /** Add a clip to the list. `label` is the folder it goes to in the download, or "" if that is not known yet. */
+  #addClip(word, label, note, bytes, extension = "wav") {
+    const downloadable = extension in MEDIA_TYPES, name = `${speaker}_nohash_${this.#nextNumber++}.${extension}`;
+    const clip = { label: downloadable ? label : "", name, bytes };
+    const toBlob = () => new Blob([bytes()], { type: MEDIA_TYPES[extension] ?? "" });
+
+    const placeholder = new Option(downloadable ? "Label …" : `.${extension} file`, "");
+    const options = this.#labels.map((option) => new Option(option, option, option === label, option === label));
+    const labelSelect = create("select", {
+      ariaLabel: `Correct label for ${word}`,
+      title: downloadable ? "Correct label" : "A corpus can hold WAV, FLAC, OGG, Opus and MP3 files only",
+      disabled: !downloadable,
+    }, placeholder, ...options);
+    labelSelect.value = clip.label;
+    labelSelect.onchange = () => { clip.label = labelSelect.value; this.#update(); };
+
+    const playButton = create("button", { textContent: "▶", title: "Play", ariaLabel: `Play ${word}` });
+    playButton.onclick = () => {
+      URL.revokeObjectURL(this.#player.src);
+      this.#player.src = URL.createObjectURL(toBlob());
+      this.#player.play();
+    };
+    const downloadButton = create("button", { textContent: "↓", title: "Download", ariaLabel: `Download ${word}` });
+    downloadButton.onclick = () => download(toBlob(), clip.label ? `${clip.label}_${clip.name}` : clip.name);
+
+    const small = create("small", { textContent: note, title: note });
+    const summary = create("div", { className: "summary" }, create("b", { textContent: word }), small);
+    this.#clips.unshift(clip);
+    this.#addEntry(create("li", {}, summary, labelSelect, playButton, downloadButton));
+  }
+
+  #addEntry(entry) {
+    $("history").prepend(entry);
+    while ($("history").children.length > MAX_ENTRIES) $("history").lastElementChild.remove();
+    this.#clips.length = Math.min(this.#clips.length, MAX_ENTRIES);
+    this.#update();
+  }
+
+  #update() {
+    const empty = $("history").children.length === 0;
+    $("history-empty").hidden = !empty;
+    $("history-actions").hidden = empty;
+    const unlabeled = this.#clips.filter((clip) => !clip.label).length;
+    $("download-all").disabled = unlabeled === this.#clips.length;
+    $("unlabeled-note").textContent = unlabeled
+      ? `${unlabeled} ${unlabeled > 1 ? "clips have" : "clip has"} no label and won't be in the download.` : "";
   }
 }

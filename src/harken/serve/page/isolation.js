@@ -1,38 +1,41 @@
-// harken/isolation.py for a browser: whether a word stands alone, as a command does, or in the midst of other sound.
+// Browser version of harken/runtime/isolation.py: measures whether a word stands alone, as a command does, or is
+// surrounded by other sound, as a word in a sentence is. Both files must hold the same rules and constants.
 
-const FRAME_S = 0.05, FRAMES = 60, QUIET_FRAMES = 36, AFTER_FRAMES = 3, ALONE_DB = 17, AMONG_DB = 5, FLOOR = 1e-10;
+const FRAME_S = 0.05, HISTORY_FRAMES = 60, QUIET_FRAMES = 36, AFTER_FRAMES = 3;
+const NO_PENALTY_DB = 17, FULL_PENALTY_DB = 5, POWER_FLOOR = 1e-10;
 
 export class Isolation {
-  constructor(sample_rate, window) {
-    this.#frame = Math.max(1, Math.round(FRAME_S * sample_rate));
-    this.#window = Math.min(FRAMES, Math.max(AFTER_FRAMES, Math.round(window / this.#frame)));
+  constructor(sampleRate, window) {
+    this.#frameLength = Math.max(1, Math.round(FRAME_S * sampleRate));
+    this.#windowFrames = Math.min(HISTORY_FRAMES, Math.max(AFTER_FRAMES, Math.round(window / this.#frameLength)));
   }
 
-  #frame; #window;
-  #powers = new Float64Array(FRAMES);
+  #frameLength; #windowFrames;
+  #powers = new Float64Array(HISTORY_FRAMES);
   #energy = 0;
   #filled = 0;
 
+  /** Take more samples. A frame counts once it is full. */
   push(samples) {
     for (const x of samples) {
       this.#energy += x * x;
-      if (++this.#filled < this.#frame) continue;
+      if (++this.#filled < this.#frameLength) continue;
       this.#powers.copyWithin(0, 1);
-      this.#powers[FRAMES - 1] = this.#energy / this.#frame;
+      this.#powers[HISTORY_FRAMES - 1] = this.#energy / this.#frameLength;
       this.#energy = this.#filled = 0;
     }
   }
 
-  /** How much speaks against a word: 0 when it stands alone, 1 for sound before it or after it, 2 for both. */
-  doubt() {
-    const loudest = Math.max(...this.#powers.subarray(-this.#window));
+  /** Return the penalty for a word in the current window: 0 if it stands alone, 1 for sound before or after it, 2 for both. */
+  penalty() {
+    const loudest = Math.max(...this.#powers.subarray(-this.#windowFrames));
     const before = this.#powers.slice().sort()[QUIET_FRAMES - 1], after = Math.max(...this.#powers.subarray(-AFTER_FRAMES));
-    const rises = [before, after].map((other) => 10 * Math.log10((loudest + FLOOR) / (other + FLOOR)));
-    return rises.reduce((sum, rise) => sum + Math.min(1, Math.max(0, (ALONE_DB - rise) / (ALONE_DB - AMONG_DB))), 0);
+    const rises = [before, after].map((other) => 10 * Math.log10((loudest + POWER_FLOOR) / (other + POWER_FLOOR)));
+    return rises.reduce((sum, rise) => sum + Math.min(1, Math.max(0, (NO_PENALTY_DB - rise) / (NO_PENALTY_DB - FULL_PENALTY_DB))), 0);
   }
 }
 
-/** A probability with so many logits less. */
-export function lowered(confidence, logits) {
-  return confidence / (confidence + (1 - confidence) * Math.exp(logits));
+/** Lower a probability by a number of logits. */
+export function subtractLogits(probability, logits) {
+  return probability / (probability + (1 - probability) * Math.exp(logits));
 }

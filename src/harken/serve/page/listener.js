@@ -1,62 +1,67 @@
-// harken/listener.py for a browser: the same hops, smoothing, thresholds, refractory time, energy gate and isolation.
+// Browser version of harken/runtime/listener.py: detects words in a stream, with the same hop, smoothing, thresholds,
+// refractory time, energy gate and isolation.
 
-import { Isolation, lowered } from "./isolation.js";
+import { Isolation, subtractLogits } from "./isolation.js";
 
 export class Listener {
-  /** settings as in the model file; judge(Float32Array of a window) -> promise of probabilities; silence: those of zeros. */
-  constructor({ labels, sample_rate, window, listener: settings }, judge, silence) {
+  /**
+   * @param card the model card: `labels`, `sample_rate`, `window`, and the `listener` settings
+   * @param predictWindow takes a Float32Array with one window, returns a promise of its probabilities
+   * @param silence the probabilities of a window of zeros
+   */
+  constructor({ labels, sample_rate, window, listener: settings }, predictWindow, silence) {
     this.labels = labels;
     this.thresholds = { ...settings.thresholds };
-    this.#judge = judge;
-    this.#rate = sample_rate;
+    this.#predictWindow = predictWindow;
+    this.#sampleRate = sample_rate;
     this.#hop = Math.round((settings.hop_ms * sample_rate) / 1000);
-    this.#refractory = Math.ceil(settings.refractory_ms / settings.hop_ms);
+    this.#refractoryHops = Math.ceil(settings.refractory_ms / settings.hop_ms);
     this.#gate = settings.gate_db === null ? 0 : 10 ** (settings.gate_db / 20);
     this.#buffer = new Float32Array(window);
     this.#silence = silence;
     this.#history = Array(Math.max(1, Math.round(settings.smoothing_ms / settings.hop_ms))).fill(silence);
-    this.#isolation = settings.isolation;
-    this.#around = new Isolation(sample_rate, window);
+    this.#isolationLogits = settings.isolation;
+    this.#isolation = new Isolation(sample_rate, window);
     this.posteriors = silence;
     this.confidence = Math.max(...silence);
   }
 
-  #judge; #rate; #hop; #refractory; #gate; #buffer; #silence; #history; #isolation; #around;
-  #fresh = new Float32Array(0);
-  #armed = 0;
-  #told = null; // the word of the last event, while it stays at its threshold or over it
+  #predictWindow; #sampleRate; #hop; #refractoryHops; #gate; #buffer; #silence; #history; #isolationLogits; #isolation;
+  #pending = new Float32Array(0); // samples that do not fill a hop yet
+  #refractoryEnd = 0; // the refractory time ends at this hop
+  #activeWord = null; // the word of the last event, for as long as it stays at or above its threshold
   hops = 0;
 
-  /** Samples at the model's rate -> the events decided on. Await one push before the next. */
+  /** Take samples at the model's rate and return the detected words. Await each call before the next one. */
   async push(samples) {
-    const waiting = new Float32Array(this.#fresh.length + samples.length);
-    waiting.set(this.#fresh);
-    waiting.set(samples, this.#fresh.length);
+    const input = new Float32Array(this.#pending.length + samples.length);
+    input.set(this.#pending);
+    input.set(samples, this.#pending.length);
     const events = [];
     let start = 0;
-    for (; start + this.#hop <= waiting.length; start += this.#hop) {
+    for (; start + this.#hop <= input.length; start += this.#hop) {
       this.#buffer.copyWithin(0, this.#hop);
-      this.#buffer.set(waiting.subarray(start, start + this.#hop), this.#buffer.length - this.#hop);
-      this.#around.push(waiting.subarray(start, start + this.#hop));
-      const event = await this.#look();
+      this.#buffer.set(input.subarray(start, start + this.#hop), this.#buffer.length - this.#hop);
+      this.#isolation.push(input.subarray(start, start + this.#hop));
+      const event = await this.#endHop();
       if (event) events.push(event);
     }
-    this.#fresh = waiting.slice(start);
+    this.#pending = input.slice(start);
     return events;
   }
 
-  async #look() {
+  async #endHop() {
     const silent = this.#buffer.every((x) => Math.abs(x) < this.#gate);
-    this.#history[this.hops++ % this.#history.length] = silent ? this.#silence : await this.#judge(this.#buffer);
+    this.#history[this.hops++ % this.#history.length] = silent ? this.#silence : await this.#predictWindow(this.#buffer);
     this.posteriors = this.labels.map((_, i) => this.#history.reduce((sum, row) => sum + row[i], 0) / this.#history.length);
-    const most = Math.max(...this.posteriors), word = this.labels[this.posteriors.indexOf(most)];
-    this.confidence = lowered(most, this.#isolation * this.#around.doubt());
-    const over = this.confidence >= this.thresholds[word];
-    if (!over || word !== this.#told) this.#told = null;
-    if (!over || word === this.#told || this.hops < this.#armed) return null;
-    this.#told = word;
-    this.#armed = this.hops + this.#refractory;
-    const end = this.hops * this.#hop;
-    return { word, confidence: this.confidence, start_s: Math.max(0, end - this.#buffer.length) / this.#rate, end_s: end / this.#rate };
+    const highest = Math.max(...this.posteriors), word = this.labels[this.posteriors.indexOf(highest)];
+    this.confidence = subtractLogits(highest, this.#isolationLogits * this.#isolation.penalty());
+    const reached = this.confidence >= this.thresholds[word]; // false for classes that are not words: they have no threshold
+    if (!reached || word !== this.#activeWord) this.#activeWord = null;
+    if (!reached || word === this.#activeWord || this.hops < this.#refractoryEnd) return null;
+    this.#activeWord = word;
+    this.#refractoryEnd = this.hops + this.#refractoryHops;
+    const end = this.hops * this.#hop, start = Math.max(0, end - this.#buffer.length);
+    return { word, confidence: this.confidence, start_s: start / this.#sampleRate, end_s: end / this.#sampleRate };
   }
 }

@@ -1,224 +1,175 @@
-// The page: one button, and what follows from it.
+// The main page: loads the model card, then connects the button, the file input and the recorder to the engine.
 
 import * as engine from "./engine.js";
-import { Heard } from "./history.js";
-import { Microphone, obstacle } from "./microphone.js";
-import { offerRecording } from "./record.js";
-import { Views } from "./views.js";
+import { $, create } from "./dom.js";
+import { DetectionHistory, NO_KEYWORD } from "./history.js";
+import { Microphone, unavailableReason } from "./microphone.js";
+import { showModelCard } from "./model-card.js";
+import { DEFAULT_SENSITIVITY, ProbabilityBars } from "./probability-bars.js";
+import { setUpRecording } from "./record.js";
+import { Visualizer } from "./visualizer.js";
 
-const NAMES = { _unknown_: "another word", _silence_: "silence" };
-const SHOWN_MS = 1500;
-const MOST_NAMED = 12; // words
-const OPENS = "The button opens this device's microphone.";
+const FADE_AFTER_MS = 1500;
+const MAX_HINT_WORDS = 12;
+const IDLE_STATUS = "Your browser will ask for permission to use the microphone.";
 
-const $ = (id) => document.getElementById(id);
-const element = (name, textContent) => Object.assign(document.createElement(name), { textContent });
+let fadeTimer = 0;
 
-function say(text, alert = false) {
+function showStatus(text, { alert = false } = {}) {
   $("status").textContent = text;
   $("status").classList.toggle("alert", alert);
 }
 
-/** A row for each class; those that are words have a threshold to drag. */
-class Words {
-  constructor(card, onChange) {
-    this.#card = card;
-    for (const label of card.labels) {
-      const name = document.createElement("label"), bar = document.createElement("div"), value = document.createElement("span");
-      name.textContent = NAMES[label] ?? label;
-      bar.className = "bar";
-      value.className = "value";
-      const fill = bar.appendChild(document.createElement("i"));
-      let slider = null;
-      if (card.words.includes(label)) {
-        // Any step: 0.9996 rounded to hundredths would be 1, and the word never heard.
-        slider = bar.appendChild(Object.assign(document.createElement("input"), { type: "range", min: 0, max: 1, step: "any", id: `threshold-${label}` }));
-        name.htmlFor = slider.id;
-        slider.ariaLabel = `Threshold of ${label}`;
-        slider.oninput = () => { slider.title = String(Number(Number(slider.value).toFixed(5))); onChange(this.thresholds()); };
-      }
-      this.#rows.push({ label, fill, bar, value, slider });
-      $("words").append(name, bar, value);
-    }
-    this.reset();
-  }
-
-  #card;
-  #rows = [];
-
-  thresholds() {
-    return Object.fromEntries(this.#rows.filter((row) => row.slider).map((row) => [row.label, Number(row.slider.value)]));
-  }
-
-  reset() {
-    for (const row of this.#rows) if (row.slider) row.slider.value = row.slider.title = this.#card.listener.thresholds[row.label];
-  }
-
-  /** confidence: of the most probable one, where it is less than its probability */
-  show(posteriors, confidence = 1) {
-    const most = Math.max(...posteriors);
-    this.#rows.forEach(({ fill, bar, value, slider }, i) => {
-      fill.style.transform = `scaleX(${posteriors[i]})`;
-      value.textContent = posteriors[i].toFixed(2);
-      bar.classList.toggle("over", slider !== null && posteriors[i] === most && Math.min(most, confidence) >= Number(slider.value));
-    });
-  }
-}
-
-function anyOf(words) {
-  const named = words.slice(0, MOST_NAMED);
-  if (named.length < words.length) return `${named.join(", ")} …`;
-  return words.length > 1 ? `${words.slice(0, -1).join(", ")} or ${words.at(-1)}` : words[0];
-}
-
+/** Show a detected word in large type. It fades after a moment. */
 function showWord(word) {
   $("hint").hidden = true;
   $("word").textContent = word;
-  $("word").classList.remove("past");
-  clearTimeout(showWord.timer);
-  showWord.timer = setTimeout(() => $("word").classList.add("past"), SHOWN_MS);
+  $("word").classList.remove("faded");
+  clearTimeout(fadeTimer);
+  fadeTimer = setTimeout(() => $("word").classList.add("faded"), FADE_AFTER_MS);
 }
 
-const FIRST = ["name", "parameters", "multiply_adds", "validation_accuracy", "corpus", "clips", "licence", "attribution", "command"];
-const LAST = ["recipe"];
-
-/** A field of the card as people read it. */
-function readable(key, value) {
-  if (key === "corpus" && Array.isArray(value)) { // names of folders, of which several may have the same
-    const count = (name) => value.filter((other) => other === name).length;
-    return [...new Set(value)].map((name) => (count(name) > 1 ? `${name} ×${count(name)}` : name)).join(", ");
-  }
-  if (Array.isArray(value)) return value.map((part) => readable(key, part)).join(key === "attribution" ? "\n" : ", ");
-  if (value && typeof value === "object")
-    return Object.entries(value).map(([name, part]) => `${name.replaceAll("_", " ")} ${readable(name, part)}`).join(" · ");
-  if (typeof value !== "number") return String(value);
-  if (/accuracy|found|confused|accepted/.test(key)) return `${(100 * value).toFixed(1)} %`;
-  return Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
+/** Tell the user what to do first: say one of the words, or drop files where there is no microphone. */
+function showHint(words, canListen) {
+  const shown = words.slice(0, MAX_HINT_WORDS).map((word) => create("li", { textContent: word }));
+  if (words.length > MAX_HINT_WORDS) shown.push(create("li", { textContent: `and ${words.length - MAX_HINT_WORDS} more` }));
+  $("hint-title").textContent = canListen ? "Say a word" : "Drop an audio file";
+  $("hint-words").replaceChildren(...shown);
 }
 
-function showCard(card) {
-  const place = (key) => (FIRST.includes(key) ? FIRST.indexOf(key) : 100 + LAST.indexOf(key));
-  const facts = { name: card.name, window: `${card.window / card.sample_rate} s at ${card.sample_rate / 1000} kHz`, ...card.fields };
-  const keys = Object.keys(facts).sort((a, b) => place(a) - place(b));
-  const list = $("card").querySelector("dl");
-  for (const key of keys) {
-    const text = readable(key, facts[key]), value = element("dd", text);
-    if (key === "command" && text.includes("\n")) {
-      const lines = document.createElement("details");
-      lines.append(element("summary", `${text.split("\n").length} lines`), element("pre", text));
-      value.replaceChildren(lines);
-    }
-    list.append(element("dt", key.replaceAll("_", " ")), value);
-  }
-  $("model-line").textContent = `${card.name} hears ${card.words.join(", ")}`;
+/** Show the form for the access token instead of the rest of the page, and start again with the token. */
+function askForToken() {
+  const wasRejected = $("token").value !== "";
+  document.documentElement.dataset.tokenRequired = "true";
+  $("token-form").hidden = false;
+  $("token-error").textContent = wasRejected ? "This token isn't valid. Check it, then try again." : "";
+  $("token").focus();
+  $("token-form").onsubmit = (event) => {
+    event.preventDefault();
+    engine.setToken($("token").value);
+    delete document.documentElement.dataset.tokenRequired;
+    $("token-form").hidden = true;
+    start();
+  };
 }
 
-async function start() {
-  let card;
-  try {
-    card = await engine.card();
-  } catch (error) {
-    if (!(engine.TokenNeeded && error instanceof engine.TokenNeeded)) {
-      $("model-line").textContent = "";
-      return say(error.message, true);
-    }
-    $("model-line").textContent = "";
-    $("token-form").hidden = false;
-    $("token-form").onsubmit = (event) => {
-      event.preventDefault();
-      engine.useToken($("token").value);
-      $("token-form").hidden = true;
-      start();
-    };
-    if ($("token").value) say(error.message, true);
-    return;
-  }
-  showCard(card);
-  $("privacy").textContent = engine.privacy;
-  const heard = new Heard(card.labels), views = new Views($("wave"), $("spectrogram"));
-  let live = null;
-  const words = new Words(card, (thresholds) => live?.stream.retune(thresholds));
-  $("reset").onclick = () => { words.reset(); live?.stream.retune(words.thresholds()); };
+/** Connect the button that starts and stops listening. */
+function setUpListening(bars, history) {
+  const visualizer = new Visualizer($("waveform"), $("spectrogram")), button = $("listen");
+  let live = null; // {microphone, stream} while listening
 
-  function stop(why = "") {
+  function stop(problem = "") {
     live?.microphone.close();
     live?.stream.close();
     live = null;
-    views.stop();
-    $("speak").ariaPressed = "false";
-    $("speak").textContent = "Start listening";
-    $("speak").disabled = false;
-    say(why || OPENS, Boolean(why));
+    visualizer.stop();
+    button.dataset.listening = "false";
+    button.textContent = "Start listening";
+    button.disabled = false;
+    showStatus(problem || IDLE_STATUS, { alert: Boolean(problem) });
   }
 
-  $("speak").onclick = async () => {
-    if (live) return stop();
-    $("speak").disabled = true;
-    say("Opening the microphone …");
+  async function listen() {
+    button.disabled = true;
+    showStatus("Opening the microphone …");
     let stream = null;
     try {
       const microphone = await Microphone.open((chunk) => stream?.push(chunk));
-      // The stream begins somewhat after the microphone: its seconds are counted from here.
-      let offset = 0;
+      // The stream starts a moment after the microphone, and its times count from there.
+      let offset_s = 0;
       try {
         stream = await engine.listen(microphone.rate, {
-          posteriors: ({ posteriors, confidence }) => words.show(posteriors, confidence),
+          posteriors: ({ posteriors, confidence }) => bars.show(posteriors, confidence),
           event: (event) => {
             showWord(event.word);
-            heard.addEvent(event, microphone.cut(offset + event.start_s, offset + event.end_s), microphone.rate);
+            history.addEvent(event, microphone.slice(offset_s + event.start_s, offset_s + event.end_s), microphone.rate);
           },
-          error: ({ error }) => say(error, true),
-          closed: (why) => { if (live) stop(why); },
+          error: ({ error }) => showStatus(error, { alert: true }),
+          closed: (problem) => { if (live) stop(problem); },
         });
       } catch (error) {
         microphone.close();
         throw error;
       }
-      offset = microphone.samples / microphone.rate;
+      offset_s = microphone.sampleCount / microphone.rate;
       live = { microphone, stream };
-      stream.retune(words.thresholds());
-      views.follow(microphone);
-      $("speak").ariaPressed = "true";
-      $("speak").textContent = "Stop listening";
-      $("speak").disabled = false;
-      say("Listening …");
+      stream.setThresholds(bars.thresholds());
+      $("visualizer-empty").hidden = true;
+      visualizer.start(microphone);
+      button.dataset.listening = "true";
+      button.textContent = "Stop listening";
+      button.disabled = false;
+      showStatus("Listening …");
     } catch (error) {
       stop(error.message);
     }
-  };
-
-  /** What an answer comes to at the marks as they stand, as a stream's does; the engine judged by thresholds for clips. */
-  function atMarks(answer) {
-    const mark = words.thresholds()[answer.label];
-    if (mark === undefined) return answer; // another word, or silence
-    const reason = answer.probability < mark ? "unsure" : null;
-    return { ...answer, reason, word: reason ? null : answer.label };
   }
 
-  async function judge(files) {
+  button.onclick = () => (live ? stop() : listen());
+  return { setThresholds: (thresholds) => live?.stream.setThresholds(thresholds) };
+}
+
+/** Connect the file input and drag and drop. */
+function setUpFiles(card, bars, history) {
+  /** Decide again at the thresholds on the page. The engine decided at the model's thresholds for clips. */
+  function applyThresholds(prediction) {
+    if (!card.words.includes(prediction.label)) return prediction; // another word, or silence
+    const reason = prediction.probability < bars.clipThreshold(prediction.label) ? "unsure" : null;
+    return { ...prediction, reason, word: reason ? null : prediction.label };
+  }
+
+  async function recognizeFiles(files) {
     for (const file of files) {
-      const answer = await engine.predict(file).then(atMarks).catch((error) => ({ error: error.message }));
-      if (answer.probabilities) {
-        words.show(card.labels.map((label) => answer.probabilities[label]));
-        showWord(answer.word ?? "none");
+      let prediction;
+      try {
+        prediction = applyThresholds(await engine.predict(file));
+      } catch (error) {
+        history.addError(file, error.message);
+        continue;
       }
-      await heard.addFile(file, answer);
+      bars.show(card.labels.map((label) => prediction.probabilities[label]));
+      showWord(prediction.word ?? NO_KEYWORD);
+      await history.addFile(file, prediction);
     }
   }
 
-  $("files").onchange = () => judge([...$("files").files]).then(() => { $("files").value = ""; });
-  addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
-  addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
+  $("files").onchange = () => recognizeFiles([...$("files").files]).then(() => { $("files").value = ""; });
+  addEventListener("dragover", (event) => { event.preventDefault(); $("drop-zone").classList.add("active"); });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop-zone").classList.remove("active"); });
   addEventListener("drop", (event) => {
     event.preventDefault();
-    $("drop").classList.remove("over");
-    judge([...event.dataTransfer.files]);
+    $("drop-zone").classList.remove("active");
+    recognizeFiles([...event.dataTransfer.files]);
   });
-  offerRecording();
-  const why = obstacle();
-  $("speak").disabled = Boolean(why);
-  $("hint").textContent = why ? "Drop recordings below" : `Say ${anyOf(card.words)}`;
-  say(why || OPENS, Boolean(why));
+}
+
+async function start() {
+  let card;
+  try {
+    card = await engine.loadCard();
+  } catch (error) {
+    $("model-line").textContent = "";
+    if (error.name === "TokenRequired") askForToken();
+    else showStatus(error.message, { alert: true });
+    return;
+  }
+  $("model-line").textContent = `Keyword spotting with the model “${card.name}”`;
+  $("privacy").textContent = engine.PRIVACY_NOTE;
+  showModelCard(card);
+
+  const history = new DetectionHistory(card.labels);
+  const bars = new ProbabilityBars(card, (thresholds) => listening.setThresholds(thresholds));
+  const listening = setUpListening(bars, history);
+  const setSensitivity = () => { bars.setSensitivity(Number($("sensitivity").value)); listening.setThresholds(bars.thresholds()); };
+  $("sensitivity").oninput = setSensitivity;
+  $("reset-thresholds").onclick = () => { $("sensitivity").value = DEFAULT_SENSITIVITY; setSensitivity(); };
+  setUpFiles(card, bars, history);
+  setUpRecording();
+
+  const problem = unavailableReason();
+  $("listen").disabled = Boolean(problem);
+  showHint(card.words, !problem);
+  showStatus(problem || IDLE_STATUS, { alert: Boolean(problem) });
   document.documentElement.dataset.ready = "true";
 }
 

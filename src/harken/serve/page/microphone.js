@@ -1,31 +1,34 @@
-// The microphone: chunks of samples at its own rate, the last seconds of them kept, and the browser's own spectrum.
+// The microphone: delivers chunks of samples at its own rate, buffers the last seconds, and measures the spectrum.
 
-const KEPT_S = 10;
+const BUFFER_S = 10;
 
-/** Why there can be no microphone here, or "". */
-export function obstacle() {
-  if (!window.isSecureContext)
-    return "Browsers give the microphone to https pages and to this machine's own (localhost) alone. Serve with --tls-cert and "
-      + `--tls-key, or run  ssh -L ${location.port || 80}:localhost:${location.port || 80} ${location.hostname}  and open http://localhost:${location.port || 80}`;
-  if (!navigator.mediaDevices?.getUserMedia || !window.AudioWorkletNode) return "This browser has no microphone access: use a current one.";
+/** Return why this page cannot use the microphone, or "" if it can. */
+export function unavailableReason() {
+  if (!window.isSecureContext) {
+    const port = location.port || 80;
+    return "Browsers allow the microphone only on https pages and on localhost. Start the server with --tls-cert and --tls-key, "
+      + `or run  ssh -L ${port}:localhost:${port} ${location.hostname}  and open http://localhost:${port}`;
+  }
+  if (!navigator.mediaDevices?.getUserMedia || !window.AudioWorkletNode)
+    return "This browser can't use the microphone. Please use a current version of Chrome, Edge, Firefox or Safari.";
   return "";
 }
 
-const REFUSALS = {
-  NotAllowedError: "The microphone was refused: allow it for this page in the address bar, and try again.",
-  NotFoundError: "There is no microphone: plug one in, and try again.",
-  NotReadableError: "Another program holds the microphone: close it, and try again.",
+const ERROR_MESSAGES = {
+  NotAllowedError: "Microphone access was denied. Allow it for this page in the address bar, then try again.",
+  NotFoundError: "No microphone was found. Connect one, then try again.",
+  NotReadableError: "Another program is using the microphone. Close that program, then try again.",
 };
 
 export class Microphone {
-  /** onChunk(Float32Array) is called for each 20 ms. */
+  /** Open the microphone. `onChunk` gets a Float32Array about every 20 ms. */
   static async open(onChunk) {
-    const why = obstacle();
-    if (why) throw new Error(why);
-    const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
+    const reason = unavailableReason();
+    if (reason) throw new Error(reason);
+    const unprocessed = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
     let stream = null, context = null;
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
+      stream = await navigator.mediaDevices.getUserMedia({ audio: unprocessed });
       context = new AudioContext();
       await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
       await context.resume();
@@ -33,37 +36,38 @@ export class Microphone {
     } catch (error) {
       stream?.getTracks().forEach((track) => track.stop());
       context?.close();
-      throw new Error(REFUSALS[error.name] ?? `The microphone could not be opened: ${error.message}`);
+      throw new Error(ERROR_MESSAGES[error.name] ?? `The microphone couldn't be opened: ${error.message}`);
     }
   }
 
   constructor(stream, context, onChunk) {
     this.rate = context.sampleRate;
-    this.samples = 0;
+    this.sampleCount = 0;
     this.analyser = new AnalyserNode(context, { fftSize: 2048, smoothingTimeConstant: 0, minDecibels: -92, maxDecibels: -25 });
     this.#stream = stream;
     this.#context = context;
-    this.#kept = new Float32Array(KEPT_S * this.rate);
+    this.#buffer = new Float32Array(BUFFER_S * this.rate);
     const source = context.createMediaStreamSource(stream);
-    const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 1, channelCount: 1, channelCountMode: "explicit" });
-    tap.port.onmessage = ({ data }) => {
-      for (let i = 0; i < data.length; i++) this.#kept[(this.samples + i) % this.#kept.length] = data[i];
-      this.samples += data.length;
+    const sender = new AudioWorkletNode(context, "chunk-sender", { numberOfOutputs: 1, channelCount: 1, channelCountMode: "explicit" });
+    sender.port.onmessage = ({ data }) => {
+      for (let i = 0; i < data.length; i++) this.#buffer[(this.sampleCount + i) % this.#buffer.length] = data[i];
+      this.sampleCount += data.length;
       onChunk(data);
     };
     source.connect(this.analyser);
-    source.connect(tap).connect(context.destination); // it puts out silence; some browsers run only what is connected
+    // The sender outputs silence. Some browsers run a node only if it is connected to the destination.
+    source.connect(sender).connect(context.destination);
   }
 
   #stream;
   #context;
-  #kept;
+  #buffer; // a ring buffer
 
-  /** Samples from start_s to end_s of the recording, as far as they are kept. */
-  cut(start_s, end_s) {
-    const end = Math.min(this.samples, Math.round(end_s * this.rate));
-    const start = Math.max(0, this.samples - this.#kept.length, Math.round(start_s * this.rate));
-    return Float32Array.from({ length: Math.max(0, end - start) }, (_, i) => this.#kept[(start + i) % this.#kept.length]);
+  /** Return the samples from start_s to end_s of the recording, as far as they are still in the buffer. */
+  slice(start_s, end_s) {
+    const end = Math.min(this.sampleCount, Math.round(end_s * this.rate));
+    const start = Math.max(0, this.sampleCount - this.#buffer.length, Math.round(start_s * this.rate));
+    return Float32Array.from({ length: Math.max(0, end - start) }, (_, i) => this.#buffer[(start + i) % this.#buffer.length]);
   }
 
   close() {

@@ -1,40 +1,45 @@
-// Recording words of one's own: prompts, a level, takes that are judged at once, and a corpus folder in a zip.
+// Records the user's own words: shows prompts and the input level, checks each take, and packs a corpus folder as a ZIP.
 
+import { $, create } from "./dom.js";
+import { download } from "./download.js";
 import { Microphone } from "./microphone.js";
-import { judgeTake } from "./take.js";
-import { download, wav, zip } from "./wav.js";
+import { checkTake } from "./take.js";
+import { encodeWav } from "./wav.js";
+import { createZip } from "./zip.js";
 
 const TAKE_S = 2;
-const REST_MS = 600;
+const PAUSE_MS = 600;
+const TRAIN_COMMAND = "harken train --recipe own --network harken_tiny --data corpus --noise NOISE --out RUN";
 
-const $ = (id) => document.getElementById(id);
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-export function offerRecording() {
+/** Connect the form that records words. */
+export function setUpRecording() {
   const files = [];
-  let running = null;
+  let session = null;
   $("record-form").onsubmit = async (event) => {
     event.preventDefault();
-    if (running) {
-      running.stopped = true;
+    if (session) {
+      session.stopped = true;
       return;
     }
-    running = { stopped: false };
-    $("record-start").textContent = "Stop";
+    session = { stopped: false };
+    $("record-start").textContent = "Stop recording";
     $("record-stage").hidden = false;
     try {
-      await record(files, running);
+      await recordWords(files, session);
     } catch (error) {
       $("record-note").textContent = error.message;
     }
-    running = null;
-    $("record-start").textContent = "Record";
-    $("record-save").hidden = !files.length;
+    session = null;
+    $("record-start").textContent = "Start recording";
+    $("record-download").hidden = !files.length;
   };
-  $("record-save").onclick = () => download(zip(files), "corpus.zip");
+  $("record-download").onclick = () => download(createZip(files), "corpus.zip");
 }
 
-async function record(files, running) {
+/** Record all takes of all words and append them to `files`, until done or stopped. */
+async function recordWords(files, session) {
   const words = [...new Set($("record-words").value.split(",").map((word) => word.trim().toLowerCase()).filter(Boolean))];
   const takes = Number($("record-takes").value), speaker = $("record-speaker").value;
   let peak = 0;
@@ -42,29 +47,35 @@ async function record(files, running) {
     peak = Math.max(0.7 * peak, ...chunk.map(Math.abs));
     $("record-level").value = 20 * Math.log10(peak + 1e-9);
   });
+  const elapsed_s = () => microphone.sampleCount / microphone.rate;
   $("record-progress").max = takes * words.length;
   try {
-    // Word by turn: a voice that says one word ten times over stops meaning it.
+    // The words take turns: people who repeat one word ten times in a row stop saying it naturally.
     for (let take = 0, done = 0; take < takes; take++) {
       for (const word of words) {
-        while (!running.stopped) {
+        while (!session.stopped) {
           $("record-prompt").textContent = word;
-          const start = microphone.samples / microphone.rate;
-          while (microphone.samples / microphone.rate < start + TAKE_S && !running.stopped) await pause(20);
-          if (running.stopped) break;
-          const { clip, fault } = judgeTake(microphone.cut(start, start + TAKE_S), microphone.rate);
+          const start_s = elapsed_s();
+          while (elapsed_s() < start_s + TAKE_S && !session.stopped) await wait(20);
+          if (session.stopped) break;
+          const { clip, fault } = checkTake(microphone.slice(start_s, start_s + TAKE_S), microphone.rate);
           $("record-prompt").textContent = "";
-          $("record-note").textContent = fault ? `“${word}” was ${fault}` : `“${word}” is kept`;
-          await pause(fault ? 2 * REST_MS : REST_MS);
+          $("record-note").textContent = fault ? `“${word}” was ${fault}` : `Saved “${word}”`;
+          await wait(fault ? 2 * PAUSE_MS : PAUSE_MS);
           if (fault) continue;
           const number = files.filter(([path]) => path.startsWith(`corpus/${word}/${speaker}_nohash_`)).length;
-          files.push([`corpus/${word}/${speaker}_nohash_${number}.wav`, wav(clip, microphone.rate)]);
+          files.push([`corpus/${word}/${speaker}_nohash_${number}.wav`, encodeWav(clip, microphone.rate)]);
           $("record-progress").value = ++done;
           break;
         }
       }
     }
-    $("record-note").textContent = !files.length ? "Stopped: no take was kept." : `${files.length} takes. Unzip them, then: harken train --recipe own --network harken_tiny --data corpus --noise NOISE --out RUN`;
+    if (files.length) {
+      const count = `${files.length} ${files.length > 1 ? "takes" : "take"} recorded. Download and unzip them, then run: `;
+      $("record-note").replaceChildren(count, create("code", { textContent: TRAIN_COMMAND }));
+    } else {
+      $("record-note").textContent = "Stopped. No takes were recorded.";
+    }
   } finally {
     $("record-prompt").textContent = "";
     microphone.close();

@@ -1,22 +1,26 @@
-// A take of a word: the second that holds it, or why it is no good. The rules are those of harken/take.py.
+// Checks a take of a word: returns the second that contains it, or says what was wrong.
+// harken/audio/take.py holds the same rules and the same texts.
 
-const QUIETEST_DB = -42; // a voice at arm's length peaks at -30 dB or above
-const CLIPPED = 0.999, MOST_CLIPPED = 3;
+const MIN_PEAK_DB = -42; // a voice at arm's length peaks at -30 dB or above
+const CLIPPED = 0.999, MAX_CLIPPED_SAMPLES = 3;
 const FRAME_S = 0.01;
+const POWER_RANGE = 1000; // 30 dB: anything softer than that is room noise
 
-/** Samples at `rate` Hz -> {clip: Float32Array of one second} or {fault: why not}. */
-export function judgeTake(samples, rate) {
-  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  if (20 * Math.log10(peak + 1e-9) < QUIETEST_DB) return { fault: "too quiet: nearer to the microphone" };
-  if (samples.filter((x) => Math.abs(x) >= CLIPPED).length > MOST_CLIPPED) return { fault: "too loud, it clips: softer, or further away" };
-  const step = Math.round(FRAME_S * rate), power = [];
-  for (let i = 0; i + step <= samples.length; i += step) power.push(samples.subarray(i, i + step).reduce((sum, x) => sum + x * x, 0) / step);
-  const loudest = Math.max(...power);
-  const loud = power.map((p) => p > loudest / 1000); // within 30 dB
+/** Check samples at `rate` Hz. Return {clip: Float32Array of one second}, or {fault: what to do better}. */
+export function checkTake(samples, rate) {
+  const peak = samples.reduce((highest, x) => Math.max(highest, Math.abs(x)), 0);
+  if (20 * Math.log10(peak + 1e-9) < MIN_PEAK_DB) return { fault: "too quiet: move closer to the microphone" };
+  if (samples.filter((x) => Math.abs(x) >= CLIPPED).length > MAX_CLIPPED_SAMPLES)
+    return { fault: "too loud, so it clips: speak more softly, or move back" };
+  const step = Math.round(FRAME_S * rate), powers = [];
+  for (let i = 0; i + step <= samples.length; i += step)
+    powers.push(samples.subarray(i, i + step).reduce((sum, x) => sum + x * x, 0) / step);
+  const loudest = Math.max(...powers);
+  const loud = powers.map((power) => power > loudest / POWER_RANGE);
   const first = loud.indexOf(true), last = loud.lastIndexOf(true);
-  if (last === power.length - 1) return { fault: "cut off at its end: speak a little sooner" };
+  if (last === powers.length - 1) return { fault: "cut off at the end: speak a little sooner" };
   const length = Math.round(rate);
-  if ((last + 1 - first) * step > length) return { fault: "longer than a second, or the room is loud: one short word" };
+  if ((last + 1 - first) * step > length) return { fault: "longer than a second, or the room is noisy: say one short word" };
   const middle = Math.floor(((first + last + 1) * step) / 2);
   const start = Math.max(0, Math.min(samples.length - length, middle - Math.floor(length / 2)));
   return { clip: samples.slice(start, start + length) };

@@ -1,20 +1,20 @@
-// Hands the microphone's samples to the page in chunks of about 20 ms.
+// Sends the microphone's samples to the page in chunks of about 20 ms.
 
-class Tap extends AudioWorkletProcessor {
-  #held = new Float32Array(Math.round(sampleRate / 50));
-  #count = 0;
+class ChunkSender extends AudioWorkletProcessor {
+  #chunk = new Float32Array(Math.round(sampleRate / 50));
+  #filled = 0;
 
   process([[channel]]) {
     for (const sample of channel ?? []) {
-      this.#held[this.#count++] = sample;
-      if (this.#count === this.#held.length) {
-        this.port.postMessage(this.#held);
-        this.#held = new Float32Array(this.#held.length);
-        this.#count = 0;
+      this.#chunk[this.#filled++] = sample;
+      if (this.#filled === this.#chunk.length) {
+        this.port.postMessage(this.#chunk);
+        this.#chunk = new Float32Array(this.#chunk.length);
+        this.#filled = 0;
       }
     }
     return true;
   }
 }
 
-registerProcessor("tap", Tap);
+registerProcessor("chunk-sender", ChunkSender);

@@ -1,4 +1,4 @@
-"""Loudness."""
+"""Random level."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,18 @@ from harken.training.augment.random_draws import check_range, from_db, uniform
 
 
 class Gain(nn.Module):
-    """Multiply each waveform by a gain drawn evenly in decibels; what passes full scale is clipped, as a converter does."""
+    """Multiply each waveform by a random gain. Samples beyond full scale are clipped, as in an analog-to-digital converter.
+
+    Parameters
+    ----------
+    min_gain_db, max_gain_db
+        Range of the gain, drawn uniformly in decibels. Both 0: off.
+
+    Raises
+    ------
+    HarkenError
+        If the range is reversed.
+    """
 
     def __init__(self, min_gain_db: float, max_gain_db: float) -> None:
         super().__init__()

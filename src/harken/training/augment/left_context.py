@@ -1,4 +1,4 @@
-"""What was heard before the window: a stream remembers it, a clip has nothing before it."""
+"""Sound before the window. In a stream there is some; a clip has none."""
 
 import torch
 from torch import Tensor, nn
@@ -6,17 +6,23 @@ from torch import Tensor, nn
 from harken.training.augment.noise import Bank
 from harken.training.augment.random_draws import check_probability, from_db, uniform
 
-_LEVEL_DB = (-30.0, 0.0)  # of drawn sound, as it was recorded
-_SPEECH, _NOISE, _NOTHING = 0.35, 0.15, 0.1  # of pasts; the others are another example
+_LEVEL_DB = (-30.0, 0.0)  # range of the level of noise and speech, relative to the recording
+# Shares of speech, noise and silence. In the remaining cases, another example of the batch comes before the window.
+_SPEECH, _NOISE, _SILENCE = 0.35, 0.15, 0.1
 
 
 class LeftContext(nn.Module):
-    """Put other sound before each waveform, in a share of batches: [N, samples] -> [N, 2 samples], the waveform last.
+    """Put other sound before each waveform of some batches: [N, samples] -> [N, 2 samples], the waveform last.
 
-    It is another example of the batch, running speech, noise, or digital silence. A network without look-ahead then
-    meets what it has in a stream: memories of its convolutions that are not of this window.
+    The other sound is another example of the batch, running speech, noise, or digital silence. It prepares a network
+    without look-ahead for streams, in which the states of its convolutions come from audio before the window.
 
-    speech, noise : windows as long as a waveform; without one, the examples of the batch stand in for it.
+    Parameters
+    ----------
+    probability
+        Probability that a batch is changed. 0: never.
+    speech, noise
+        Sources of windows as long as a waveform. Without one, examples of the batch are used instead.
     """
 
     def __init__(self, probability: float, *, speech: Bank | None, noise: Bank | None) -> None:
@@ -30,11 +36,11 @@ class LeftContext(nn.Module):
         if not self.training or self.probability == 0 or float(torch.rand(())) >= self.probability:
             return waveform
         count = len(waveform)
-        past = waveform.roll(1, 0)
-        lot = torch.rand(count, device=waveform.device)
+        before = waveform.roll(1, 0)
+        choice = torch.rand(count, device=waveform.device)
         for bank, low, high in ((self.speech, 0.0, _SPEECH), (self.noise, _SPEECH, _SPEECH + _NOISE)):
-            rows = ((lot >= low) & (lot < high)).nonzero().flatten()
+            rows = ((choice >= low) & (choice < high)).nonzero().flatten()
             if bank is not None and len(rows):
-                past[rows] = bank.draw(len(rows)) * from_db(uniform(len(rows), *_LEVEL_DB, waveform))
-        past[lot >= 1 - _NOTHING] = 0.0
-        return torch.cat([past, waveform], dim=1)
+                before[rows] = bank.draw(len(rows)) * from_db(uniform(len(rows), *_LEVEL_DB, waveform))
+        before[choice >= 1 - _SILENCE] = 0.0
+        return torch.cat([before, waveform], dim=1)

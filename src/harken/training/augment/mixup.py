@@ -1,4 +1,4 @@
-"""Mixtures of pairs."""
+"""Mixtures of two examples."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,19 @@ from harken.errors import HarkenError
 
 
 class Mixup(nn.Module):
-    """Mix each example with another of the batch (Zhang et al., 2018, arXiv:1710.09412).
+    """Mix each example with another one of the batch (Zhang et al., 2018, arXiv:1710.09412).
 
-    waveforms [N, samples], soft labels [N, classes] -> the same. The share of the other is drawn from
-    Beta(alpha, alpha) for the whole batch; alpha 0 switches it off.
+    It changes waveforms [N, samples] and soft labels [N, classes]. One share is drawn for the whole batch.
+
+    Parameters
+    ----------
+    alpha
+        The share is drawn from Beta(alpha, alpha). 0: off.
+
+    Raises
+    ------
+    HarkenError
+        If alpha is negative.
     """
 
     def __init__(self, alpha: float) -> None:

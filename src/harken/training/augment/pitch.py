@@ -1,4 +1,4 @@
-"""Pitch alone, the tempo kept."""
+"""Random pitch, at the same tempo."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.training.augment.random_draws import check_probability, chosen
+from harken.training.augment.random_draws import check_probability, random_mask
 from harken.training.augment.speed import interpolate
 
 _WINDOW = 512
@@ -14,10 +14,22 @@ _HOP = 128
 
 
 class Pitch(nn.Module):
-    """Shift the pitch of each waveform, with `probability`, by up to `max_semitones` either way; the tempo stays.
+    """Shift the pitch of waveforms and keep their tempo.
 
-    A phase vocoder (Flanagan & Golden, 1966) stretches the time, interpolation takes the stretch back. One shift is
-    drawn for the whole batch, since rows must stay of one length.
+    A phase vocoder (Flanagan & Golden, 1966) stretches the waveform in time, and interpolation compresses it again. One
+    shift is drawn for the whole batch, so that all rows keep the same length.
+
+    Parameters
+    ----------
+    max_semitones
+        Largest shift, up or down. 0: off.
+    probability
+        Probability that a waveform is shifted. 0: never.
+
+    Raises
+    ------
+    HarkenError
+        If a value is out of range.
     """
 
     def __init__(self, max_semitones: float, *, probability: float) -> None:
@@ -33,16 +45,16 @@ class Pitch(nn.Module):
             return waveform
         semitones = (2 * torch.rand(()).item() - 1) * self.max_semitones
         shifted = shift_pitch(waveform, semitones)
-        return torch.where(chosen(len(waveform), self.probability, waveform), shifted, waveform)
+        return torch.where(random_mask(len(waveform), self.probability, waveform), shifted, waveform)
 
 
 def shift_pitch(waveform: Tensor, semitones: float) -> Tensor:
-    """Return waveforms [N, samples] with their pitch moved by `semitones`."""
+    """Return waveforms [N, samples] with their pitch shifted by `semitones`."""
     ratio = 2.0 ** (semitones / 12)
     samples = waveform.shape[1]
     hann = torch.hann_window(_WINDOW, device=waveform.device)
-    # Zeros before the clip, not its reflection: in a reflected first frame a sine's bins can cancel, and the vocoder
-    # carries that frame's phases through the whole clip.
+    # The clip is padded with zeros and not with its reflection. In a reflected first frame, the bins of a sine can cancel,
+    # and the vocoder would carry the phases of that frame through the whole clip.
     spectrum = torch.stft(waveform, _WINDOW, _HOP, window=hann, pad_mode="constant", return_complex=True)
     stretched = _stretch(spectrum, 1 / ratio)
     longer = torch.istft(stretched, _WINDOW, _HOP, window=hann, length=math.ceil(samples * ratio))
@@ -51,15 +63,15 @@ def shift_pitch(waveform: Tensor, semitones: float) -> Tensor:
 
 
 def _stretch(spectrum: Tensor, speed: float) -> Tensor:
-    """Phase vocoder: [N, bins, frames] -> [N, bins, frames / speed], each bin's phase advancing at its own rate."""
+    """Phase vocoder: [N, bins, frames] -> [N, bins, frames / speed]. The phase of each bin advances at its own rate."""
     frames = spectrum.shape[2]
     places = torch.arange(0, frames, speed, device=spectrum.device)
     before = places.floor().long()
-    part = places - before
+    fraction = places - before
     padded = nn.functional.pad(torch.view_as_real(spectrum), (0, 0, 0, 2))
     padded = torch.view_as_complex(padded)
     left, right = padded[:, :, before], padded[:, :, before + 1]
-    magnitude = (1 - part) * left.abs() + part * right.abs()
+    magnitude = (1 - fraction) * left.abs() + fraction * right.abs()
     expected = torch.arange(spectrum.shape[1], device=spectrum.device)[:, None] * (2 * math.pi * _HOP / _WINDOW)
     advance = right.angle() - left.angle() - expected
     advance = advance - 2 * math.pi * torch.round(advance / (2 * math.pi)) + expected

@@ -1,4 +1,4 @@
-"""Reverberation of simulated rooms."""
+"""Random reverberation, from simulated rooms."""
 
 import numpy as np
 import torch
@@ -7,14 +7,31 @@ from torch import Tensor, nn
 
 from harken.audio.room import simulate_room
 from harken.errors import HarkenError
-from harken.training.augment.random_draws import check_probability, chosen, rms
+from harken.training.augment.random_draws import check_probability, random_mask, rms
 
 
 class Room(nn.Module):
-    """Convolve each waveform, with `probability`, with the impulse response of one of `rooms` simulated rooms.
+    """Convolve waveforms with the impulse responses of simulated rooms.
 
-    Rooms are shoeboxes of 2.5 to 8 m by 2.5 to 6 m by 2.2 to 3.5 m, walls reflect 0.3 to 0.9 of the amplitude, speaker and
-    microphone stand anywhere in them at 0.3 to 3 m. The direct sound keeps its place in time, the row its loudness.
+    Rooms are boxes of 2.5 to 8 m by 2.5 to 6 m by 2.2 to 3.5 m, whose walls reflect 0.3 to 0.9 of the amplitude. Speaker
+    and microphone are at random positions, 0.3 to 3 m apart. The direct sound keeps its position in time, and the waveform
+    keeps its level.
+
+    Parameters
+    ----------
+    sample_rate
+        In Hz.
+    probability
+        Probability that a waveform is changed. 0: never.
+    rooms
+        Number of rooms to simulate. Each changed waveform gets one of them.
+    seed
+        Random seed of the rooms.
+
+    Raises
+    ------
+    HarkenError
+        If a value is out of range.
     """
 
     def __init__(self, sample_rate: int, *, probability: float, rooms: int = 64, seed: int = 0) -> None:
@@ -33,7 +50,7 @@ class Room(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         if not self.training or self.probability == 0:
             return waveform
-        rows = chosen(len(waveform), self.probability, waveform).flatten().nonzero().flatten()
+        rows = random_mask(len(waveform), self.probability, waveform).flatten().nonzero().flatten()
         if len(rows) == 0:
             return waveform
         dry = waveform[rows]

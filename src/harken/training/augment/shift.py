@@ -1,4 +1,4 @@
-"""Shift in time."""
+"""Random shift in time."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,18 @@ from harken.errors import HarkenError
 
 
 class Shift(nn.Module):
-    """Move each waveform by up to `max_shift` samples either way; what is left empty is zero."""
+    """Shift each waveform in time. The gap is filled with zeros.
+
+    Parameters
+    ----------
+    max_shift
+        Largest shift, earlier or later, in samples. 0: off.
+
+    Raises
+    ------
+    HarkenError
+        If `max_shift` is negative.
+    """
 
     def __init__(self, max_shift: int) -> None:
         super().__init__()

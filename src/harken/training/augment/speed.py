@@ -1,4 +1,4 @@
-"""Speed: tempo and pitch together, as of a tape."""
+"""Random speed, which changes tempo and pitch together."""
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +8,27 @@ from harken.training.augment.random_draws import check_range, uniform
 
 
 class Speed(nn.Module):
-    """Play each waveform at a speed drawn evenly between `min_speed` and `max_speed`, about its middle.
+    """Play each waveform at a random speed (speed perturbation, Ko et al., Interspeech 2015).
 
-    Speed perturbation (Ko et al., Interspeech 2015) by cubic interpolation; the length stays, zeros fill.
+    Cubic interpolation stretches or compresses the waveform around its middle. The length stays the same, and gaps are
+    filled with zeros.
+
+    Parameters
+    ----------
+    min_speed, max_speed
+        Range of the factor, drawn uniformly. Both 1: off.
+
+    Raises
+    ------
+    HarkenError
+        If the range is reversed or includes 0.
     """
 
     def __init__(self, min_speed: float, max_speed: float) -> None:
         super().__init__()
         check_range("min_speed", min_speed, "max_speed", max_speed)
         if min_speed <= 0:
-            raise HarkenError(f"min_speed={min_speed} must be over 0")
+            raise HarkenError(f"min_speed={min_speed} must be greater than 0")
         self.min_speed = min_speed
         self.max_speed = max_speed
 
@@ -31,7 +42,7 @@ class Speed(nn.Module):
 
 
 def interpolate(waveform: Tensor, places: Tensor) -> Tensor:
-    """Return waveform values [N, places] at fractional sample places [N, places], by cubic interpolation; 0 outside."""
+    """Return the values of waveforms [N, samples] at fractional positions [N, places], by cubic interpolation; 0 outside."""
     across = places * (2 / (waveform.shape[1] - 1)) - 1
     grid = torch.stack([across, torch.zeros_like(across)], dim=-1).unsqueeze(1)
     rows = waveform[:, None, None, :]

@@ -1,4 +1,4 @@
-/* ---- Arithmetic: float32 throughout. ---- */
+/* ---- Arithmetic: everything in float32. ---- */
 
 typedef float weight_t;
 typedef float sum_t;
@@ -9,7 +9,7 @@ static positive_t to_positive(float x) { return x > 0.0f ? x : 0.0f; }
 
 static signed_t to_signed(float x) { return x; }
 
-/* Only whole numbers need a scale. */
+/* Only integers need a scale. */
 static float scaled(float x, const float *scales, int c)
 {
     (void)scales;

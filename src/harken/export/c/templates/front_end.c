@@ -1,4 +1,4 @@
-/* ---- Front-end: log-mel energies of a frame, from an FFT of mixed radix over the frame's own length. ---- */
+/* ---- Front-end: log-mel energies of a frame, by a mixed-radix FFT of the frame's length. ---- */
 
 static float frame_samples[FRAME];
 static int frame_filled;
@@ -18,13 +18,13 @@ static Complex times(Complex a, Complex b)
     return (Complex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
 
-/* a + p b + q c, all but p and q complex */
+/* a + p b + q c, with real p and q */
 static Complex combine(Complex a, float p, Complex b, float q, Complex c)
 {
     return (Complex){a.re + p * b.re + q * c.re, a.im + p * b.im + q * c.im};
 }
 
-/* The DFT of `radix` values in place. */
+/* Compute the DFT of `radix` values in place. */
 static void butterfly(Complex *x, int radix)
 {
     static const Complex zero = {0.0f, 0.0f};
@@ -60,7 +60,7 @@ static void butterfly(Complex *x, int radix)
     }
 }
 
-/* The DFT of spectrum[0], by Stockham's stages, each of which sorts as it goes (Cochran et al., 1967). Returns where it lies. */
+/* Compute the DFT of spectrum[0] by Stockham's self-sorting algorithm (Cochran et al., 1967). Returns the result. */
 static const Complex *transform(void)
 {
     const Complex *from = spectrum[0];
@@ -87,11 +87,11 @@ static const Complex *transform(void)
     return from;
 }
 
-/* The power spectrum of the frame: even samples as real parts, odd ones as imaginary parts of half as many values. */
+/* Compute the power spectrum of the frame. Even samples are real parts and odd samples imaginary parts of half as many values. */
 static void power_spectrum(void)
 {
     for (int i = 0; i < HALF_FRAME; i++) {
-        const int even = 2 * i, odd = 2 * i + 1; /* Hann's window is the same from either end */
+        const int even = 2 * i, odd = 2 * i + 1; /* The Hann window is symmetric. */
         spectrum[0][i].re = frame_samples[even] * hann[even <= HALF_FRAME ? even : FRAME - even];
         spectrum[0][i].im = frame_samples[odd] * hann[odd <= HALF_FRAME ? odd : FRAME - odd];
     }
@@ -106,7 +106,7 @@ static void power_spectrum(void)
     }
 }
 
-/* The log-mel energies of the frame. */
+/* Compute the log-mel energies of the frame. */
 static void log_mel(float energies[BANDS])
 {
     const float *weight = mel_weights;

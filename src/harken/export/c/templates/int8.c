@@ -1,7 +1,7 @@
-/* ---- Arithmetic: 8-bit weights and values, 32-bit sums, float32 where a sum becomes a value again. ----
+/* ---- Arithmetic: 8-bit weights and values, 32-bit sums, float32 to convert a sum to a value. ----
  *
- * A value is a whole number of its channel's unit. The units of what a layer reads are part of its weights, those of what
- * it writes part of its scales and biases, so that rounding and clipping are all that is left to do. */
+ * A value is stored as an integer multiple of its channel's quantization step. The steps of a layer's input are part of its
+ * weights, and the steps of its output are part of its scales and biases. Only rounding and clipping are left to do here. */
 
 typedef int8_t weight_t;
 typedef int32_t sum_t;

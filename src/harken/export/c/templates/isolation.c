@@ -1,38 +1,38 @@
-/* ---- Whether a word stands alone. ---- */
+/* ---- Isolation: whether a word stands alone, or within other sound. ---- */
 
 static struct {
-    float powers[FRAMES_AROUND]; /* of the frames of @NAME@_SAMPLE_RATE / 20 samples, the newest last */
-    float energy; /* of the frame that is not full yet, */
-    int filled; /* and how many samples it has */
+    float powers[HISTORY_FRAMES]; /* power of the last frames of @NAME@_SAMPLE_RATE / 20 samples, newest last */
+    float energy; /* energy of the frame that is not full yet */
+    int filled; /* samples in that frame */
 } levels;
 
-static void hear_level(float sample)
+static void push_level(float sample)
 {
     levels.energy += sample * sample;
     if (++levels.filled < LEVEL_FRAME)
         return;
-    for (int i = 1; i < FRAMES_AROUND; i++)
+    for (int i = 1; i < HISTORY_FRAMES; i++)
         levels.powers[i - 1] = levels.powers[i];
-    levels.powers[FRAMES_AROUND - 1] = levels.energy / LEVEL_FRAME;
+    levels.powers[HISTORY_FRAMES - 1] = levels.energy / LEVEL_FRAME;
     levels.energy = 0.0f;
     levels.filled = 0;
 }
 
-static float highest_of_newest(int frames)
+static float highest_recent_power(int frames)
 {
     float highest = 0.0f;
-    for (int i = FRAMES_AROUND - frames; i < FRAMES_AROUND; i++)
+    for (int i = HISTORY_FRAMES - frames; i < HISTORY_FRAMES; i++)
         if (levels.powers[i] > highest)
             highest = levels.powers[i];
     return highest;
 }
 
-/* The power that QUIET_FRAMES frames do not exceed. */
+/* Return the power that QUIET_FRAMES frames do not exceed. */
 static float quiet_power(void)
 {
     for (int i = 0;; i++) {
         int below = 0, same = 0;
-        for (int j = 0; j < FRAMES_AROUND; j++) {
+        for (int j = 0; j < HISTORY_FRAMES; j++) {
             below += levels.powers[j] < levels.powers[i];
             same += levels.powers[j] == levels.powers[i];
         }
@@ -41,16 +41,16 @@ static float quiet_power(void)
     }
 }
 
-static float doubt_of(float loudest, float other)
+static float penalty_of(float loudest, float other)
 {
-    const float rise = 4.34294482f /* 10 / ln 10 */ * logf((loudest + LEVEL_FLOOR) / (other + LEVEL_FLOOR));
-    const float doubt = (ALONE_DB - rise) / (ALONE_DB - AMONG_DB);
-    return doubt < 0.0f ? 0.0f : doubt > 1.0f ? 1.0f : doubt;
+    const float difference_db = 4.34294482f /* 10 / ln 10 */ * logf((loudest + POWER_FLOOR) / (other + POWER_FLOOR));
+    const float penalty = (NO_PENALTY_DB - difference_db) / (NO_PENALTY_DB - FULL_PENALTY_DB);
+    return penalty < 0.0f ? 0.0f : penalty > 1.0f ? 1.0f : penalty;
 }
 
-/* 0 when the word stands alone, 1 for sound before it or after it, 2 for both. */
-static float doubt(void)
+/* Return 0 if the word stands alone, 1 for sound before or after it, 2 for both. */
+static float isolation_penalty(void)
 {
-    const float loudest = highest_of_newest(WINDOW_FRAMES);
-    return doubt_of(loudest, quiet_power()) + doubt_of(loudest, highest_of_newest(AFTER_FRAMES));
+    const float loudest = highest_recent_power(WINDOW_FRAMES);
+    return penalty_of(loudest, quiet_power()) + penalty_of(loudest, highest_recent_power(AFTER_FRAMES));
 }

@@ -5,30 +5,30 @@ int @name@_listen(const int16_t samples[@NAME@_HOP], float *confidence)
     float mean[CLASSES];
     int top = 0;
     @name@_push(samples, @NAME@_HOP);
-    const int whole = @name@_probabilities(listener.looks[listener.next]);
+    const int filled = @name@_probabilities(listener.history[listener.next]);
     listener.next = (listener.next + 1) % @NAME@_SMOOTHED;
     for (int c = 0; c < CLASSES; c++) {
         mean[c] = 0.0f;
-        for (int look = 0; look < @NAME@_SMOOTHED; look++)
-            mean[c] += listener.looks[look][c] / @NAME@_SMOOTHED;
+        for (int hop = 0; hop < @NAME@_SMOOTHED; hop++)
+            mean[c] += listener.history[hop][c] / @NAME@_SMOOTHED;
         if (mean[c] > mean[top])
             top = c;
     }
-    const float sure = mean[top] / (mean[top] + (1.0f - mean[top]) * expf(@NAME@_ISOLATION * doubt()));
+    const float score = mean[top] / (mean[top] + (1.0f - mean[top]) * expf(@NAME@_ISOLATION * isolation_penalty()));
     if (confidence)
-        *confidence = sure;
-    if (listener.rest)
-        listener.rest--;
-    if (sure < @name@_stream_thresholds[top]) {
-        listener.told = 0;
+        *confidence = score;
+    if (listener.refractory)
+        listener.refractory--;
+    if (score < @name@_stream_thresholds[top]) {
+        listener.reported = 0;
         return -1;
     }
-    if (listener.told == top + 1)
+    if (listener.reported == top + 1)
         return -1;
-    listener.told = 0;
-    if (listener.rest || !whole)
+    listener.reported = 0;
+    if (listener.refractory || !filled)
         return -1;
-    listener.rest = @NAME@_REFRACTORY;
-    listener.told = top + 1;
+    listener.refractory = @NAME@_REFRACTORY;
+    listener.reported = top + 1;
     return top;
 }
