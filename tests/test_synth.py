@@ -112,6 +112,14 @@ def test_importing_without_any_voice_names_the_extra(monkeypatch: pytest.MonkeyP
         importlib.import_module("harken.synth")
 
 
+def test_only_the_voices_that_are_named_speak(tmp_path: Path) -> None:
+    names = ["espeak-en-us-f2", "espeak-en-gb-reed"]
+    made = synthesize_corpus(["stop"], tmp_path / "corpus", takes=6, voices_named=names, held_out_fraction=0, workers=1)
+    assert {clip.speaker for clip in read_corpus([made.train]).clips} == set(names)
+    with pytest.raises(HarkenError, match="there is no voice 'espeak-en-us-nobody'"):
+        synthesize_corpus(["stop"], tmp_path / "other", takes=6, voices_named=["espeak-en-us-nobody"])
+
+
 # Effects
 
 

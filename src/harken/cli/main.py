@@ -349,15 +349,25 @@ app.command("listen")(listen)
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to create for the corpus, the run and the report.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder to create for the corpus, the runs and the report.")] = Path("demo"),
     data: _Data = [],  # noqa: B006 - typer copies it
+    voices: Annotated[
+        str,
+        typer.Option(
+            metavar="real|synthetic|URL",
+            help="Without --data: `real` downloads mini-speech-commands (182 MB), `synthetic` uses installed voices, a URL "
+            "downloads the same archive from another place. Default: real voices where their server answers, else synthetic.",
+        ),
+    ] = "auto",
 ) -> None:
-    """Run the whole tutorial, on a corpus of synthetic speech or on --data DIR."""
+    """Train the tutorial's network and harken's own on the same clips, and compare both with the bundled model."""
     require_extra("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock", "matplotlib")
     let_threads_yield()
     from harken.cli.demo import run_demo
 
-    run_demo(out, data)
+    if data and voices != "auto":
+        raise HarkenError("--voices is for a demo without --data: leave one of them out")
+    run_demo(out, data, voices=voices)
 
 
 @app.command()
