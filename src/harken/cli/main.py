@@ -13,6 +13,7 @@ from rich.console import Console
 
 from harken import __version__
 from harken.cli.corpus import corpus_app
+from harken.cli.enroll import enroll
 from harken.cli.export import export
 from harken.cli.options import Sensitivity
 from harken.cli.record import record
@@ -312,6 +313,7 @@ def _store_clip_threshold(evaluation: "ClipEvaluation", accepted: float, out: Pa
     print(out)
 
 
+app.command("enroll")(enroll)
 app.command("evaluate-stream")(evaluate_stream)
 app.command("export")(export)
 app.command("record")(record)

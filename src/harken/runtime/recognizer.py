@@ -218,7 +218,10 @@ class Recognizer:
 
     def _window(self, waveform: NDArray[np.float32], start: int) -> NDArray[np.float32]:
         window = waveform[start : start + self.card.window]
-        return np.pad(window, (0, self.card.window - window.size))
+        missing = self.card.window - window.size
+        # An enrolled phrase's embedding needs some silence before a word that begins with the clip.
+        before = min(missing, int(self.card.fields.get("lead_in", 0)))
+        return np.pad(window, (before, missing - before))
 
 
 def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
