@@ -78,8 +78,8 @@ def _print(enrolled: "Enrollment") -> None:
         whose = "takes" if enrolled.takes > 1 else "synthetic voices"
         print(f"{100 * enrolled.recognized:.0f} % of the {whose} would be recognized, each by a model of the others")
     print(
-        f"{enrolled.false_alarms} false alarms in {enrolled.hours:.1f} hours of other people's talk: "
-        f"at most {enrolled.at_most:.1f} an hour, at 95 % confidence"
+        f"{enrolled.false_alarms} false alarm{'' if enrolled.false_alarms == 1 else 's'} in {enrolled.hours:.1f} hours of "
+        f"other people's talk: at most {enrolled.at_most:.1f} an hour, at 95 % confidence"
     )
     if len(enrolled.phrases) > 1:
         print(f"phrases: {', '.join(enrolled.phrases)}")
