@@ -44,7 +44,7 @@ from harken.training.history import History
 from harken.training.initial_weights import initialize_weights
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
-from harken.training.run_folder import load_spotter, read_run, write_run
+from harken.training.run_folder import load_checkpoint, load_spotter, load_weights, read_run, write_run
 from harken.training.trained_networks import find_teacher
 from harken.training.waveforms import WaveformLoader
 
@@ -178,12 +178,33 @@ class _ResumableEarlyStopping(EarlyStopping):
         trainer.should_stop = self.wait_count >= self.patience
 
 
-class _AtomicCheckpoints(TorchCheckpointIO):
-    """Write each checkpoint to a temporary file in the same folder and rename it. Lightning copies it from another disk."""
+class _Checkpoints(TorchCheckpointIO):
+    """Write each checkpoint atomically, and read it without running code that it may contain.
+
+    A checkpoint is written to a temporary file in the same folder and renamed. Lightning copies it from another disk.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with replacing(path) as temporary:
             torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return _with_own_paths(load_checkpoint(Path(path)), Path(path).parent)
+
+
+def _with_own_paths(checkpoint: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Replace the paths in a checkpoint by those of its folder, which may have been moved or come from somebody else.
+
+    Lightning deletes the files that these paths name, and forgets the best epoch if the folder has another path.
+    """
+    folder = os.path.realpath(out)
+    for state in checkpoint.get("callbacks", {}).values():
+        if "best_model_path" in state:
+            own = os.path.join(folder, "best.ckpt" if state["monitor"] else "last.ckpt")  # noqa: PTH118 - a text
+            paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), own)
+            scores = {own: score} if (score := next(iter(state["best_k_models"].values()), None)) is not None else {}
+            state |= {"dirpath": folder, "best_k_models": scores} | {k: v for k, v in paths.items() if state[k]}
+    return checkpoint
 
 
 def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int) -> TrainingResult:
@@ -203,6 +224,8 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
         initialize_weights(spotter, recipe.start_from, recipe, task)
     teachers = [find_teacher(teacher, recipe, task) for teacher in recipe.teacher]
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teachers=teachers)
+    if last.is_file():  # Lightning would load them too, but would end in a traceback if they do not fit
+        load_weights(module, last)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
     )
@@ -224,7 +247,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
             devices=devices,
             num_nodes=hosts,
             callbacks=callbacks,
-            plugins=[_AtomicCheckpoints()],
+            plugins=[_Checkpoints()],
             logger=False,
             enable_model_summary=False,
             enable_progress_bar=terminal,
@@ -235,7 +258,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
         )
         if trainer.is_global_zero:  # only now, when the recipe has passed all checks
             write_run(out, recipe, material)
-        trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=False)
+        trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=True)
     model = out / "model.onnx"
     accuracy = 0.0 if best.best_model_score is None else float(best.best_model_score)
     if trainer.is_global_zero:

@@ -1,16 +1,20 @@
 """The folder of a run: its recipe, its folders of recordings, and its best weights.
 
-write_run       write the recipe and the folders
-read_run        read both
-expect_run      check that a run has a given recipe and given folders
-load_spotter    load the best weights
+write_run          write the recipe and the folders
+read_run           read both
+expect_run         check that a run has a given recipe and given folders
+load_checkpoint    load a checkpoint, without running code that it may contain
+load_weights       load the weights of a checkpoint into a module
+load_spotter       load the best weights
 """
 
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from harken.errors import HarkenError
 from harken.files import replacing
@@ -63,9 +67,43 @@ def load_spotter(out: Path, classes: int) -> Spotter:
     if not checkpoint.is_file():
         raise HarkenError(f"{out} contains no finished epoch: train it first")
     module = TrainingModule(recipe, Spotter(recipe, classes), steps_per_epoch=1)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
-    module.load_state_dict(state)
+    load_weights(module, checkpoint)
     return module.final_spotter()
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint: tensors, numbers and texts in plain containers.
+
+    A checkpoint is a pickle, and a pickle can run any program when it is loaded. The folder of a run may come from somebody
+    else, so anything but plain content is refused before it is loaded.
+
+    Raises
+    ------
+    HarkenError
+        If the file cannot be read, is damaged, or contains anything else.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise HarkenError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from error
+    except Exception as error:  # damaged files end in errors of many types
+        raise HarkenError(
+            f"{path} is damaged, or contains code instead of weights: it was not loaded; get the run again from its author"
+        ) from error
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(weight, Tensor) for weight in state.values()):
+        raise HarkenError(f"{path} is not a checkpoint of harken: give the folder that was passed to --out")
+    return checkpoint
+
+
+def load_weights(module: TrainingModule, path: Path) -> None:
+    """Load the weights of a checkpoint into a module. Raises HarkenError if they do not fit it."""
+    try:
+        module.load_state_dict(load_checkpoint(path)["state_dict"])
+    except RuntimeError as error:
+        raise HarkenError(
+            f"{path} contains the weights of another network than its recipe.json: get the run again from its author"
+        ) from error
 
 
 def _material_to_json(material: Material) -> str:
