@@ -3,17 +3,22 @@
 write_run          write the recipe and the folders
 read_run           read both
 expect_run         check that a run has a given recipe and given folders
+lock_run           keep other processes from training a run
 load_checkpoint    load a checkpoint, without running code that it may contain
 load_weights       load the weights of a checkpoint into a module
 load_spotter       load the best weights
 """
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from harken.errors import HarkenError
@@ -45,6 +50,34 @@ def expect_run(out: Path, recipe: Recipe, material: Material) -> None:
     found, folders = read_run(out)
     if (found, _material_to_json(folders)) != (recipe, _material_to_json(material)):
         raise HarkenError(f"{out} contains a run with another recipe or other folders: choose another folder")
+
+
+@contextmanager
+def lock_run(out: Path) -> Iterator[None]:
+    """Keep other processes from training a run. The lock ends with the process, even if it is killed.
+
+    Raises
+    ------
+    HarkenError
+        If another process trains this run, or the folder cannot be written.
+    """
+    path = out / ".lock"
+    lock = FileLock(path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise HarkenError(
+            f"{out} is being trained by another process: wait for it, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise HarkenError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
 
 
 def load_spotter(out: Path, classes: int) -> Spotter:
@@ -83,7 +116,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         If the file cannot be read, is damaged, or contains anything else.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch warns about some pickles before it refuses them
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise HarkenError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from error
     except Exception as error:  # damaged files end in errors of many types
