@@ -1,10 +1,12 @@
 """The command line. Each command parses its options, imports the library when it runs, calls it and prints the result."""
 
-import errno
 import io
 import json
 import os
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +22,7 @@ from harken.cli.serve import serve
 from harken.cli.stream import evaluate_stream, listen
 from harken.errors import HarkenError
 from harken.extras import require_extra
+from harken.files import DISK_FULL, require_writable
 from harken.threads import let_threads_yield
 
 app = typer.Typer(
@@ -49,7 +52,6 @@ _JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this JSON file.")
 ]
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # The click of typer: some versions bring a copy of their own, others use the package.
 _ClickException: Any = typer.BadParameter.__mro__[2]
 
@@ -72,7 +74,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if error.errno not in DISK_FULL:
             raise
         what = error.filename or "a file or standard output"
         print(f"harken: cannot write {what}: {error.strerror}; free some disk space", file=sys.stderr)
@@ -163,7 +165,8 @@ def train(
             raise HarkenError(
                 "--resume reads the recipe and the folders from the run: give no other option but --devices"
             )
-        result = resume_run(resume, devices=devices)
+        with _hint_at_resume(resume):
+            result = resume_run(resume, devices=devices)
     else:
         if out is None:
             raise HarkenError("no folder given for the run: add --out RUN")
@@ -176,7 +179,8 @@ def train(
             other=tuple(other or ()),
             train_only=tuple(train_only or ()),
         )
-        result = train_run(with_settings(chosen, changes), material, out, devices=devices)
+        with _hint_at_resume(out):
+            result = train_run(with_settings(chosen, changes), material, out, devices=devices)
     if not result.first_process:
         return
     print_repeats(result.duplicates)
@@ -186,6 +190,19 @@ def train(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"clips: {sets}; {result.epochs} epochs; validation accuracy {100 * result.accuracy:.2f} %")
     print(result.model)
+
+
+@contextmanager
+def _hint_at_resume(run: Path) -> Iterator[None]:
+    """After Ctrl-C, print how to continue the run."""
+    from harken.cli.tables import print_note
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (run / "recipe.json").is_file():
+            print_note(f"interrupted; to continue, run harken train --resume {shlex.quote(str(run))}")
+        raise
 
 
 @app.command()
@@ -234,18 +251,20 @@ def evaluate(
     from harken.evaluation.clips.evaluate import evaluate_clips
     from harken.evaluation.clips.full_evaluation import evaluate_fully
     from harken.evaluation.clips.report import report_json, write_report
-    from harken.files import replacing, require_writable
+    from harken.files import replacing
     from harken.runtime.modelfile import ModelFile, report_folder
 
     if split not in (None, "validation", "test", "all"):
         raise HarkenError(f"--split {split}: give validation, test or all")
     if speech and not full:
         raise HarkenError("--speech only has an effect with --full: add --full")
-    require_writable(*filter(None, (json_file, report)))
     opened = ModelFile(model, threads=os.cpu_count() or 1)
-    evaluation = evaluate_clips(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     report = report or report_folder(opened.path) / "report.html"
+    _require_writable_report(report, json_file)
+    evaluation = evaluate_clips(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     print_repeats(evaluation.examples.repeats)
+    for line in evaluation.examples.notes:
+        print_note(line)
     if evaluation.examples.overlap_warning:
         print_note(evaluation.examples.overlap_warning)
     measured = vars(evaluate_fully(evaluation, folders, noise=noise or (), speech=speech or ())) if full else {}
@@ -253,14 +272,22 @@ def evaluate(
         print_note(
             f"{speech[0]} has no speaker that is kept for measurement (see docs/streaming.md): no false alarms were counted"
         )
+    print_evaluation(evaluation)  # first, so that the figures are there if a file cannot be written after all
+    if full:
+        print_full_evaluation(**measured)
     write_report(evaluation, report, **measured)
     if json_file is not None:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(report_json(evaluation, **measured), indent=1), encoding="utf-8")
-    print_evaluation(evaluation)
-    if full:
-        print_full_evaluation(**measured)
     print(report)
+
+
+def _require_writable_report(report: Path, json_file: Path | None) -> None:
+    try:
+        require_writable(report)
+    except HarkenError as error:
+        raise HarkenError(f"{error}, with --report FILE") from error
+    require_writable(*filter(None, (json_file,)))
 
 
 app.command("evaluate-stream")(evaluate_stream)
@@ -280,8 +307,8 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
 ) -> None:
     """Print the word spoken in each clip, or why none was recognized."""
-    from harken.cli.tables import print_predictions
-    from harken.corpus.table import audio_files
+    from harken.cli.tables import print_note, print_predictions
+    from harken.corpus.table import audio_files, skipped_audio
     from harken.runtime.recognizer import Recognizer
 
     def paths() -> Any:
@@ -290,6 +317,8 @@ def predict(
         for given in (path for clip in clips for path in (lines if clip == "-" else [clip])):
             if not (found := audio_files(given)):
                 raise HarkenError(f"{given} contains no WAV, FLAC, OGG or MP3 files: give another folder")
+            if note := skipped_audio(given):
+                print_note(note)
             yield from found
 
     print_predictions(Recognizer(model, sensitivity=sensitivity), paths(), as_json=as_json)

@@ -206,11 +206,11 @@ def evaluate_stream(
             )
         change_metadata(path, out, {"listener": settings.to_json()})
     evaluation = evaluate_run(listener_run, settings)
+    print_stream_evaluation(evaluation)  # first, so that the figures are there if a file cannot be written after all
     write_stream_report(evaluation, page, title=title, sample_rate=recognizer.sample_rate)
     if json_file is not None:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
-    print_stream_evaluation(evaluation)
     if out is not None:
         print(out)
     print(page)
