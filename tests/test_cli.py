@@ -251,6 +251,45 @@ def test_evaluate_rejects_a_bad_output_path_before_it_starts(run: Run, make_mode
     assert f"{tmp_path} is a folder" in err
 
 
+def test_evaluate_checks_its_default_report_before_it_starts(
+    run: Run, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    (tmp_path / "archive" / "yes").mkdir(parents=True)
+    loud_in_quarter(tmp_path / "archive" / "yes" / "a.wav", 0)
+    (tmp_path / "report.html").mkdir()  # cannot be written, as if the model's folder were read-only
+    monkeypatch.setattr("harken.evaluation.clips.evaluate.evaluate_clips", None)
+    code, out, err = run("evaluate", model, tmp_path / "archive", "--split", "all")
+    assert (code, out) == (2, "")
+    assert err == f"harken: {tmp_path / 'report.html'} is a folder: name a file to write, with --report FILE\n"
+
+
+def test_evaluate_prints_its_figures_even_if_the_report_cannot_be_written(
+    run: Run, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "report.html")
+
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    (tmp_path / "archive" / "yes").mkdir(parents=True)
+    loud_in_quarter(tmp_path / "archive" / "yes" / "a.wav", 0)
+    monkeypatch.setattr("harken.evaluation.clips.report.write_report", full)
+    code, out, err = run("evaluate", model, tmp_path / "archive", "--split", "all")
+    assert code == 2
+    assert "accuracy 100.00 %" in out
+    assert err == "harken: cannot write report.html: No space left on device; free some disk space\n"
+
+
+def test_evaluate_refuses_words_in_another_case(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    for word in ("Yes", "NO", "Stop"):
+        (tmp_path / "mine" / word).mkdir(parents=True)
+        loud_in_quarter(tmp_path / "mine" / word / "a.wav", 0)
+    code, out, err = run("evaluate", model, tmp_path / "mine", "--split", "all")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "is not one of the model's words: did you mean no?" in err
+
+
 def test_full_evaluation_measures_noise_false_alarms_and_cost(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(labels=LABELS, sample_rate=8000, window=8000)
     for quarter, label in enumerate(LABELS):

@@ -34,6 +34,10 @@ ENCODINGS = [
     ("OGG", "VORBIS", None),
     ("OGG", "OPUS", None),
     ("MP3", "MPEG_LAYER_III", None),
+    ("AIFF", "PCM_16", 2**-15),
+    ("AU", "PCM_16", 2**-15),
+    ("CAF", "PCM_16", 2**-15),
+    ("W64", "PCM_16", 2**-15),
 ]
 NAMES = [f"{container}-{encoding}" for container, encoding, _ in ENCODINGS]
 RATES = [4_000, 8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000, 96_000, 192_000]

@@ -1,4 +1,5 @@
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from harken.evaluation.clips.robustness import Point, Robustness
 from harken.evaluation.stream.audio import BackgroundSection
 from harken.evaluation.stream.evaluate import evaluate_run
 from harken.evaluation.stream.report import trade_off_curve
+from harken.pages.drawing import figure_svg
 from harken.pages.html import COLORS
 from harken.runtime.modelfile import Card
 from listener_runs import make_run, make_utterance, random_run
@@ -72,6 +74,15 @@ def test_heat_map_of_few_classes_has_counts_and_percentages(make_evaluation: Mak
     (axes,) = drawn(figures.confusion_heat_map(make_evaluation(confusion, ("yes", "no", "_unknown_")))).axes
     assert texts(axes) == ["198", "99 %", "1", "<1 %", "1", "<1 %", "30", "75 %", "10", "25 %"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["yes", "no", "_unknown_"]
+
+
+def test_labels_that_the_font_lacks_give_no_warnings(make_evaluation: MakeEvaluation) -> None:
+    labels = ("日本", "नमस्ते", "สวัสดี")
+    figure = figures.confusion_heat_map(make_evaluation(np.eye(3, dtype=np.int64) * 9, labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawing = figure_svg(figure, label="confusion")
+    assert all(label in drawing for label in labels)
 
 
 def luminance(color: NDArray[np.float64]) -> float:

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 
@@ -96,3 +97,14 @@ def test_replacing_all_replaces_all_files_or_none(tmp_path):
         first.write_text("new")
         second.write_text("new too")
     assert (one.read_text(), two.read_text()) == ("new", "new too")
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    def write_and_fail():
+        with replacing(tmp_path / "best.ckpt"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_and_fail()
+    assert caught.value.filename == str(tmp_path / "best.ckpt")
+    assert not list(tmp_path.iterdir())

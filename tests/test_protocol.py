@@ -200,11 +200,38 @@ def test_unreadable_clips_are_on_no_side(tmp_path: Path) -> None:
     names = [f"yes/{speaker}_nohash_{take}" for speaker in ("00000000", "00000001") for take in (0, 1)]
     data = write_corpus(tmp_path, names)
     (data / "yes" / "00000001_nohash_1.wav").write_bytes(b"no sound")
+    write_corpus(tmp_path, ["zoo/00000001_nohash_2"])
     task = make_task(recipe("v35"), Material(data=(data,)))
-    assert task.sides.tolist() == ["validation", "validation", "train", ""]
+    assert task.sides.tolist() == ["validation", "validation", "train", "", "train"]
     card = Card(task.labels, RATE, recipe("v35").samples, {}, {"recipe": asdict(recipe("v35"))})
     (reason,) = gather_examples(card, [data], "train").unreadable
     assert "00000001_nohash_1.wav" in reason
+
+
+@pytest.mark.parametrize(("name", "advice"), [("own", "add --other DIR"), ("v35", "use --recipe own with --other DIR")])
+def test_one_word_and_nothing_to_tell_it_from_is_refused(tmp_path: Path, name: str, advice: str) -> None:
+    speakers = ("00000000", "00000001", "00000003", "00000004")
+    data = write_corpus(tmp_path / "mine", [f"lamp/{speaker}_nohash_{take}" for speaker in speakers for take in (0, 1)])
+    with pytest.raises(
+        HarkenError, match=f"contains only the word lamp: the model would take every other word.*{advice}"
+    ):
+        make_task(recipe(name), Material(data=(data,)))
+    other = write_corpus(tmp_path / "other", [f"{word}/{word}" for word in ("sofa", "desk", "wall", "door", "rug")])
+    assert make_task(recipe("own"), Material(data=(data,), other=(other,))).labels == ("lamp", UNKNOWN, SILENCE)
+
+
+def test_notes_on_all_folders_are_kept(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp", "noise"], ["anna", "ben", "carl"]))
+    other = write_corpus(tmp_path / "other", own_names(["sofa", "desk"], ["dora", "emil", "finn"]))
+    (other / "sofa" / "1.m4a").write_bytes(b"x")
+    quiet = write_noise(tmp_path / "quiet", *(f"q{number}" for number in range(10)))
+    (quiet / "1.wma").write_bytes(b"x")
+    notes = make_task(recipe("own"), Material(data=(data,), other=(other,), noise=(noise, quiet))).notes
+    assert [note.partition(":")[0].partition(" is used")[0] for note in notes] == [
+        str(data / "noise"),
+        str(other / "sofa"),
+        str(quiet),
+    ]
 
 
 # own: any folder.

@@ -80,7 +80,7 @@ def test_only_folders_of_the_given_words_are_listed(tmp_path, monkeypatch):
     third = put(tmp_path / "3", "no/b_nohash_0.ogg", frequency=900)
     roots = [first, second, third]
     walked = []
-    monkeypatch.setattr(table, "walk", lambda folder: walked.append(folder) or walk(folder))
+    monkeypatch.setattr(table, "walk", lambda folder, skipped: walked.append(folder) or walk(folder, skipped))
     corpus = read_corpus(roots, words=("yes", "up"))
     assert walked == [str(first / "up"), str(first / "yes"), str(second / "up")]
     assert names(corpus) == names(read_corpus(roots).of_words(("yes", "up")))

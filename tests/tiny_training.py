@@ -85,7 +85,7 @@ def not_finished(*_: object) -> float:
 
 
 def weights(out: Path, name: str = "last.ckpt") -> dict[str, Tensor]:
-    state: dict[str, Tensor] = torch.load(out / name, weights_only=False)["state_dict"]
+    state: dict[str, Tensor] = torch.load(out / name, weights_only=True)["state_dict"]
     return state
 
 

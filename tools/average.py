@@ -10,6 +10,7 @@ a run folder with a model file, with the recipe and validation set of the last R
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ import torch
 from harken.errors import HarkenError
 from harken.tasks.protocol import make_task
 from harken.training.finish import finish
-from harken.training.run_folder import load_spotter, read_run
+from harken.training.run_folder import load_checkpoint, load_spotter, read_run
 
 
 def _checkpoint(run: Path) -> Path:
@@ -36,10 +37,10 @@ def main() -> None:
     for path in checkpoints:
         if read_run(path.parent)[0].network != recipe.network:
             raise HarkenError(f"{path} and {checkpoints[-1]} have different networks: give runs of the same network")
+    loaded = [load_checkpoint(path) for path in checkpoints]
     options.out.mkdir(parents=True)
     for name in ("recipe.json", "material.json"):
         shutil.copy(checkpoints[-1].parent / name, options.out / name)
-    loaded = [torch.load(path, map_location="cpu", weights_only=False) for path in checkpoints]
     mean = loaded[-1]
     for name, weight in mean["state_dict"].items():
         if weight.is_floating_point():
@@ -51,4 +52,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HarkenError as error:
+        print(f"average.py: {error}", file=sys.stderr)
+        sys.exit(2)

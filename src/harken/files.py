@@ -1,11 +1,14 @@
 """Atomic file writing: other programs never see a file that is only partly written."""
 
+import errno
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from harken.errors import HarkenError
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no space, quota used up, file too large
 
 
 def require_writable(*paths: str | Path) -> None:
@@ -43,7 +46,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Write a file atomically.
 
     Yields a temporary path in the same folder. When the block ends, the temporary file is renamed to `path`. If the block
-    raises an exception, the temporary file is deleted and an existing file at `path` stays as it was.
+    raises an exception, the temporary file is deleted and an existing file at `path` stays as it was. If the disk is full,
+    the OSError names `path`.
 
     Parameters
     ----------
@@ -64,10 +68,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
     except OSError as error:
-        raise HarkenError(f"cannot write {target}: {error.strerror}; choose a folder you may write to") from error
+        fix = "free some disk space" if error.errno in DISK_FULL else "choose a folder you may write to"
+        raise HarkenError(f"cannot write {target}: {error.strerror}; {fix}") from error
     try:
         yield temporary
         temporary.replace(target)
+    except OSError as error:
+        if error.errno in DISK_FULL:  # Python does not say which file it was writing to
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

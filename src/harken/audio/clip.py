@@ -9,6 +9,7 @@ clip_rate       return the sample rate of a file, in Hz
 clip_name       return the name of a source for messages
 InMemoryFile    a path whose content has already been read
 AUDIO_SUFFIXES  file name suffixes that count as audio when a folder is searched
+UNREADABLE_SUFFIXES  suffixes of audio that harken cannot read
 """
 
 import io
@@ -31,7 +32,31 @@ from harken.audio.flac import read_flac
 from harken.audio.wav import read_wav
 from harken.errors import HarkenError
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+AUDIO_SUFFIXES = frozenset(
+    {
+        *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+        *(".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"),
+    }
+)
+UNREADABLE_SUFFIXES = frozenset(
+    {
+        ".m4a",
+        ".m4b",
+        ".mp4",
+        ".aac",
+        ".wma",
+        ".amr",
+        ".awb",
+        ".3gp",
+        ".webm",
+        ".weba",
+        ".mka",
+        ".ac3",
+        ".ape",
+        ".wv",
+        ".ra",
+    }
+)
 MIN_SAMPLE_RATE = 4_000
 MAX_SAMPLE_RATE = 192_000
 MAX_AMPLITUDE = 100.0
@@ -74,6 +99,7 @@ _MP3_IN_WAV = b"\x55\x00"
 # Samples of all channels. A header can state any length, and the memory is allocated before the samples are read.
 _MAX_BLOCK_SAMPLES = 1 << 24
 _LENGTH_UNKNOWN = 1 << 62  # libsndfile reports at least this length for a FLAC that was written to a pipe
+_SIZE_LINES = ("data", "Riff size", "SSND", "Data Size", "riff")  # of WAV, RF64, AIFF, AU, W64
 _LIBMPG123_NOTE = re.compile(rb"(Note|Warning): |\[src/libmpg123/|\s*$")
 _mp3_lock = threading.Lock()
 
@@ -370,8 +396,8 @@ def _open_raw(source: str | os.PathLike[str] | IO[bytes], name: str) -> IO[bytes
 
 def _is_complete(file: soundfile.SoundFile, raw: IO[bytes], samples: int) -> bool:
     """Return whether a file is as long as its header says. libsndfile reads a file that is cut short without an error."""
-    if file.format in ("WAV", "WAVEX", "RF64"):
-        return _wav_is_complete(file.extra_info)
+    if file.format in ("WAV", "WAVEX", "RF64", "AIFF", "AU", "W64"):
+        return _stated_size_is_there(file.extra_info)
     if file.format == "OGG":
         return _ogg_is_complete(raw)
     if file.format == "MP3" and _mp3_states_length(raw):
@@ -380,12 +406,12 @@ def _is_complete(file: soundfile.SoundFile, raw: IO[bytes], samples: int) -> boo
     return True
 
 
-def _wav_is_complete(libsndfile_log: str) -> bool:
-    # Example of a line: `data : 32000 (should be 15978)`, the size in the header and the actual size. Only RF64 logs the
-    # size of the whole file. In a WAV, a wrong size of the whole file is common and harmless.
+def _stated_size_is_there(libsndfile_log: str) -> bool:
+    # Example of a line: `data : 32000 (should be 15978)`, the size in the header and the actual size. Only RF64 and W64 log
+    # the size of the whole file. In a WAV, a wrong size of the whole file is common and harmless.
     for line in libsndfile_log.splitlines():
         stated, differs, actual = line.partition("(should be")
-        if differs and stated.strip().startswith(("data", "Riff size")):
+        if differs and stated.strip().startswith(_SIZE_LINES):
             # For RF64, a wrong data size is logged in hexadecimal.
             stated_size, actual_size = int(stated.split(":")[1], 0), int(actual.strip(" )"), 0)
             if actual_size < stated_size < STREAMED_WAV_SIZE:

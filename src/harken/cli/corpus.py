@@ -7,6 +7,7 @@ import typer
 
 from harken.errors import HarkenError
 from harken.extras import require_extra
+from harken.labels import normalize_word
 
 corpus_app = typer.Typer(
     help="Download, inspect or synthesize a corpus.", no_args_is_help=True, rich_markup_mode="markdown"
@@ -62,7 +63,7 @@ def corpus_speak(
     requested = _names(words)
     if words_file is not None:
         try:
-            requested += words_file.read_text(encoding="utf-8").split()
+            requested += normalize_word(words_file.read_text(encoding="utf-8")).split()
         except (OSError, UnicodeDecodeError) as error:
             raise HarkenError(f"cannot read --words-file {words_file}: give a text file (UTF-8) of words") from error
     made = synthesize_corpus(
@@ -113,15 +114,19 @@ def corpus_show(
 ) -> None:
     """Write an HTML page about a corpus: clips, durations, speakers, an example of each word, and problems found."""
     require_extra("train", "matplotlib")
-    from harken.cli.tables import print_repeats
+    from harken.cli.tables import print_note, print_repeats
     from harken.corpus.page import write_page
     from harken.corpus.table import read_corpus
+    from harken.files import require_writable
 
+    require_writable(out)
     corpus = read_corpus(folders)
     write_page(corpus, out)
     print_repeats(len(corpus.duplicates))
+    for note in corpus.notes:
+        print_note(note)
     print(out)
 
 
 def _names(listed: str) -> list[str]:
-    return [name.strip() for name in listed.split(",") if name.strip()]
+    return [normalize_word(name.strip()) for name in listed.split(",") if name.strip()]

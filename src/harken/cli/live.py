@@ -26,6 +26,7 @@ from rich.text import Text
 
 from harken.audio.sources import Source, open_file, open_microphone, open_pcm
 from harken.errors import HarkenError
+from harken.labels import normalize_word
 from harken.runtime.listener import Event, Listener
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile
@@ -72,6 +73,7 @@ def read_actions(runs: Sequence[str], words: Sequence[str], *, shell: bool = Fal
     actions: dict[str, Action] = {}
     for run in runs:
         word, equals, line = run.partition("=")
+        word = normalize_word(word)
         if not equals or not line.strip():
             raise HarkenError(f"--run {run}: write it as WORD=COMMAND")
         if word not in words:
@@ -104,6 +106,7 @@ def read_thresholds(given: Sequence[str]) -> dict[str, float]:
     thresholds: dict[str, float] = {}
     for line in given:
         word, _, value = line.rpartition("=")
+        word = normalize_word(word)
         if word in thresholds:
             raise HarkenError(f"--threshold {line}: {word} already has a threshold; give only one")
         try:

@@ -1,10 +1,12 @@
 """The command line. Each command parses its options, imports the library when it runs, calls it and prints the result."""
 
-import errno
 import io
 import json
 import os
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,7 @@ from harken.cli.serve import serve
 from harken.cli.stream import evaluate_stream, listen
 from harken.errors import HarkenError
 from harken.extras import require_extra
+from harken.files import DISK_FULL, require_writable
 from harken.threads import let_threads_yield
 
 if TYPE_CHECKING:
@@ -53,7 +56,6 @@ _JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this JSON file.")
 ]
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # The click of typer: some versions bring a copy of their own, others use the package.
 _ClickException: Any = typer.BadParameter.__mro__[2]
 
@@ -76,7 +78,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if error.errno not in DISK_FULL:
             raise
         what = error.filename or "a file or standard output"
         print(f"harken: cannot write {what}: {error.strerror}; free some disk space", file=sys.stderr)
@@ -173,7 +175,8 @@ def train(
                 "--resume reads the recipe and the folders from the run: give no other option but --devices"
             )
         continue_run = resume_stages if has_stages(resume) else resume_run
-        result = continue_run(resume, devices=devices)
+        with _hint_at_resume(resume):
+            result = continue_run(resume, devices=devices)
     else:
         if out is None:
             raise HarkenError("no folder given for the run: add --out RUN")
@@ -190,11 +193,12 @@ def train(
             other=tuple(other or ()),
             train_only=tuple(train_only or ()),
         )
-        if from_file:
-            result = train_stages(read_recipe_file(Path(str(recipe))), material, out, devices=devices)
-        else:
-            chosen = with_settings(find_recipe(recipe or "tutorial"), changes)
-            result = train_run(chosen, material, out, devices=devices)
+        with _hint_at_resume(out):
+            if from_file:
+                result = train_stages(read_recipe_file(Path(str(recipe))), material, out, devices=devices)
+            else:
+                chosen = with_settings(find_recipe(recipe or "tutorial"), changes)
+                result = train_run(chosen, material, out, devices=devices)
     if not result.first_process:
         return
     print_repeats(result.duplicates)
@@ -204,6 +208,19 @@ def train(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"clips: {sets}; {result.epochs} epochs; validation accuracy {100 * result.accuracy:.2f} %")
     print(result.model)
+
+
+@contextmanager
+def _hint_at_resume(run: Path) -> Iterator[None]:
+    """After Ctrl-C, print how to continue the run."""
+    from harken.cli.tables import print_note
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (run / "recipe.json").is_file():
+            print_note(f"interrupted; to continue, run harken train --resume {shlex.quote(str(run))}")
+        raise
 
 
 @app.command()
@@ -264,7 +281,7 @@ def evaluate(
     from harken.evaluation.clips.evaluate import evaluate_clips
     from harken.evaluation.clips.full_evaluation import evaluate_fully
     from harken.evaluation.clips.report import report_json, write_report
-    from harken.files import replacing, require_writable
+    from harken.files import replacing
     from harken.runtime.modelfile import ModelFile, report_folder
 
     if split not in (None, "validation", "test", "all"):
@@ -275,11 +292,13 @@ def evaluate(
         raise HarkenError("--tune PERCENT and --out FILE go together: give both, since the tuned model is a copy")
     if tune is not None and not 0 < tune < 100:
         raise HarkenError(f"--tune {tune:g}: give the allowed percentage of other sounds, above 0 and below 100")
-    require_writable(*filter(None, (json_file, report, out)))
     opened = ModelFile(model, threads=os.cpu_count() or 1)
-    evaluation = evaluate_clips(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     report = report or report_folder(opened.path) / "report.html"
+    _require_writable_report(report, json_file, out)
+    evaluation = evaluate_clips(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     print_repeats(evaluation.examples.repeats, counted=evaluation.examples.counts_repeats)
+    for line in evaluation.examples.notes:
+        print_note(line)
     if evaluation.examples.overlap_warning:
         print_note(evaluation.examples.overlap_warning)
     measured = vars(evaluate_fully(evaluation, folders, noise=noise or (), speech=speech or ())) if full else {}
@@ -288,13 +307,13 @@ def evaluate(
             f"{speech[0]} has no speakers that are kept for measurement (see docs/reference/recordings.md): "
             "no false alarms were counted"
         )
+    print_evaluation(evaluation)  # first, so that the figures are there if a file cannot be written after all
+    if full:
+        print_full_evaluation(**measured)
     write_report(evaluation, report, **measured)
     if json_file is not None:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(report_json(evaluation, **measured), indent=1), encoding="utf-8")
-    print_evaluation(evaluation)
-    if full:
-        print_full_evaluation(**measured)
     if tune is not None and out is not None:
         _store_clip_threshold(evaluation, tune / 100, out)
     print(report)
@@ -311,6 +330,14 @@ def _store_clip_threshold(evaluation: "ClipEvaluation", accepted: float, out: Pa
     change_metadata(evaluation.model.path, out, found.metadata(card.labels, card.fields.get("sensitivity")))
     print_clip_threshold(found)
     print(out)
+
+
+def _require_writable_report(report: Path, *others: Path | None) -> None:
+    try:
+        require_writable(report)
+    except HarkenError as error:
+        raise HarkenError(f"{error}, with --report FILE") from error
+    require_writable(*filter(None, others))
 
 
 app.command("enroll")(enroll)
@@ -331,8 +358,8 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
 ) -> None:
     """Print the word spoken in each clip, or why none was recognized."""
-    from harken.cli.tables import print_predictions
-    from harken.corpus.table import audio_files
+    from harken.cli.tables import print_note, print_predictions
+    from harken.corpus.table import audio_files, skipped_audio
     from harken.runtime.recognizer import Recognizer
 
     def paths() -> Any:
@@ -341,6 +368,8 @@ def predict(
         for given in (path for clip in clips for path in (lines if clip == "-" else [clip])):
             if not (found := audio_files(given)):
                 raise HarkenError(f"{given} contains no WAV, FLAC, OGG or MP3 files: give another folder")
+            if note := skipped_audio(given):
+                print_note(note)
             yield from found
 
     print_predictions(Recognizer(model, sensitivity=sensitivity), paths(), as_json=as_json)

@@ -9,6 +9,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from harken.labels import normalize_word
+
 _METER_DB = -60.0
 _METER_WIDTH = 40
 
@@ -29,7 +31,7 @@ def record(
     from harken.audio.sources import open_microphone
 
     console = Console(stderr=True)
-    spoken = [word.strip() for word in words.split(",") if word.strip()]
+    spoken = [normalize_word(word.strip()) for word in words.split(",") if word.strip()]
     live = Live(console=console, transient=True, refresh_per_second=20) if console.is_terminal else nullcontext()
     printed: list[Any] = []
 

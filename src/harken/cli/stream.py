@@ -211,11 +211,11 @@ def evaluate_stream(
         sensitivity = {**recognizer.card.fields.get("sensitivity", {}), "stream": evaluation.sensitivity_shifts}
         changes = {"listener": settings.to_json(), "sensitivity": sensitivity, "tuned_on": sorted(listener_run.sources)}
         change_metadata(path, out, changes)
+    print_stream_evaluation(evaluation)  # first, so that the figures are there if a file cannot be written after all
     write_stream_report(evaluation, page, title=title, sample_rate=recognizer.sample_rate)
     if json_file is not None:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
-    print_stream_evaluation(evaluation)
     if out is not None:
         print(out)
     print(page)

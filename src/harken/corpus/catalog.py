@@ -13,7 +13,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harken.corpus.table import NOISE_FOLDER
+from harken.corpus.layout import NOISE_FOLDER
 from harken.errors import HarkenError
 
 _ORIGIN = "https://storage.googleapis.com/download.tensorflow.org/data"

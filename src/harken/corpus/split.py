@@ -14,6 +14,7 @@ import numpy as np
 
 from harken.corpus.table import Clip, Corpus
 from harken.errors import HarkenError
+from harken.labels import normalize_word
 
 Side = Literal["train", "validation", "test"]
 
@@ -38,7 +39,7 @@ def official(corpus: Corpus, *, validation_percent: float = 10.0, test_percent: 
     """
     listed = _read_lists(corpus)
     return [
-        listed.get(clip.name) or official_side(clip.path.stem, validation_percent, test_percent)
+        listed.get(normalize_word(clip.name)) or official_side(clip.path.stem, validation_percent, test_percent)
         for clip in corpus.clips
     ]
 
@@ -65,7 +66,7 @@ def _read_lists(corpus: Corpus) -> dict[str, Side]:
                     lines = path.read_text(encoding="utf-8").splitlines()
                 except UnicodeDecodeError as error:
                     raise HarkenError(f"{path} is not UTF-8 text: save it as UTF-8, or download it again") from error
-                sides |= {line.strip().rpartition(".")[0]: side for line in lines}
+                sides |= {normalize_word(line.strip().rpartition(".")[0]): side for line in lines}
     return sides
 
 

@@ -4,9 +4,10 @@ read_corpus     corpus folders -> Corpus
 Corpus          the clips of one or more folders
 Clip            one recording of a word
 audio_files     all audio files below a folder
+skipped_audio   a note on those that harken cannot read
 same_content    groups of files with the same content
 
-A corpus folder contains one folder for each word (`yes/…`, `no/…`) with WAV, FLAC, OGG or MP3 files. The speaker of a clip
+A corpus folder contains one folder for each word (`yes/…`, `no/…`) with WAV, FLAC, OGG, MP3 or AIFF files. The speaker of a clip
 comes from the first of these that is there:
 
 1. the name of the file, `<speaker>_nohash_<take>` (as in Speech Commands)
@@ -14,13 +15,15 @@ comes from the first of these that is there:
 3. a folder between the word's folder and the clip
 
 Otherwise the speaker is not known. `_background_noise_` contains noise and not words. `_unknown_` and `_silence_`, which the
-official test archives contain, are treated like words.
+official test archives contain, are treated like words. Words are in Unicode's composed form (NFC), however the folders'
+names are written.
 """
 
 import csv
 import hashlib
 import json
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -31,11 +34,19 @@ from typing import overload
 
 from harken.audio.clip import AUDIO_SUFFIXES
 from harken.cache import default_cache
+from harken.corpus.layout import (
+    NOISE_FOLDER,
+    check_layout,
+    folder_word,
+    may_be_outer,
+    note_on_name,
+    note_on_skipped,
+)
 from harken.corpus.walk import FileRow, combine_digests, fingerprint, leads_up, walk
 from harken.errors import HarkenError
 from harken.files import replacing
+from harken.labels import normalize_word
 
-NOISE_FOLDER = "_background_noise_"
 SYNTHESIS_NOTE = "synthesis.json"  # file that harken.synth writes beside the sides of a synthetic corpus
 
 _PROBE_BYTES = 4096
@@ -68,10 +79,10 @@ class _ClipFolder:
         speaker, nohash, _ = path.stem.partition("_nohash_")
         if not nohash:
             inner = self.path.relative_to(self.word).parts
-            below = path.relative_to(self.word.parent).as_posix()
+            below = normalize_word(path.relative_to(self.word.parent).as_posix())
             folder = inner[0] if inner else ""  # the outermost folder below the word is the speaker's
             speaker = self.listed_speakers.get(below, folder)
-        return Clip(path, self.word.name, speaker)
+        return Clip(path, normalize_word(self.word.name), speaker)
 
 
 class _WordFiles:
@@ -151,12 +162,15 @@ class Corpus:
         Recordings in the folders' `_background_noise_`.
     duplicates
         Clips that were left out because the same recording is in the table already, each with the clip that is kept.
+    notes
+        What the user should know about the folders, one line each.
     """
 
     roots: tuple[Path, ...]
     clips: Sequence[Clip]
     noise: tuple[Path, ...] = ()
     duplicates: tuple[tuple[Clip, Clip], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -169,6 +183,7 @@ class Corpus:
 
         Raises HarkenError if a word has no clips.
         """
+        words = [normalize_word(word) for word in words]
         _check_words(words, self.words, self.roots)
         if isinstance(self.clips, Clips):
             return replace(self, clips=self.clips.of_words(words))
@@ -200,20 +215,23 @@ def read_corpus(
     Raises
     ------
     HarkenError
-        If a folder is missing or contains no clips, or one of `words` has none.
+        If a folder is missing, contains no clips, or does not have one folder for each word. If one of `words` has no
+        clips.
     """
     roots = tuple(Path(folder) for folder in folders)
+    words = None if words is None else [normalize_word(word) for word in words]
     if not roots:
         raise HarkenError("no corpus given: add --data DIR, a folder with one folder for each word")
     rows: dict[str, list[FileRow]] = defaultdict(list)
     clip_folders: dict[str, _ClipFolder] = {}
     noise: list[Path] = []
+    notes: list[str] = []
     known: set[str] = set()
     for root in roots:
-        known_here = _read_folder(root, words, rows, clip_folders)
+        known_here = _read_folder(root, words, rows, clip_folders, notes)
         if not known_here:
             raise HarkenError(
-                f"{root} contains no clips: a corpus has one folder for each word, with WAV, FLAC, OGG or MP3 files"
+                f"{root} contains no clips: a corpus has one folder for each word, with WAV, FLAC, OGG, MP3 or AIFF files"
             )
         known |= known_here
         noise += audio_files(root / NOISE_FOLDER) if (root / NOISE_FOLDER).is_dir() else []
@@ -224,7 +242,7 @@ def read_corpus(
     note = (cache or default_cache()) / f"{_digest_of_roots(roots, words)}.table"
     kept, duplicates = _remove_duplicates(table, note)
     pairs = ((clip_folders[one[1]].clip(one[0]), clip_folders[first[1]].clip(first[0])) for one, first in duplicates)
-    return Corpus(roots, Clips(kept, clip_folders), tuple(noise), tuple(pairs))
+    return Corpus(roots, Clips(kept, clip_folders), tuple(noise), tuple(pairs), tuple(notes))
 
 
 def audio_files(path: str | Path) -> list[Path]:
@@ -238,13 +256,27 @@ def audio_files(path: str | Path) -> list[Path]:
     Raises
     ------
     HarkenError
-        If `path` does not exist, or is a pipe or a device.
+        If `path` does not exist, or is a pipe or a device. If a folder contains only audio that harken cannot read.
     """
+    found, skipped = _search(path)
+    note_on_skipped(Path(path), skipped, len(found))
+    return found
+
+
+def skipped_audio(path: str | Path) -> str:
+    """Return a note on the audio files below a folder that `audio_files` skips, or an empty text."""
+    found, skipped = _search(path)
+    return note_on_skipped(Path(path), skipped, len(found)) if found else ""
+
+
+def _search(path: str | Path) -> tuple[list[Path], Counter[str]]:
+    """Return the audio files below a folder, and the number of other files by suffix."""
+    skipped: Counter[str] = Counter()
     if not str(path):
         raise HarkenError("a path is empty: give a file or a folder")
     path = Path(path)
     if path.is_file():
-        return [path]
+        return [path], skipped
     if not path.is_dir():
         why = (
             "is a pipe or a device: write its data to a file first"
@@ -258,15 +290,24 @@ def audio_files(path: str | Path) -> list[Path]:
             name for name in subfolders if not (name.startswith(".") or leads_up(f"{folder}{os.sep}{name}"))
         )
         for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122 - four times as fast as Path
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - four times as fast as Path
+            if name.startswith("."):
+                continue
+            if suffix in AUDIO_SUFFIXES:
                 found.append(Path(folder, name))
-    return sorted(found)
+            else:
+                skipped[suffix] += 1
+    return sorted(found), skipped
 
 
 def _read_folder(
-    root: Path, words: Sequence[str] | None, rows: dict[str, list[FileRow]], clip_folders: dict[str, _ClipFolder]
+    root: Path,
+    words: Sequence[str] | None,
+    rows: dict[str, list[FileRow]],
+    clip_folders: dict[str, _ClipFolder],
+    notes: list[str],
 ) -> set[str]:
-    """Add the files of a corpus folder to `rows`, by word, and its folders to `clip_folders`.
+    """Add the files of a corpus folder to `rows`, by word, its folders to `clip_folders`, and what to know to `notes`.
 
     Return the words of the folder: those with clips, and those that were skipped.
     """
@@ -279,17 +320,31 @@ def _read_folder(
         )
     listed = _read_speakers(root / "speakers.csv")
     known = set()
+    folders: list[Path] = []
+    nested: list[Path] = []  # folders whose clips are all in folders of their own
     for folder in sorted(root.iterdir()):
         if not folder.is_dir() or folder.name == NOISE_FOLDER or folder.name.startswith("."):
             continue
-        if words is not None and folder.name not in words:
-            known.add(folder.name)
+        if words is not None and normalize_word(folder.name) not in words:
+            known.add(normalize_word(folder.name))
+            folders.append(folder)
+            nested += [folder] if may_be_outer(folder) else []
             continue
         top = str(folder.absolute())
-        for absolute, files in walk(top).items():
+        skipped: Counter[str] = Counter()
+        found = walk(top, skipped)
+        notes += filter(None, [note_on_skipped(folder, skipped, len(found))])
+        if not found:
+            continue
+        word = folder_word(folder)
+        notes += filter(None, [note_on_name(folder)])
+        for absolute, files in found.items():
             clip_folders[absolute] = _ClipFolder(folder / Path(absolute).relative_to(top), folder, listed)
-            rows[folder.name] += files
-            known.add(folder.name)
+            rows[word] += files
+        known.add(word)
+        folders.append(folder)
+        nested += [] if top in found else [folder]
+    check_layout(root, folders, nested)
     return known
 
 
@@ -315,11 +370,16 @@ def _read_speakers(path: Path) -> dict[str, str]:
             listed = {_relative_path(path.parent, row["path"]): row["speaker"].strip() for row in rows}
     except (UnicodeDecodeError, csv.Error) as error:
         raise HarkenError(f"{path} is not comma-separated UTF-8 text: save it in that format") from error
-    if listed and not any((path.parent / name).is_file() for name in listed):
+    if listed and not any(_exists(path.parent, name) for name in listed):
         raise HarkenError(
             f"{path} lists only clips that do not exist ({next(iter(listed))}): write paths as word/file.wav"
         )
-    return listed
+    return {normalize_word(name): speaker for name, speaker in listed.items()}
+
+
+def _exists(root: Path, name: str) -> bool:
+    """Return whether a file exists, whichever form of Unicode its name has on this disk."""
+    return any((root / unicodedata.normalize(form, name)).is_file() for form in ("NFC", "NFD"))
 
 
 def _relative_path(root: Path, path: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import marshal
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -22,10 +23,11 @@ FileRow = tuple[str, str, int, int]
 _SUFFIXES = tuple(AUDIO_SUFFIXES)
 
 
-def walk(folder: str) -> dict[str, list[FileRow]]:
+def walk(folder: str, skipped: Counter[str] | None = None) -> dict[str, list[FileRow]]:
     """Return the audio files below an absolute folder, in no particular order, for each folder that contains some.
 
-    Hidden files and folders are skipped. Links to folders are followed, except for those that lead back up.
+    Hidden files and folders are skipped. Links to folders are followed, except for those that lead back up. The suffixes of
+    files that are not audio are counted in `skipped`.
     """
     rows: dict[str, list[FileRow]] = {}
     waiting = [folder]
@@ -38,7 +40,12 @@ def walk(folder: str) -> dict[str, list[FileRow]]:
         files = _file_rows(folder, [name for name in names if name.lower().endswith(_SUFFIXES) and name[0] != "."])
         if len(files) < len(names):
             others = set(names).difference(row[0] for row in files)
-            waiting += [path for name in others if name[0] != "." and _is_folder(path := f"{folder}{os.sep}{name}")]
+            visible = [name for name in others if name[0] != "."]
+            folders = [name for name in visible if _is_folder(f"{folder}{os.sep}{name}")]
+            waiting += [f"{folder}{os.sep}{name}" for name in folders]
+            if skipped is not None and len(folders) < len(visible):
+                remaining = set(visible).difference(folders)
+                skipped.update(os.path.splitext(name)[1].lower() for name in remaining)  # noqa: PTH122
         if files:
             rows[folder] = files
     return rows

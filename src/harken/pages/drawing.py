@@ -11,6 +11,8 @@ import base64
 import hashlib
 import io
 import re
+import warnings
+from functools import lru_cache
 
 import numpy as np
 from matplotlib import rc_context
@@ -18,10 +20,17 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from PIL import Image
 
 from harken.pages.html import COLORS, Html, escape
 
+# Fonts with Chinese, Japanese, Korean or Indian scripts, as they are called on Linux, macOS and Windows.
+_MORE_FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Droid Sans Fallback", "WenQuanYi Zen Hei"),
+    *("Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Arial Unicode MS", "Kohinoor Devanagari"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Nirmala UI", "Noto Sans Devanagari", "Noto Sans Thai"),
+)
 FONT_PT = 8.5  # about 11 px on the page, in a figure that is not scaled
 
 
@@ -77,7 +86,9 @@ def figure_svg(figure: Figure, *, label: str) -> Html:
     """
     file = io.StringIO()
     dpi = figure.dpi
-    with rc_context({"svg.fonttype": "none"}):
+    with rc_context({"svg.fonttype": "none", "font.sans-serif": _fonts()}), warnings.catch_warnings():
+        # A font only gives the widths: the browser draws the text, in fonts of its own.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         # Not savefig, which draws everything twice.
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})  # type: ignore[no-untyped-call]
     figure.dpi = dpi
@@ -90,6 +101,13 @@ def figure_svg(figure: Figure, *, label: str) -> Html:
     opening = f'<svg class="figure" role="img" aria-label="{escape(label)}" {size[0] if size else ""}>'
     drawing = opening + drawing[drawing.index(">", drawing.index("<svg")) + 1 :]
     return Html(_unique_ids(re.sub(r"\s*\n\s*", " ", drawing).replace("> <", "><")))
+
+
+@lru_cache(maxsize=1)
+def _fonts() -> list[str]:
+    """Return matplotlib's own font, and after it an installed one for each script that it lacks."""
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in _MORE_FONTS if name in installed)]
 
 
 def _shortened(found: re.Match[str]) -> str:

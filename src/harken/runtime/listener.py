@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harken.audio.clip import MAX_AMPLITUDE, is_number, peak_of
 from harken.audio.resampler import Resampler
 from harken.errors import HarkenError
+from harken.labels import normalize_word
 from harken.runtime.isolation import Isolation, subtract_logits
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, ModelFile
@@ -204,6 +205,7 @@ class Listener:
         HarkenError
             If the model does not have one of the words, or a value is out of range. No threshold is changed then.
         """
+        thresholds = {normalize_word(word): threshold for word, threshold in thresholds.items()}
         _check_words(thresholds, self.settings.thresholds)
         self.settings = replace(self.settings, thresholds={**self.settings.thresholds, **thresholds})
         self._thresholds = self._thresholds_by_label()
@@ -391,7 +393,8 @@ def _settings(card: Card, thresholds: Mapping[str, float] | None, **given: float
         name: float(value) if is_number(value) else value for name, value in given.items() if value is not None
     }
     if isinstance(thresholds, Mapping | None):
-        thresholds = {**own.thresholds, **(thresholds or {})}
+        given_words = {normalize_word(word): threshold for word, threshold in (thresholds or {}).items()}
+        thresholds = {**own.thresholds, **given_words}
     settings = replace(own, **changes, thresholds=thresholds)
     _check_words(settings.thresholds, card.words)
     return settings

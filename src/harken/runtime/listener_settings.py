@@ -10,6 +10,7 @@ from typing import Any
 
 from harken.audio.clip import is_number
 from harken.errors import HarkenError
+from harken.labels import normalize_word
 from harken.runtime.modelfile import Card
 
 DEFAULT_THRESHOLD = 0.8  # for a word without a threshold in the model file
@@ -74,6 +75,8 @@ class ListenerSettings:
         for word, threshold in self.thresholds.items():
             if not is_number(threshold) or not 0 <= threshold <= 1:
                 raise HarkenError(f"the threshold of {word} is {threshold!r}: it must be from 0 to 1")
+        composed = {normalize_word(word): threshold for word, threshold in self.thresholds.items()}
+        object.__setattr__(self, "thresholds", composed)
 
     @classmethod
     def from_card(cls, card: Card) -> "ListenerSettings":

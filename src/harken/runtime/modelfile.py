@@ -22,7 +22,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.labels import SILENCE, UNKNOWN
+from harken.labels import SILENCE, UNKNOWN, normalize_word
 
 _REQUIRED = ("labels", "sample_rate", "window")
 STREAM_SUFFIX = ".stream"  # end of the name of a bundled streaming model, such as base.stream
@@ -237,10 +237,10 @@ def _read_card(path: Path, raw: Mapping[str, str]) -> Card:
         if not isinstance(labels, list):
             raise TypeError("labels is not a list")
         return Card(
-            labels=tuple(map(str, labels)),
+            labels=tuple(normalize_word(str(label)) for label in labels),
             sample_rate=int(fields.pop("sample_rate")),
             window=int(fields.pop("window")),
-            thresholds={word: float(value) for word, value in thresholds.items()},
+            thresholds={normalize_word(word): float(value) for word, value in thresholds.items()},
             fields=fields,
         )
     except (ValueError, TypeError, AttributeError) as error:

@@ -14,7 +14,7 @@ own         the words of any folder, `_unknown_` from other folders, and `_silen
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,7 @@ from harken.corpus import split
 from harken.corpus.pack import PackedClips, pack
 from harken.corpus.recordings import Recordings, join_recordings, noise_side, read_recordings, speech_side
 from harken.corpus.synthetic_noise import make_synthetic_noise
-from harken.corpus.table import Clip, Corpus, audio_files, read_corpus
+from harken.corpus.table import Clip, Corpus, audio_files, read_corpus, skipped_audio
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
 from harken.tasks.recipe import Recipe
@@ -81,6 +81,8 @@ class Task:
         Number of duplicate clips in the folders. Each recording is used once.
     synthetic_noise
         Whether the noise was generated because no recordings were given.
+    notes
+        What the user should know about the folders, one line each.
     """
 
     labels: tuple[str, ...]
@@ -94,6 +96,7 @@ class Task:
     silence: tuple[SilenceWindow, ...] = ()
     duplicates: int = 0
     synthetic_noise: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def words(self) -> int:
@@ -132,12 +135,20 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
     """
     _refuse_unused_folders(recipe, material, evaluation_only=evaluation_only)
     only = recipe.words if recipe.protocol == "tutorial" and recipe.words else None  # other words are not needed
-    corpus = read_corpus(material.data, words=only, cache=cache)
+    notes: list[str] = []
+
+    def read(folders: Sequence[Path], words: Sequence[str] | None = None) -> Corpus:
+        corpus = read_corpus(folders, words=words, cache=cache)
+        notes.extend(corpus.notes)
+        return corpus
+
+    corpus = read(material.data, only)
     split_clips = {"tutorial": _tutorial, "v12": _official, "v35": _official, "own": _own}[recipe.protocol]
-    labels, clips, sides = split_clips(recipe, material, corpus, cache)
+    labels, clips, sides = split_clips(recipe, material, corpus, read)
     packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, cache=cache)
     if recipe.protocol == "tutorial":
         sides = _tutorial_sides(recipe, material, labels, clips, packed.lengths)
+    notes += filter(None, map(skipped_audio, (*material.noise, *material.speech)))
     index = {label: number for number, label in enumerate(labels)}
     recorded = [*_files(material.noise), *corpus.noise]
     noise, held_out = _noise(recipe, recorded, evaluation_only=evaluation_only)
@@ -152,11 +163,12 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
         held_out_noise=held_out,
         duplicates=len(corpus.duplicates),
         synthetic_noise=noise is not None and not recorded,
+        notes=tuple(notes),
     )
     if SILENCE in labels and held_out is not None:
         task = replace(task, silence=_silence_windows(recipe, task, held_out))
     if not evaluation_only:
-        _require_clips(task, material)
+        _require_clips(recipe, task, material)
     return task
 
 
@@ -178,7 +190,7 @@ def _refuse_unused_folders(recipe: Recipe, material: Material, *, evaluation_onl
         )
 
 
-def _require_clips(task: Task, material: Material) -> None:
+def _require_clips(recipe: Recipe, task: Task, material: Material) -> None:
     """Refuse a task without clips for training or validation."""
     folders = _names(material.data)
     for side in ("train", "validation"):
@@ -193,12 +205,20 @@ def _require_clips(task: Task, material: Material) -> None:
                 f"{folders} contains nothing to use for {UNKNOWN}: add clips of other words, or set unknown_share=0"
             )
         raise HarkenError(f"no clips of {label} in {folders} are on the train side: add clips or speakers of that word")
+    if task.words == 1 and UNKNOWN not in task.labels:
+        advice = "add folders of other words, or use --recipe own with --other DIR"
+        if recipe.protocol == "own":
+            advice = "add --other DIR (clips of other words, which `harken corpus speak` can generate) or --speech DIR"
+        raise HarkenError(
+            f"{folders} contains only the word {task.labels[0]}: the model would take every other word for it; {advice}"
+        )
 
 
+_Read = Callable[[Sequence[Path]], Corpus]
 _Split = tuple[tuple[str, ...], Sequence[Clip], Sequence[str]]  # labels, clips, and the side of each clip
 
 
-def _tutorial(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Split:
+def _tutorial(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Split:
     words = recipe.words or corpus.words
     clips = corpus.of_words(words).clips
     return words, clips, [""] * len(clips)  # split after packing, which measures the lengths
@@ -222,7 +242,7 @@ def _tutorial_sides(
     return sides
 
 
-def _official(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Split:
+def _official(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Split:
     words = recipe.words or _words(corpus)
     corpus.of_words(words)  # raises an error that names missing words
     unknown = recipe.unknown_share > 0
@@ -238,22 +258,22 @@ def _official(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | 
                 continue
         clips.append(clip)
         sides.append(side)
-    return _with_train_only(material, cache, _labels(recipe, words, unknown=unknown), clips, sides)
+    return _with_train_only(material, read, _labels(recipe, words, unknown=unknown), clips, sides)
 
 
-def _own(recipe: Recipe, material: Material, corpus: Corpus, cache: Path | None) -> _Split:
+def _own(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Split:
     words = recipe.words or _words(corpus)
     clips = list(corpus.of_words(words).clips) if recipe.words else [c for c in corpus.clips if c.word in words]
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
     unknown = recipe.unknown_share > 0 and bool(material.other or material.speech)
     if unknown and material.other:
-        other = [clip for clip in read_corpus(material.other, cache=cache).clips if clip.word not in words]
+        other = [clip for clip in read(material.other).clips if clip.word not in words]
         drawn: list[str] = list(split.by_speaker(other, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
         side_of = {clip.speaker: side for clip, side in zip(clips, sides, strict=True) if clip.speaker}
         drawn = [side_of.get(clip.speaker, side) for clip, side in zip(other, drawn, strict=True)]
         clips += other
         sides += _limit_validation(drawn, sides.count("validation"), recipe.seed)
-    return _with_train_only(material, cache, _labels(recipe, words, unknown=unknown), clips, sides)
+    return _with_train_only(material, read, _labels(recipe, words, unknown=unknown), clips, sides)
 
 
 def _limit_validation(sides: Sequence[str], most: int, seed: int) -> list[str]:
@@ -272,7 +292,7 @@ def _labels(recipe: Recipe, words: tuple[str, ...], *, unknown: bool) -> tuple[s
 
 
 def _with_train_only(
-    material: Material, cache: Path | None, labels: tuple[str, ...], clips: Sequence[Clip], sides: Sequence[str]
+    material: Material, read: _Read, labels: tuple[str, ...], clips: Sequence[Clip], sides: Sequence[str]
 ) -> _Split:
     """Append the clips for training only, except for those of speakers who are only on other sides."""
     if not material.train_only:
@@ -281,7 +301,7 @@ def _with_train_only(
     held_out = {clip.speaker for clip in clips if clip.speaker} - train
     extra = [
         clip
-        for clip in read_corpus(material.train_only, cache=cache).clips
+        for clip in read(material.train_only).clips
         if (UNKNOWN in labels or clip.word in labels) and clip.speaker not in held_out
     ]
     return labels, [*clips, *extra], [*sides, *["train"] * len(extra)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_type_hints
 
 from harken.errors import HarkenError
-from harken.labels import COMMANDS, SILENCE, UNKNOWN
+from harken.labels import COMMANDS, SILENCE, UNKNOWN, normalize_word
 from harken.models.registry import find_network
 
 Protocol = Literal["tutorial", "v12", "v35", "own"]
@@ -124,6 +124,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         find_network(self.network)
+        for name in ("words", "held_out_words"):
+            object.__setattr__(self, name, tuple(map(normalize_word, getattr(self, name))))
         for name, value in vars(self).items():
             if isinstance(value, int | float):
                 signed = name in ("min_snr_db", "max_snr_db", "min_talk_snr_db")

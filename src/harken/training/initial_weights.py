@@ -33,10 +33,11 @@ def initialize_weights(spotter: Spotter, source: str, recipe: Recipe, task: Task
     Raises
     ------
     HarkenError
-        If the source has other layers, another sample rate or another window.
+        If the source has other layers or another sample rate. Another window is accepted by networks whose layers do not
+        depend on it.
     """
     try:
-        model = open_trained(source, recipe)
+        model = open_trained(source, recipe, any_window=True)
         network = load_trained(source, model, recipe, task).network
         if model.card.labels != task.labels:
             network = _with_classes(network, model, task.labels)

@@ -13,12 +13,14 @@ RUN/best.ckpt        the best epoch
 RUN/model.onnx       the result
 """
 
+import io
 import logging
+import math
 import os
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,14 +39,14 @@ from harken.labels import SILENCE, UNKNOWN
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile, bundled_models
 from harken.tasks.protocol import Material, Task, make_task
-from harken.tasks.recipe import Recipe
+from harken.tasks.recipe import RECIPES, Recipe
 from harken.training.batches import BatchStream, EpochSampler, validation_rows
 from harken.training.finish import finish
 from harken.training.history import History
 from harken.training.initial_weights import initialize_weights
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
-from harken.training.run_folder import load_checkpoint, load_spotter, read_run, write_run
+from harken.training.run_folder import load_checkpoint, load_spotter, load_weights, lock_run, read_run, write_run
 from harken.training.trained_networks import find_teacher
 from harken.training.waveforms import WaveformLoader
 
@@ -102,7 +104,7 @@ def train(
     Raises
     ------
     HarkenError
-        If `out` already contains a run, or if the recordings are not sufficient.
+        If `out` already contains a run, if the recordings are not sufficient, or if the loss becomes NaN or infinite.
     """
     recipe = replace(recipe, teacher=tuple(map(_absolute, recipe.teacher)), start_from=_absolute(recipe.start_from))
     _require_new_folder(out)
@@ -132,10 +134,10 @@ def resume(out: Path, *, cache: Path | None = None, devices: int = 1) -> Trainin
     Raises
     ------
     HarkenError
-        If `out` does not contain a run.
+        If `out` does not contain a run, another process is training it, or the loss becomes NaN or infinite.
     """
     recipe, material = read_run(out)
-    return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices)
+    return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices, resumed=True)
 
 
 class TrainingBatches(lightning.LightningDataModule):
@@ -178,18 +180,58 @@ class _ResumableEarlyStopping(EarlyStopping):
         trainer.should_stop = self.wait_count >= self.patience
 
 
-class _AtomicCheckpoints(TorchCheckpointIO):
-    """Write each checkpoint to a temporary file in the same folder and rename it. Lightning copies it from another disk."""
+class _StopAtDivergence(Callback):
+    """Stop with an error after the first epoch whose loss is not finite, before a checkpoint of it is written."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        losses = {name: float(trainer.callback_metrics[name]) for name in ("train_loss", "validation_loss")}
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                rate = self.recipe.learning_rate
+                raise HarkenError(
+                    f"training diverged: the {name.replace('_', ' ')} is {loss} after epoch {trainer.current_epoch}; start "
+                    f"again in another folder with a lower rate, for example --set learning_rate={rate / 10:.2g}"
+                )
+
+
+class _Checkpoints(TorchCheckpointIO):
+    """Write each checkpoint atomically, and read it without running code that it may contain.
+
+    A checkpoint is written to a temporary file in the same folder and renamed. Lightning copies it from another disk.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # torch's own writer reports a full disk as an error of its archive, without saying why.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
         with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(content.getbuffer())
 
-    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        return load_checkpoint(Path(path))
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return _with_own_paths(load_checkpoint(Path(path)), Path(path).parent)
 
 
-def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int) -> TrainingResult:
+def _with_own_paths(checkpoint: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Replace the paths in a checkpoint by those of its folder, which may have been moved or come from somebody else.
+
+    Lightning deletes the files that these paths name, and forgets the best epoch if the folder has another path.
+    """
+    folder = os.path.realpath(out)
+    for state in checkpoint.get("callbacks", {}).values():
+        if "best_model_path" in state:
+            own = os.path.join(folder, "best.ckpt" if state["monitor"] else "last.ckpt")  # noqa: PTH118 - a text
+            paths = dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), own)
+            scores = {own: score} if (score := next(iter(state["best_k_models"].values()), None)) is not None else {}
+            state |= {"dirpath": folder, "best_k_models": scores} | {k: v for k, v in paths.items() if state[k]}
+    return checkpoint
+
+
+def _fit(
+    recipe: Recipe, material: Material, task: Task, out: Path, devices: int, *, resumed: bool = False
+) -> TrainingResult:
     devices, hosts = _process_counts(devices)
     if recipe.batch_size % (devices * hosts):
         raise HarkenError(
@@ -202,16 +244,27 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     if recipe.channels_last:
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = out / "last.ckpt"
+    notes: list[str] = []
     if recipe.start_from and not last.is_file():  # a resumed run has its own weights
-        initialize_weights(spotter, recipe.start_from, recipe, task)
+        try:
+            initialize_weights(spotter, recipe.start_from, recipe, task)
+        except HarkenError as error:
+            if recipe.start_from != getattr(RECIPES.get(recipe.name), "start_from", ""):
+                raise
+            # Nobody asked for these weights: the recipe has them for its own values, and another network has none.
+            notes.append(f"training started with new weights, which need many more recordings: {error}")
+            recipe = replace(recipe, start_from="")
     teachers = [find_teacher(teacher, recipe, task) for teacher in recipe.teacher]
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teachers=teachers)
+    if last.is_file():  # Lightning would load them too, but would end in a traceback if they do not fit
+        load_weights(module, last)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False
     )
     # A checkpoint of its own, because Lightning's save_last writes one only when there is a new best epoch.
     latest = ModelCheckpoint(out, filename="last", enable_version_counter=False)
-    callbacks: list[Callback] = [_AttachWaveforms(task, recipe), History(out / "history.csv"), best, latest]
+    callbacks: list[Callback] = [_AttachWaveforms(task, recipe), _StopAtDivergence(recipe)]
+    callbacks += [History(out / "history.csv"), best, latest]
     if recipe.patience:
         callbacks.append(
             _ResumableEarlyStopping("validation_loss", patience=recipe.patience, min_delta=recipe.min_delta)
@@ -219,42 +272,51 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
     terminal = Console(stderr=True).is_terminal
     if terminal:
         callbacks.append(RichProgressBar(leave=False))
-    with _quiet(), _raise_keyboard_interrupt(), _leave_process_group():
-        trainer = lightning.Trainer(
-            max_epochs=recipe.epochs,
-            precision=training_precision(recipe),
-            accelerator="auto",
-            devices=devices,
-            num_nodes=hosts,
-            callbacks=callbacks,
-            plugins=[_AtomicCheckpoints()],
-            logger=False,
-            enable_model_summary=False,
-            enable_progress_bar=terminal,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            reload_dataloaders_every_n_epochs=1,
-            default_root_dir=out,
-        )
-        if trainer.is_global_zero:  # only now, when the recipe has passed all checks
-            write_run(out, recipe, material)
-        trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None)
-    model = out / "model.onnx"
-    accuracy = 0.0 if best.best_model_score is None else float(best.best_model_score)
-    if trainer.is_global_zero:
-        accuracy = finish(load_spotter(out, len(task.labels)), recipe, material, task, model)
+    with ExitStack() as held:
+        with _quiet(), _raise_keyboard_interrupt(), _leave_process_group():
+            trainer = lightning.Trainer(
+                max_epochs=recipe.epochs,
+                precision=training_precision(recipe),
+                accelerator="auto",
+                devices=devices,
+                num_nodes=hosts,
+                callbacks=callbacks,
+                plugins=[_Checkpoints()],
+                logger=False,
+                enable_model_summary=False,
+                enable_progress_bar=terminal,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                reload_dataloaders_every_n_epochs=1,
+                default_root_dir=out,
+            )
+            if trainer.is_global_zero:  # only now, when the recipe has passed all checks
+                held.enter_context(lock_run(out))
+                if not resumed:  # another training may have begun one there since the first check
+                    _require_new_folder(out)
+                write_run(out, recipe, material)
+            trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=True)
+        model = out / "model.onnx"
+        accuracy = 0.0 if best.best_model_score is None else float(best.best_model_score)
+        if trainer.is_global_zero:
+            accuracy = finish(load_spotter(out, len(task.labels)), recipe, material, task, model)
+            notes += _notes(recipe, task, material, model)
     counts = {side: len(task.rows(side)) for side in ("train", "validation", "test")}
-    notes = _notes(task, material, model) if trainer.is_global_zero else ()
     return TrainingResult(
-        model, accuracy, trainer.current_epoch, counts, task.duplicates, notes, trainer.is_global_zero
+        model, accuracy, trainer.current_epoch, counts, task.duplicates, tuple(notes), trainer.is_global_zero
     )
 
 
-def _notes(task: Task, material: Material, model: Path) -> tuple[str, ...]:
-    notes = []
+def _notes(recipe: Recipe, task: Task, material: Material, model: Path) -> list[str]:
+    notes = list(task.notes)
     if unreadable := task.packed.unreadable:
         clips = "1 damaged clip" if len(unreadable) == 1 else f"{len(unreadable):,} damaged clips"
         notes.append(f"skipped {clips}; the first: {unreadable[0][1]}")
+    if UNKNOWN not in task.labels and recipe.protocol == "own":
+        notes.append(
+            f"the model knows no other words: it takes each of them for one of its {task.words} words, which the validation "
+            "accuracy does not show. Add --other DIR or --speech DIR"
+        )
     if task.synthetic_noise:
         notes.append(
             f"{SILENCE} was trained on generated noise. Recordings of your rooms give better results: --noise DIR"
@@ -263,7 +325,7 @@ def _notes(task: Task, material: Material, model: Path) -> tuple[str, ...]:
         notes.append(
             "the words have no thresholds, because no speaker in --speech is on the side that sets them: add more speakers"
         )
-    return tuple(notes)
+    return notes
 
 
 @contextmanager

@@ -1,19 +1,25 @@
 """The folder of a run: its recipe, its folders of recordings, and its best weights.
 
-write_run       write the recipe and the folders
-read_run        read both
-expect_run      check that a run has a given recipe and given folders
-load_spotter    load the best weights
-load_checkpoint load a checkpoint that may come from a stranger
+write_run          write the recipe and the folders
+read_run           read both
+expect_run         check that a run has a given recipe and given folders
+lock_run           keep other processes from training a run
+load_checkpoint    load a checkpoint, without running code that it may contain
+load_weights       load the weights of a checkpoint into a module
+load_spotter       load the best weights
 """
 
 import json
-import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
 
 from harken.errors import HarkenError
 from harken.files import replacing
@@ -46,6 +52,34 @@ def expect_run(out: Path, recipe: Recipe, material: Material) -> None:
         raise HarkenError(f"{out} contains a run with another recipe or other folders: choose another folder")
 
 
+@contextmanager
+def lock_run(out: Path) -> Iterator[None]:
+    """Keep other processes from training a run. The lock ends with the process, even if it is killed.
+
+    Raises
+    ------
+    HarkenError
+        If another process trains this run, or the folder cannot be written.
+    """
+    path = out / ".lock"
+    lock = FileLock(path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise HarkenError(
+            f"{out} is being trained by another process: wait for it, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise HarkenError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
 def load_spotter(out: Path, classes: int) -> Spotter:
     """Return the spotter of a run with its best weights, on the CPU and in evaluation mode.
 
@@ -66,22 +100,45 @@ def load_spotter(out: Path, classes: int) -> Spotter:
     if not checkpoint.is_file():
         raise HarkenError(f"{out} contains no finished epoch: train it first")
     module = TrainingModule(recipe, Spotter(recipe, classes), steps_per_epoch=1)
-    module.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
+    load_weights(module, checkpoint)
     return module.final_spotter()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint on the CPU: tensors and plain values alone, never code.
+    """Return the content of a checkpoint: tensors, numbers and texts in plain containers.
 
-    Raises HarkenError when the file holds anything else.
+    A checkpoint is a pickle, and a pickle can run any program when it is loaded. The folder of a run may come from somebody
+    else, so anything but plain content is refused before it is loaded.
+
+    Raises
+    ------
+    HarkenError
+        If the file cannot be read, is damaged, or contains anything else.
     """
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        with warnings.catch_warnings(action="ignore"):  # torch warns about some pickles before it refuses them
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise HarkenError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from error
+    except Exception as error:  # damaged files end in errors of many types
         raise HarkenError(
-            f"{path} holds no plain weights: train the run again, and don't use checkpoints you don't trust"
+            f"{path} is damaged, or contains code instead of weights: it was not loaded; get the run again from its author"
         ) from error
-    return checkpoint
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(weight, Tensor) for weight in state.values()):
+        raise HarkenError(f"{path} is not a checkpoint of harken: give the folder that was passed to --out")
+    found: dict[str, Any] = checkpoint
+    return found
+
+
+def load_weights(module: TrainingModule, path: Path) -> None:
+    """Load the weights of a checkpoint into a module. Raises HarkenError if they do not fit it."""
+    try:
+        module.load_state_dict(load_checkpoint(path)["state_dict"])
+    except RuntimeError as error:
+        raise HarkenError(
+            f"{path} contains the weights of another network than its recipe.json: get the run again from its author"
+        ) from error
 
 
 def _material_to_json(material: Material) -> str:

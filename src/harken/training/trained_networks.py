@@ -23,7 +23,7 @@ from harken.training.teachers import FileTeacher, NetworkTeacher, Teacher
 _RESTORE_CLIPS = 300  # number of clips that a model file is restored with
 
 
-def open_trained(source: str, recipe: Recipe) -> ModelFile:
+def open_trained(source: str, recipe: Recipe, *, any_window: bool = False) -> ModelFile:
     """Open the model of a run, a model file or a bundled model.
 
     Parameters
@@ -32,6 +32,8 @@ def open_trained(source: str, recipe: Recipe) -> ModelFile:
         Folder of a run, path of a model file, or name of a bundled model.
     recipe
         The recipe that the model is to be used with.
+    any_window
+        Whether its window may differ from the recipe's.
 
     Raises
     ------
@@ -43,7 +45,8 @@ def open_trained(source: str, recipe: Recipe) -> ModelFile:
             f"{source} is neither a run nor a model file: give a folder passed to --out, a model file or a bundled model's name"
         )
     model = ModelFile(source)
-    if (model.card.sample_rate, model.card.window) != (recipe.sample_rate, recipe.samples):
+    window = model.card.window if any_window else recipe.samples
+    if (model.card.sample_rate, model.card.window) != (recipe.sample_rate, window):
         raise HarkenError(
             f"{source} has a sample rate of {model.card.sample_rate} Hz and a window of {model.card.window} samples, but this "
             f"recipe has {recipe.sample_rate} Hz and {recipe.samples} samples: use a model with the same values"
@@ -65,7 +68,10 @@ def load_trained(source: str, model: ModelFile, recipe: Recipe, task: Task) -> S
     """
     if source not in bundled_models() and Path(source).is_dir():
         return load_spotter(Path(source), len(model.card.labels))
-    return restore_spotter(model.path, torch.from_numpy(_some_clips(recipe, task)))
+    clips = _some_clips(recipe, task)
+    missing = max(0, model.card.window - clips.shape[1])
+    clips = np.pad(clips, ((0, 0), (0, missing)))[:, : model.card.window]
+    return restore_spotter(model.path, torch.from_numpy(clips))
 
 
 def _some_clips(recipe: Recipe, task: Task) -> NDArray[np.float32]:

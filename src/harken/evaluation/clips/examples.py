@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harken.corpus.layout import require_spelling
 from harken.corpus.pack import pack
 from harken.corpus.table import Corpus, read_corpus
 from harken.errors import HarkenError
@@ -48,6 +49,8 @@ class Examples:
         Files of the rows that hold only the beginning of a longer clip.
     overlap_warning
         Why training clips may be among these clips; empty if they cannot be.
+    notes
+        What else the user should know about the folders, one line each.
     """
 
     waveforms: NDArray[np.float32]
@@ -59,6 +62,7 @@ class Examples:
     long_clips: Mapping[int, Path] = field(default_factory=dict)
     overlap_warning: str = ""
     counts_repeats: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def gather_examples(
@@ -84,9 +88,11 @@ def gather_examples(
     Raises
     ------
     HarkenError
-        No clips are left to evaluate on, or the model does not state how its split was made.
+        No clips are left to evaluate on, the model does not state how its split was made, or a folder differs from one of
+        the model's words only in upper and lower case.
     """
     corpus = read_corpus(folders)
+    require_spelling(corpus.words, card.labels, corpus.roots)
     archive = any(word in (UNKNOWN, SILENCE) for word in corpus.words)
     split = split or ("all" if archive else "validation")
     if split == "all" or archive:
@@ -107,7 +113,16 @@ def gather_examples(
     model_index = np.array([card.labels.index(label) for label in task.labels])
     reasons = tuple(reason for _, reason in task.packed.unreadable)
     warning = _overlap_warning(card, recipe, task, folders)
-    return Examples(waveforms, model_index[truth], tuple(names), {}, reasons, task.duplicates, overlap_warning=warning)
+    return Examples(
+        waveforms,
+        model_index[truth],
+        tuple(names),
+        {},
+        reasons,
+        task.duplicates,
+        overlap_warning=warning,
+        notes=task.notes,
+    )
 
 
 def _overlap_warning(card: Card, recipe: Recipe, task: Task, folders: Sequence[Path]) -> str:
@@ -143,6 +158,13 @@ def _all_clips(card: Card, corpus: Corpus, *, archive: bool) -> Examples:
     readable = packed.lengths > 0
     names = tuple(clip.name for clip, kept in zip(known, readable, strict=True) if kept)
     reasons = tuple(reason for _, reason in packed.unreadable)
+    notes = list(corpus.notes)
+    if not set(corpus.words) & set(card.words):
+        folders = " + ".join(map(str, corpus.roots))
+        notes.append(
+            f"no folder of {folders} is one of the model's words ({', '.join(card.words)}): this measures only whether other "
+            "sounds are rejected"
+        )
     long = np.flatnonzero(packed.lengths[readable] > card.window)
     paths = [clip.path for clip, kept in zip(known, readable, strict=True) if kept]
     long_clips = {int(row): paths[row] for row in long}
@@ -155,4 +177,5 @@ def _all_clips(card: Card, corpus: Corpus, *, archive: bool) -> Examples:
         len(corpus.duplicates),
         long_clips,
         counts_repeats=archive,
+        notes=tuple(notes),
     )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from harken.audio.clip import clip_rate, load_clip, to_int16
 from harken.audio.resampler import Resampler
 from harken.audio.sources import open_file
+from harken.corpus.layout import require_spelling
 from harken.corpus.recordings import SpeechSide, speech_side
 from harken.corpus.table import Clip, audio_files, read_corpus
 from harken.errors import HarkenError
@@ -231,7 +232,9 @@ def keyword_clips(card: Card, folders: Sequence[Path], split: Literal["validatio
         There are no such clips, or the model does not state how its split was made.
     """
     if split == "all":
-        clips = [clip for clip in read_corpus(folders).clips if clip.word in card.words]
+        corpus = read_corpus(folders)
+        require_spelling(corpus.words, card.words, corpus.roots)
+        clips = [clip for clip in corpus.clips if clip.word in card.words]
     else:
         if "recipe" not in card.fields:
             raise HarkenError(f"the model does not state how its {split} set was made: use every clip with --split all")
