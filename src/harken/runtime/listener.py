@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.audio.clip import MAX_AMPLITUDE, is_number, peak_of
+from harken.audio.highpass import HighPass
 from harken.audio.resampler import Resampler
 from harken.errors import HarkenError
 from harken.runtime.isolation import Isolation, subtract_logits
@@ -66,6 +67,9 @@ class Listener:
 
     Parameters
     ----------
+    All levels, those of the gate and of the isolation, are measured without the constant offset and the low hum of the
+    microphone (see `harken.audio.highpass`).
+
     recognizer
         A `Recognizer`, or a `StreamFile` for less computation. With a `StreamFile`, each hop is one step of the streaming
         model and costs a fraction of a window. Its probabilities depend on all the audio so far, averaged over a window.
@@ -169,6 +173,7 @@ class Listener:
         self._isolation = Isolation(self.sample_rate, self.window)
         self._buffer = np.zeros(_BUFFER_WINDOWS * self.window, np.float32)
         smoothing_hops = max(1, round(self.settings.smoothing_ms / self.settings.hop_ms))
+        self._highpass = HighPass(self.sample_rate)
         self._history = np.empty((smoothing_hops, len(self.labels)), np.float32)
         self._peaks = np.empty(-(-self.window // self.hop), np.float32)  # peak level of each hop in the window
         self.reset()
@@ -184,6 +189,7 @@ class Listener:
         self._history[:] = self._silence
         self._peaks[:] = 0.0
         self._refractory_end = 0  # first hop at which there can be an event again
+        self._highpass.reset()
         self._active_class = -1  # class of the last event, as long as it stays at or above its threshold
         self._received = 0  # samples of the stream, at the model's rate
         self.hops = 0
@@ -231,7 +237,7 @@ class Listener:
 
     @property
     def level_db(self) -> float:
-        """Peak level of the last hop, in dB of full scale. -inf for digital silence."""
+        """Peak level of the last hop, in dB of full scale, without offset and hum. -inf for digital silence."""
         peak = float(self._peaks[(self.hops - 1) % len(self._peaks)])
         return 20 * math.log10(peak) if peak > 0 else -math.inf
 
@@ -312,8 +318,9 @@ class Listener:
     def _end_hop(self) -> Event | None:
         """Classify the last window, and decide whether there is an event."""
         newest = self._buffer[self._buffer_end - self.hop : self._buffer_end]
-        self._peaks[self.hops % len(self._peaks)] = max(newest.max(), -newest.min())
-        self._isolation.push(newest)
+        without_hum = self._highpass.push(newest)
+        self._peaks[self.hops % len(self._peaks)] = max(without_hum.max(), -without_hum.min())
+        self._isolation.push(without_hum)
         if self._peaks.max() < self._gate:
             posteriors = self._silence
             self._network.reset()
