@@ -6,7 +6,7 @@ Event              a detected word, with its time and confidence
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -62,14 +62,16 @@ class Listener:
     Hops are counted in samples at the model's rate, and the network runs on one window at a time. Therefore the same audio
     gives the same events, however it is split into chunks.
 
+    A listener can be pickled and copied. The copy has the same settings and begins a new stream.
+
     In silence the network does not run. If no sample of the window reaches `gate_db`, the listener uses the probabilities
     of digital silence, which it computes once at the start.
 
-    Parameters
-    ----------
     All levels, those of the gate and of the isolation, are measured without the constant offset and the low hum of the
     microphone (see `harken.audio.highpass`).
 
+    Parameters
+    ----------
     recognizer
         A `Recognizer`, or a `StreamFile` for less computation. With a `StreamFile`, each hop is one step of the streaming
         model and costs a fraction of a window. Its probabilities depend on all the audio so far, averaged over a window.
@@ -155,6 +157,7 @@ class Listener:
             raise HarkenError(
                 f"hop_ms={self.settings.hop_ms} must be at least one sample, and at most the window of {window_ms:g} ms"
             )
+        self._recognizer = recognizer
         self._network: _WindowNetwork | _StreamingNetwork
         if isinstance(recognizer, StreamFile):
             if self.hop != recognizer.step:
@@ -170,18 +173,23 @@ class Listener:
         self._thresholds = self._thresholds_by_label()
         self._gate = 10 ** (self.settings.gate_db / 20)
         self._resampler = Resampler(source_rate, self.sample_rate)
+        self._highpass = HighPass(self.sample_rate)
         self._isolation = Isolation(self.sample_rate, self.window)
         self._buffer = np.zeros(_BUFFER_WINDOWS * self.window, np.float32)
         smoothing_hops = max(1, round(self.settings.smoothing_ms / self.settings.hop_ms))
-        self._highpass = HighPass(self.sample_rate)
         self._history = np.empty((smoothing_hops, len(self.labels)), np.float32)
         self._peaks = np.empty(-(-self.window // self.hop), np.float32)  # peak level of each hop in the window
         self.reset()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The state of the resampler cannot be copied.
+        return _make_listener, (self._recognizer, self._resampler.source_rate, self.settings)
 
     def reset(self) -> None:
         """Forget the stream, set all counts to 0, and get ready for another stream."""
         self._resampler.reset()
         self._network.reset()
+        self._highpass.reset()
         self._isolation.reset()
         self._buffer[: self.window] = 0.0
         self._buffer_end = self.window  # end of the samples in the buffer
@@ -189,7 +197,6 @@ class Listener:
         self._history[:] = self._silence
         self._peaks[:] = 0.0
         self._refractory_end = 0  # first hop at which there can be an event again
-        self._highpass.reset()
         self._active_class = -1  # class of the last event, as long as it stays at or above its threshold
         self._received = 0  # samples of the stream, at the model's rate
         self.hops = 0
@@ -352,6 +359,11 @@ class Listener:
             min(end, self._received) / self.sample_rate,
             self.confidence,
         )
+
+
+def _make_listener(recognizer: Recognizer | StreamFile, source_rate: int, settings: ListenerSettings) -> Listener:
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return Listener(recognizer, source_rate=source_rate, **values)
 
 
 class _WindowNetwork:
