@@ -86,14 +86,24 @@ def test_predict_reads_paths_from_standard_input_and_walks_folders(
     assert set(answers[0]["probabilities"]) == set(LABELS)
 
 
-def test_predict_prints_the_clips_before_one_that_cannot_be_read(
-    run: Run, make_model: MakeModel, tmp_path: Path
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_predict_reports_clips_that_cannot_be_read_and_goes_on(
+    options: tuple[str, ...], run: Run, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = loud_in_quarter(tmp_path / "a.wav", 0)
-    (tmp_path / "b.wav").write_bytes(b"no sound")
-    code, out, err = run("predict", tmp_path, "--model", make_model(labels=LABELS, sample_rate=8000, window=8000))
-    assert (code, out.split("\t")[:2]) == (2, [str(good), "yes"])
-    assert "b.wav" in err
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    good = [loud_in_quarter(folder / name, 0) for name in ("a.wav", "c.wav", "d.wav")]
+    (folder / "b.wav").write_bytes(b"no sound")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path / 'missing.wav'}\n{good[0]}\n"))
+    code, out, err = run("predict", folder, "-", "--model", model, *options)
+    assert code == 1
+    assert [line.count(str(clip)) for line, clip in zip(out.splitlines(), [*good, good[0]], strict=True)] == [1] * 4
+    assert [line.split(" ")[:2] for line in err.splitlines()] == [
+        ["harken:", str(folder / "b.wav")],
+        ["harken:", str(tmp_path / "missing.wav")],
+    ]
+    assert run("predict", folder / "b.wav", tmp_path / "missing.wav", "--model", model)[:2] == (2, "")
 
 
 @pytest.mark.parametrize(

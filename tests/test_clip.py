@@ -221,6 +221,49 @@ def test_a_wav_that_was_written_to_a_pipe_is_read(size):
     assert len(load_clip(io.BytesIO(content), 16_000)) == 16_000
 
 
+@pytest.mark.parametrize(
+    ("container", "encoding"),
+    [("WAV", "PCM_16"), ("WAV", "PCM_U8"), ("WAV", "FLOAT"), ("WAVEX", "PCM_24"), ("WAV", "ULAW"), ("RF64", "PCM_16")],
+)
+def test_a_wav_whose_recorder_was_cut_off_is_read_to_its_end(tmp_path, container, encoding):
+    written = encoded(tone(440, 1.0, 16_000), 16_000, container, encoding)
+    content, data = bytearray(written), written.index(b"data", 12)
+    if container == "RF64":
+        sizes = written.index(b"ds64") + 8
+        content[sizes : sizes + 24] = bytes(24)
+    else:
+        content[4:8] = content[data + 4 : data + 8] = bytes(4)
+    path = write(tmp_path / "cut.wav", content)
+    expected = load_clip(io.BytesIO(written), 16_000)
+    for source in (path, io.BytesIO(content)):
+        np.testing.assert_array_equal(load_clip(source, 16_000), expected)
+    with open_blocks(path, 0.3) as (rate, blocks):
+        assert rate == clip_rate(path) == 16_000
+        np.testing.assert_array_equal(np.concatenate(list(blocks))[:, 0], expected)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("after", [b"", b"LIST\4\0\0\0INFO", b"id3 \3\0\0\0abc\0bext\0\0\0\0"])
+def test_a_wav_without_samples_but_with_chunks_after_them_is_refused(after):
+    content = encoded(np.zeros(0), 16_000) + after
+    assert "contains no samples" in error_of(io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ("container", "encoding"), [("WAV", "PCM_16"), ("WAVEX", "FLOAT"), ("WAV", "ULAW"), ("WAV", "MS_ADPCM")]
+)
+def test_a_wav_may_lack_ten_milliseconds(container, encoding):
+    content = bytearray(encoded(tone(440, 1.0, 16_000), 16_000, container, encoding))
+    size_at = content.index(b"data", 12) + 4
+    size = int.from_bytes(content[size_at : size_at + 4], "little")
+    for missing_s, message in ((0.0005, None), (0.0095, None), (0.0105, "cut short")):
+        content[size_at : size_at + 4] = struct.pack("<I", size + round(size * missing_s))
+        if message is None:
+            assert len(load_clip(io.BytesIO(content), 16_000)) >= 16_000
+        else:
+            assert message in error_of(io.BytesIO(content))
+
+
 def test_a_wav_with_an_odd_number_of_bytes_is_read():
     content = encoded(tone(440, 1.0, 15_999), 15_999, "WAV", "PCM_U8")
     assert len(content) == 44 + 15_999 + 1

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from harken.audio.highpass import HighPass
 from harken.runtime.isolation import Isolation, subtract_logits
 from harken.runtime.listener import Listener
 from harken.runtime.listener_settings import MAX_ISOLATION
@@ -95,7 +96,7 @@ def test_isolation_lowers_the_confidence_and_not_the_posteriors():
     without.push(signal), with_isolation.push(signal)
     np.testing.assert_array_equal(without.posteriors, with_isolation.posteriors)
     assert without.confidence == without.posteriors.max()
-    expected = subtract_logits(without.confidence, 2 * penalty_of(signal))
+    expected = subtract_logits(without.confidence, 2 * penalty_of(HighPass(RATE).push(signal)))
     assert with_isolation.confidence == pytest.approx(expected, abs=1e-6)
     with_isolation.reset()
     assert with_isolation.confidence == with_isolation.posteriors.max()

@@ -187,9 +187,10 @@ def test_the_energy_gate_skips_the_network_and_changes_no_event():
     ]
     listener = Listener(ToneRecognizer(), source_rate=RATE)
     listener.push(signal)
-    # Each of the four words is in the window during the three hops that it lasts, and for four more hops.
+    # Each of the four words is in the window during the three hops that it lasts, and for four more hops. The high-pass
+    # filter rings for one more.
     assert listener.hops == 200
-    assert listener.skipped == 200 - 4 * (3 + 4)
+    assert listener.skipped == 200 - 4 * (3 + 1 + 4)
     assert ungated.model.windows - gated.model.windows >= listener.skipped
 
 
@@ -198,9 +199,27 @@ def test_level_and_length_of_the_stream_are_reported():
     assert listener.level_db == -math.inf
     listener.push(quiet(0.5))
     assert listener.level_db == -math.inf
-    listener.push(np.full(900, 0.1, np.float32))
-    assert listener.level_db == pytest.approx(-20.0, abs=1e-4)
-    assert listener.seconds == pytest.approx(0.5 + 900 / RATE)
+    listener.push(np.full(1600, 0.05, np.float32))  # an offset has no level, except for a click where it starts
+    assert listener.level_db < -100
+    listener.push(tone("low", 0.25, amplitude=0.1) + np.float32(0.05))
+    assert listener.level_db == pytest.approx(-20.0, abs=0.1)
+    assert listener.seconds == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(("hertz", "amplitude"), [(0, 0.001), (0, 0.03), (50, 0.03), (60, 0.03)])
+def test_an_offset_or_a_hum_hides_no_word_and_does_not_open_the_gate(hertz, amplitude):
+    signal = np.concatenate([quiet(3), 0.2 * stream(), quiet(3)])
+    hum = (amplitude * np.cos(2 * np.pi * hertz * np.arange(signal.size) / RATE)).astype(np.float32)
+    settings = {"thresholds": {"low": 0.3, "high": 0.3}, "gate_db": -40}
+    events = detect(signal, **settings)
+    assert len(events) == 2
+    listener = Listener(ToneRecognizer(), source_rate=RATE, **settings)
+    for _ in range(2):  # the filter is reset with the listener
+        listener.reset()
+        found = [event for part in np.array_split(signal + hum, 77) for event in listener.push(part)]
+        assert [(event.word, event.end_s) for event in found] == [(event.word, event.end_s) for event in events]
+        # The start of an offset is a click, which is in the window for five hops.
+        assert listener.skipped >= listener.hops - 2 * (3 + 1 + 4) - 5
 
 
 def test_times_and_memory_stay_exact_in_a_long_stream():

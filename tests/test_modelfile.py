@@ -1,3 +1,9 @@
+import copy
+import math
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +11,10 @@ import pytest
 
 from harken.errors import HarkenError
 from harken.runtime import modelfile
+from harken.runtime.listener import Listener
 from harken.runtime.modelfile import ModelFile, bundled_models, find_model, report_folder
+from harken.runtime.recognizer import Recognizer
+from harken.runtime.streamfile import StreamFile
 
 LABELS = ("yes", "no", "_unknown_", "_silence_")
 
@@ -115,6 +124,80 @@ def test_a_file_that_is_not_onnx_is_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(HarkenError, match=f"^{path} is not an ONNX model that can be run: export it again$"):
             ModelFile(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"labels": ["yes", "n\x1bo", "up", "down"]}, r"the label 'n\\x1bo', which is not a word"),
+        ({"labels": ["yes", "", "up", "down"]}, "the label '', which is not a word"),
+        ({"labels": ["yes", "line\nbreak", "up", "down"]}, "which is not a word"),
+        ({"labels": ["yes", None, "up", "down"]}, "the label None, which is not a word"),
+        ({"labels": ["yes", "yes", "up", "down"]}, "the label 'yes' twice"),
+        ({"thresholds": {"yes": 7}}, "the threshold 7.0 for 'yes'"),
+        ({"sample_rate": 0}, "a sample rate of 0 Hz"),
+        ({"sample_rate": 1e999}, "metadata that harken cannot read"),
+    ],
+)
+def test_metadata_with_impossible_values_is_refused(make_model, metadata, message):
+    path = make_model(**{"labels": ["yes", "no", "up", "down"], "sample_rate": 8000, "window": 8000} | metadata)
+    with pytest.raises(HarkenError, match=message) as refused:
+        ModelFile(path)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_words_of_all_scripts_can_be_labels(make_model):
+    labels = ["نمی\u200cخواهم", "क्षे\u200dत्र", "e\u0301te\u0301", "turn it off"]
+    assert ModelFile(make_model(labels=labels)).card.labels == tuple(labels)
+
+
+def test_a_file_whose_metadata_was_damaged_is_refused_in_one_line(make_model, tmp_path):
+    content, rng = make_model().read_bytes(), np.random.default_rng(0)
+    start = content.index(b"sample_rate") - 100
+    damaged, messages = tmp_path / "damaged.onnx", []
+    for _ in range(100):
+        changed = bytearray(content)
+        for place in rng.integers(start, len(content), 3):
+            changed[place] = rng.integers(256)
+        damaged.write_bytes(changed)
+        try:
+            Recognizer(damaged)
+        except HarkenError as error:
+            messages.append(str(error))
+    assert len(messages) > 30
+    assert all(message.startswith(str(damaged)) and len(message.splitlines()) == 1 for message in messages)
+
+
+def test_models_can_be_pickled_and_copied(make_model, monkeypatch, tmp_path):
+    path, clip = make_model(), np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
+    monkeypatch.chdir(path.parent)
+    recognizer = Recognizer(path.name, threads=2, sensitivity=0.8)
+    monkeypatch.chdir(tmp_path)
+    expected = recognizer.predict(clip, source_rate=8000)
+    listener = Listener(recognizer, source_rate=44_100, hop_ms=50, gate_db=-math.inf)
+    listener.set_thresholds({listener.labels[0]: 0.123})
+    for copied in (pickle.loads(pickle.dumps((recognizer, listener))), copy.deepcopy((recognizer, listener))):
+        assert copied[0].predict(clip, source_rate=8000) == expected
+        assert copied[0].card == recognizer.card
+        assert copied[1].settings == listener.settings
+        assert [event.word for event in copied[1].push(clip)] == [event.word for event in listener.push(clip)]
+        listener.reset()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(partial(recognizer.predict, source_rate=8000), clip).result(120) == expected
+    path.unlink()
+    with pytest.raises(HarkenError, match=path.name):
+        copy.copy(recognizer.model._session)
+
+
+def test_a_streaming_model_can_be_pickled():
+    model = StreamFile("tiny.stream", sensitivity=0.2)
+    copied = pickle.loads(pickle.dumps(model))
+    assert (copied.card, copied.step) == (model.card, model.step)
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1, model.step)).astype(np.float32)
+    for found, expected in zip(
+        copied.advance(samples, copied.start()), model.advance(samples, model.start()), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_model_is_found_by_its_path_and_by_the_folder_of_its_run(make_model, tmp_path):

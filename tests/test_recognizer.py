@@ -129,6 +129,35 @@ def test_predict_many_reads_clips_only_when_needed(recognizer, tmp_path):
     assert len(requested) < 200
 
 
+def test_predict_many_yields_the_results_before_an_error(recognizer, tmp_path):
+    clips = [loud(NO)] * 70 + [np.full(RATE, np.nan, np.float32)] + [loud(NO)] * 29
+    predictions = recognizer.predict_many(clips, source_rate=RATE)
+    assert [next(predictions).word for _ in range(70)] == ["no"] * 70
+    with pytest.raises(HarkenError, match="NaN"):
+        next(predictions)
+
+    def failing():
+        yield loud(NO)
+        raise OSError("the list of clips ended early")
+
+    predictions = recognizer.predict_many(failing(), source_rate=RATE)
+    assert next(predictions).word == "no"
+    with pytest.raises(OSError, match="the list of clips"):
+        next(predictions)
+
+
+def test_predict_many_can_go_on_after_clips_that_cannot_be_read(recognizer, tmp_path):
+    good, bad = tmp_path / "good.wav", tmp_path / "bad.wav"
+    soundfile.write(good, loud(NO), RATE)
+    bad.write_bytes(b"no sound")
+    clips = [bad, *[good] * 64, bad, good, tmp_path / "missing.wav"]
+    errors = []
+    predictions = list(recognizer.predict_many(clips, on_error=lambda *error: errors.append(error)))
+    assert [prediction and prediction.word for prediction in predictions] == [None, *["no"] * 64, None, "no", None]
+    assert [clip for clip, _ in errors] == [bad, bad, tmp_path / "missing.wav"]
+    assert all(str(clip) in str(error) for clip, error in errors)
+
+
 def test_a_long_recording_needs_no_more_memory_than_its_samples(recognizer):
     import tracemalloc
 

@@ -100,6 +100,9 @@ def test_takes_are_checked() -> None:
         checked = check_take(take, RATE)
         assert checked.clip is None
         assert fault in checked.fault
+    offset = check_take(utterance() + np.float32(0.05), RATE)  # the microphone's offset is not a sound
+    assert offset.fault == ""
+    assert "too quiet" in check_take(utterance(peak=0.002) + np.float32(0.05), RATE).fault
     early = check_take(utterance(start=0.02), RATE).clip
     assert early is not None
     assert np.abs(early[: RATE // 2]).max() > 0.3

@@ -13,6 +13,7 @@ UNREADABLE_SUFFIXES  suffixes of audio that harken cannot read
 """
 
 import io
+import math
 import os
 import re
 import tempfile
@@ -29,7 +30,7 @@ import soxr
 from numpy.typing import NDArray
 
 from harken.audio.flac import read_flac
-from harken.audio.wav import read_wav
+from harken.audio.wav import complete_header, read_wav
 from harken.errors import HarkenError
 
 AUDIO_SUFFIXES = frozenset(
@@ -92,6 +93,7 @@ class InMemoryFile(os.PathLike[str]):
 
 
 STREAMED_WAV_SIZE = 0x7FFF_0000  # a program that writes WAV to a pipe does not know the size, and states this or more
+_TOLERATED_S = 0.01  # some recorders state a few samples more than they write
 _OGG_END_OF_STREAM = 0x04
 _OGG_MAX_PAGE_BYTES = 65_307
 _MP3_FRAME = 1152  # samples
@@ -111,7 +113,8 @@ def load_clip(source: AudioSource, sample_rate: int, *, source_rate: int | None 
     ceil(samples * ratio) samples, as librosa's has wherever its floating-point product is exact.
 
     Integer arrays are read as full-scale PCM of their width. Float samples may exceed full scale, up to 100. An open file
-    is read from its current position to its end, and is not closed.
+    is read from its current position to its end, and is not closed. A WAV whose header states no samples, because its
+    recorder was cut off, is read to its end.
 
     Parameters
     ----------
@@ -132,8 +135,9 @@ def load_clip(source: AudioSource, sample_rate: int, *, source_rate: int | None 
     ------
     HarkenError
         If the source is missing, a folder, empty, damaged, cut short, or not audio. If it contains NaN, infinity, or
-        samples above 100. If a sample rate is missing or out of range. Two kinds of files can be cut short without
-        an error: an MP3 whose first frame does not state its length, and a FLAC that was written to a pipe.
+        samples above 100. If a sample rate is missing or out of range. Some files can be cut short without an error:
+        a WAV that lacks at most 10 ms, an MP3 whose first frame does not state its length, and a FLAC that was written
+        to a pipe.
     """
     name = clip_name(source)
     _check_rate(sample_rate, "the requested sample rate")
@@ -284,6 +288,8 @@ class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
 
 def _open_decoder(raw: IO[bytes], path: str | os.PathLike[str] | None, name: str) -> _Decoder:
     try:
+        if (completed := complete_header(raw)) is not None:
+            return _Decoder(completed, mp3=False)
         # libsndfile opens a path itself, which is faster than reading through Python.
         return _Decoder(raw if path is None else path, mp3=_may_be_mp3(raw))
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: the file name stands for a headerless format
@@ -397,7 +403,7 @@ def _open_raw(source: str | os.PathLike[str] | IO[bytes], name: str) -> IO[bytes
 def _is_complete(file: soundfile.SoundFile, raw: IO[bytes], samples: int) -> bool:
     """Return whether a file is as long as its header says. libsndfile reads a file that is cut short without an error."""
     if file.format in ("WAV", "WAVEX", "RF64", "AIFF", "AU", "W64"):
-        return _stated_size_is_there(file.extra_info)
+        return _missing_seconds(file.extra_info, samples / file.samplerate) <= _TOLERATED_S
     if file.format == "OGG":
         return _ogg_is_complete(raw)
     if file.format == "MP3" and _mp3_states_length(raw):
@@ -406,7 +412,8 @@ def _is_complete(file: soundfile.SoundFile, raw: IO[bytes], samples: int) -> boo
     return True
 
 
-def _stated_size_is_there(libsndfile_log: str) -> bool:
+def _missing_seconds(libsndfile_log: str, seconds: float) -> float:
+    """Return how much of a file is missing by its header, in seconds. `seconds` is what is there."""
     # Example of a line: `data : 32000 (should be 15978)`, the size in the header and the actual size. Only RF64 and W64 log
     # the size of the whole file. In a WAV, a wrong size of the whole file is common and harmless.
     for line in libsndfile_log.splitlines():
@@ -415,8 +422,8 @@ def _stated_size_is_there(libsndfile_log: str) -> bool:
             # For RF64, a wrong data size is logged in hexadecimal.
             stated_size, actual_size = int(stated.split(":")[1], 0), int(actual.strip(" )"), 0)
             if actual_size < stated_size < STREAMED_WAV_SIZE:
-                return False
-    return True
+                return seconds * (stated_size - actual_size) / actual_size if actual_size else math.inf
+    return 0.0
 
 
 def _ogg_is_complete(raw: IO[bytes]) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harken.audio.highpass import HighPass
+
 CLIP_S = 1.0
 _MIN_PEAK_DB = -42.0  # a voice at arm's length peaks at -30 dB or above
 _CLIPPED = 0.999
@@ -50,14 +52,16 @@ def check_take(samples: NDArray[np.float32], sample_rate: int) -> Take:
     Take
         The second of audio around the word, or what is wrong with the recording.
     """
-    peak = float(np.abs(samples).max(initial=0.0))
+    # Relative to the first sample: otherwise the filter would take an offset for a sound at the start.
+    without_hum = HighPass(sample_rate).push(samples - samples[:1])
+    peak = float(np.abs(without_hum).max(initial=0.0))
     if 20 * np.log10(peak + 1e-9) < _MIN_PEAK_DB:
         return Take(None, "too quiet: move closer to the microphone")
     if int((np.abs(samples) >= _CLIPPED).sum()) > _MAX_CLIPPED_SAMPLES:
         return Take(None, "too loud, so it clips: speak more softly, or move back")
     step = round(_FRAME_S * sample_rate)
-    frames = samples[: samples.size // step * step].reshape(-1, step)
-    power = np.square(frames, dtype=np.float64).mean(axis=1)
+    frames = without_hum[: samples.size // step * step].reshape(-1, step)
+    power = np.square(frames).mean(axis=1)
     loud = np.flatnonzero(power > power.max() / _POWER_RANGE)
     first, last = int(loud[0]), int(loud[-1])
     if last == len(power) - 1:

@@ -357,22 +357,38 @@ def predict(
     sensitivity: Sensitivity = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
 ) -> None:
-    """Print the word spoken in each clip, or why none was recognized."""
+    """Print the word spoken in each clip, or why none was recognized.
+
+    A clip that cannot be read is reported, and the others follow. The exit code is then 1, or 2 if no clip could be read.
+    """
     from harken.cli.tables import print_note, print_predictions
     from harken.corpus.table import audio_files, skipped_audio
     from harken.runtime.recognizer import Recognizer
+
+    errors = 0
+
+    def report(error: HarkenError) -> None:
+        nonlocal errors
+        errors += 1
+        print(f"harken: {error}", file=sys.stderr, flush=True)
 
     def paths() -> Any:
         # Lists made on other systems may have a byte order mark and other line endings.
         lines = (line.strip("\r\n\ufeff") for line in sys.stdin or () if line.strip())
         for given in (path for clip in clips for path in (lines if clip == "-" else [clip])):
-            if not (found := audio_files(given)):
-                raise HarkenError(f"{given} contains no WAV, FLAC, OGG or MP3 files: give another folder")
+            try:
+                if not (found := audio_files(given)):
+                    raise HarkenError(f"{given} contains no WAV, FLAC, OGG or MP3 files: give another folder")
+            except HarkenError as error:
+                report(error)
+                continue
             if note := skipped_audio(given):
                 print_note(note)
             yield from found
 
-    print_predictions(Recognizer(model, sensitivity=sensitivity), paths(), as_json=as_json)
+    read = print_predictions(Recognizer(model, sensitivity=sensitivity), paths(), as_json=as_json, report=report)
+    if errors:
+        raise typer.Exit(1 if read else 2)
 
 
 app.command("listen")(listen)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harken.errors import HarkenError
 from harken.models.registry import NETWORKS
 from harken.runtime.modelfile import Card, ModelFile, bundled_models
 from harken.runtime.recognizer import Prediction, Recognizer
@@ -102,10 +103,12 @@ def print_layers(name: str) -> None:
     console.print(table)
 
 
-def print_predictions(recognizer: Recognizer, paths: Iterable[Path], *, as_json: bool) -> None:
+def print_predictions(
+    recognizer: Recognizer, paths: Iterable[Path], *, as_json: bool, report: Callable[[HarkenError], object]
+) -> int:
     """Print the word recognized in each clip: a table on a terminal, tab-separated lines in a pipe.
 
-    Clips are read and printed one at a time, since a pipe may be slow. Results that precede an unreadable clip are printed.
+    Clips are read and printed one at a time, since a pipe may be slow.
 
     Parameters
     ----------
@@ -115,14 +118,29 @@ def print_predictions(recognizer: Recognizer, paths: Iterable[Path], *, as_json:
         The clips.
     as_json
         Print JSON lines instead.
+    report
+        Function that is called with the error of each clip that cannot be read.
 
-    Raises
-    ------
-    HarkenError
-        A clip cannot be read.
+    Returns
+    -------
+    int
+        Number of clips that were read.
     """
     console = _console()
-    predictions = ((path, recognizer.predict(path)) for path in paths)
+    count = 0
+
+    def recognized() -> Iterator[tuple[Path, Prediction]]:
+        nonlocal count
+        for path in paths:
+            try:
+                prediction = recognizer.predict(path)
+            except HarkenError as error:
+                report(error)
+                continue
+            count += 1
+            yield path, prediction
+
+    predictions = recognized()
     if as_json:
         for path, prediction in predictions:
             print(json.dumps({"clip": str(path), **asdict(prediction)}), flush=True)
@@ -141,6 +159,7 @@ def print_predictions(recognizer: Recognizer, paths: Iterable[Path], *, as_json:
                 more = table.row_count == _ROWS_PER_TABLE
                 if table.row_count:
                     console.print(table)
+    return count
 
 
 def _answer(prediction: Prediction) -> str:

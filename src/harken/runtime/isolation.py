@@ -9,6 +9,7 @@ last seconds, and louder than the sound right after it. A word within a sentence
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +46,11 @@ class Isolation:
         self._energy = 0.0
         self._filled = 0
 
-    def push(self, samples: NDArray[np.float32]) -> None:
-        """Add float samples [samples]. A frame counts as soon as it is full."""
+    def push(self, samples: NDArray[np.floating[Any]]) -> None:
+        """Add float samples [samples], without offset and hum. A frame counts as soon as it is full."""
         start = 0
         while start < samples.size:
-            part = samples[start : start + self._frame - self._filled].astype(np.float64)
+            part = samples[start : start + self._frame - self._filled].astype(np.float64, copy=False)
             self._energy += float(part @ part)
             self._filled += part.size
             start += part.size

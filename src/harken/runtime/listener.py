@@ -6,13 +6,14 @@ Event              a detected word, with its time and confidence
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harken.audio.clip import MAX_AMPLITUDE, is_number, peak_of
+from harken.audio.highpass import HighPass
 from harken.audio.resampler import Resampler
 from harken.errors import HarkenError
 from harken.labels import normalize_word
@@ -62,8 +63,13 @@ class Listener:
     Hops are counted in samples at the model's rate, and the network runs on one window at a time. Therefore the same audio
     gives the same events, however it is split into chunks.
 
+    A listener can be pickled and copied. The copy has the same settings and begins a new stream.
+
     In silence the network does not run. If no sample of the window reaches `gate_db`, the listener uses the probabilities
     of digital silence, which it computes once at the start.
+
+    All levels, those of the gate and of the isolation, are measured without the constant offset and the low hum of the
+    microphone (see `harken.audio.highpass`).
 
     Parameters
     ----------
@@ -152,6 +158,7 @@ class Listener:
             raise HarkenError(
                 f"hop_ms={self.settings.hop_ms} must be at least one sample, and at most the window of {window_ms:g} ms"
             )
+        self._recognizer = recognizer
         self._network: _WindowNetwork | _StreamingNetwork
         if isinstance(recognizer, StreamFile):
             if self.hop != recognizer.step:
@@ -167,6 +174,7 @@ class Listener:
         self._thresholds = self._thresholds_by_label()
         self._gate = 10 ** (self.settings.gate_db / 20)
         self._resampler = Resampler(source_rate, self.sample_rate)
+        self._highpass = HighPass(self.sample_rate)
         self._isolation = Isolation(self.sample_rate, self.window)
         self._buffer = np.zeros(_BUFFER_WINDOWS * self.window, np.float32)
         smoothing_hops = max(1, round(self.settings.smoothing_ms / self.settings.hop_ms))
@@ -174,10 +182,15 @@ class Listener:
         self._peaks = np.empty(-(-self.window // self.hop), np.float32)  # peak level of each hop in the window
         self.reset()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The state of the resampler cannot be copied.
+        return _make_listener, (self._recognizer, self._resampler.source_rate, self.settings)
+
     def reset(self) -> None:
         """Forget the stream, set all counts to 0, and get ready for another stream."""
         self._resampler.reset()
         self._network.reset()
+        self._highpass.reset()
         self._isolation.reset()
         self._buffer[: self.window] = 0.0
         self._buffer_end = self.window  # end of the samples in the buffer
@@ -233,7 +246,7 @@ class Listener:
 
     @property
     def level_db(self) -> float:
-        """Peak level of the last hop, in dB of full scale. -inf for digital silence."""
+        """Peak level of the last hop, in dB of full scale, without offset and hum. -inf for digital silence."""
         peak = float(self._peaks[(self.hops - 1) % len(self._peaks)])
         return 20 * math.log10(peak) if peak > 0 else -math.inf
 
@@ -314,8 +327,9 @@ class Listener:
     def _end_hop(self) -> Event | None:
         """Classify the last window, and decide whether there is an event."""
         newest = self._buffer[self._buffer_end - self.hop : self._buffer_end]
-        self._peaks[self.hops % len(self._peaks)] = max(newest.max(), -newest.min())
-        self._isolation.push(newest)
+        without_hum = self._highpass.push(newest)
+        self._peaks[self.hops % len(self._peaks)] = max(without_hum.max(), -without_hum.min())
+        self._isolation.push(without_hum)
         if self._peaks.max() < self._gate:
             posteriors = self._silence
             self._network.reset()
@@ -347,6 +361,11 @@ class Listener:
             min(end, self._received) / self.sample_rate,
             self.confidence,
         )
+
+
+def _make_listener(recognizer: Recognizer | StreamFile, source_rate: int, settings: ListenerSettings) -> Listener:
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return Listener(recognizer, source_rate=source_rate, **values)
 
 
 class _WindowNetwork:

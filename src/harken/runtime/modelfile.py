@@ -11,6 +11,7 @@ bundled_models  list the names of the bundled models
 
 import json
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -67,7 +68,8 @@ class Card:
 class ModelFile:
     """An opened model file, which classifies windows of a fixed length.
 
-    `Recognizer` and `Listener` are built on it, and accept clips and streams of any length and sample rate.
+    `Recognizer` and `Listener` are built on it, and accept clips and streams of any length and sample rate. It can be
+    pickled and copied, as can both of them: the copy opens the file again.
 
     Parameters
     ----------
@@ -131,6 +133,30 @@ class ModelFile:
         return np.concatenate(batches)
 
 
+class _Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+    """A session that can be pickled and copied: the copy opens the same file again."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # The fallback would only try the same again, and print to standard output.
+        super().__init__(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=False)
+        self._file = path.absolute()  # another process may have another working folder
+        self._threads = threads
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_session, (self._file, self._threads)
+
+
+def _open_session(path: Path, threads: int) -> _Session:
+    try:
+        return _Session(path, threads)
+    except Exception as error:  # the errors of onnxruntime have no other base class in common
+        raise HarkenError(f"{path} is not an ONNX model that can be run: export it again") from error
+
+
 def open_model(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, Card]:
     """Open an ONNX file of harken.
 
@@ -151,15 +177,12 @@ def open_model(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, 
     HarkenError
         If the file cannot be run or was not written by harken.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    session = _open_session(path, threads)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the errors of onnxruntime have no other base class in common
-        raise HarkenError(f"{path} is not an ONNX model that can be run: export it again") from error
-    return session, _read_card(path, session.get_modelmeta().custom_metadata_map)
+        metadata = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise HarkenError(f"{path} is damaged: its metadata is not text; copy or export it again") from error
+    return session, _read_card(path, metadata)
 
 
 def is_streaming(session: onnxruntime.InferenceSession) -> bool:
@@ -236,15 +259,35 @@ def _read_card(path: Path, raw: Mapping[str, str]) -> Card:
         labels, thresholds = fields.pop("labels"), fields.pop("thresholds", {})
         if not isinstance(labels, list):
             raise TypeError("labels is not a list")
-        return Card(
-            labels=tuple(normalize_word(str(label)) for label in labels),
+        card = Card(
+            labels=tuple(normalize_word(label) if isinstance(label, str) else label for label in labels),
             sample_rate=int(fields.pop("sample_rate")),
             window=int(fields.pop("window")),
             thresholds={normalize_word(word): float(value) for word, value in thresholds.items()},
             fields=fields,
         )
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise HarkenError(f"{path} contains metadata that harken cannot read: train or export it again") from error
+    for label in card.labels:
+        if not isinstance(label, str) or not label or any(map(_is_control_character, label)):
+            raise HarkenError(f"{path} has the label {label!r}, which is not a word: train or export it again")
+        if card.labels.count(label) > 1:
+            raise HarkenError(f"{path} has the label {label!r} twice: train or export it again")
+    for word, threshold in card.thresholds.items():
+        if not 0 <= threshold <= 1:
+            raise HarkenError(
+                f"{path} has the threshold {threshold} for {word!r}: it must be from 0 to 1; tune it again"
+            )
+    if card.sample_rate < 1 or card.window < 1:
+        raise HarkenError(
+            f"{path} states a sample rate of {card.sample_rate} Hz and a window of {card.window} samples: export it again"
+        )
+    return card
+
+
+def _is_control_character(character: str) -> bool:
+    """Return whether a character controls a terminal or ends a line, or stands for a byte that is not text."""
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _entry(text: str) -> Any:

@@ -5,15 +5,16 @@ Prediction   the result: the word, or the reason why there is none
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harken.audio.clip import AudioSource, load_clip
+from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
 from harken.runtime.modelfile import ModelFile
 from harken.runtime.sensitivity import with_sensitivity
@@ -127,7 +128,27 @@ class Recognizer:
         """
         return self.decide(self._classify([load_clip(clip, self.sample_rate, source_rate=source_rate)])[0])
 
-    def predict_many(self, clips: Iterable[AudioSource], *, source_rate: int | None = None) -> Iterator[Prediction]:
+    @overload
+    def predict_many(
+        self, clips: Iterable[AudioSource], *, source_rate: int | None = None, on_error: None = None
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def predict_many(
+        self,
+        clips: Iterable[AudioSource],
+        *,
+        source_rate: int | None = None,
+        on_error: Callable[[AudioSource, HarkenError], object],
+    ) -> Iterator[Prediction | None]: ...
+
+    def predict_many(
+        self,
+        clips: Iterable[AudioSource],
+        *,
+        source_rate: int | None = None,
+        on_error: Callable[[AudioSource, HarkenError], object] | None = None,
+    ) -> Iterator[Prediction | None]:
         """Recognize the words in many clips.
 
         The clips are read and classified in batches, so a generator of any length can be passed.
@@ -138,20 +159,49 @@ class Recognizer:
             Clips, as in `predict`.
         source_rate
             Sample rate of arrays in Hz.
+        on_error
+            Function that is called with each clip that cannot be read, and with the error. The result for such a clip
+            is None. Default: raise the error.
 
         Yields
         ------
-        Prediction
-            The result for each clip, in the same order.
+        Prediction or None
+            The result for each clip, in the same order. It is None only with `on_error`.
 
         Raises
         ------
         HarkenError
-            If a clip cannot be read.
+            If a clip cannot be read and there is no `on_error`. The results for the clips before it are yielded first.
+
+        Examples
+        --------
+        >>> def report(clip, error):
+        ...     print(error)
+        >>> for path, prediction in zip(paths, Recognizer().predict_many(paths, on_error=report)):
+        ...     print(path, prediction and prediction.word)
         """
-        for batch in _batched(clips, _BATCH_SIZE):
-            waveforms = [load_clip(clip, self.sample_rate, source_rate=source_rate) for clip in batch]
-            yield from map(self.decide, self._classify(waveforms))
+        remaining = iter(clips)
+        while True:
+            waveforms: list[NDArray[np.float32] | None] = []
+            failure = None
+            try:
+                for clip in islice(remaining, _BATCH_SIZE):
+                    try:
+                        waveforms.append(load_clip(clip, self.sample_rate, source_rate=source_rate))
+                    except HarkenError as error:
+                        if on_error is None:
+                            raise
+                        on_error(clip, error)
+                        waveforms.append(None)
+            except Exception as error:  # of a clip, of `on_error`, or of the iterable `clips`
+                failure = error
+            rows = iter(self._classify([waveform for waveform in waveforms if waveform is not None]))
+            for waveform in waveforms:
+                yield None if waveform is None else self.decide(next(rows))
+            if failure is not None:
+                raise failure
+            if not waveforms:
+                return
 
     def probabilities(self, waveforms: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Return the probabilities for waveforms at the model's sample rate.

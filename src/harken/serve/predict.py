@@ -13,6 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
+from harken.audio.wav import complete_header
 from harken.errors import HarkenError
 from harken.runtime.recognizer import Prediction, Recognizer
 from harken.serve.limits import Limits, RequestError
@@ -185,7 +186,8 @@ def _has_known_format(clip: bytes) -> bool:
 def _check_length(clip: bytes, limits: Limits) -> None:
     """Raise an error for a clip whose header states too many samples. No more than these are decoded or allocated."""
     try:
-        with soundfile.SoundFile(io.BytesIO(clip)) as file:
+        stream = io.BytesIO(clip)
+        with soundfile.SoundFile(complete_header(stream) or stream) as file:
             frames, channels, rate = file.frames, file.channels, file.samplerate
     except (soundfile.LibsndfileError, TypeError):
         return  # the recognizer reports what is wrong with it

@@ -12,6 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from harken.audio.highpass import coefficients
 from harken.errors import HarkenError
 from harken.export.c.literals import array, braced, number, string
 from harken.export.c.tables import BlockTables, Tables, Weights
@@ -20,6 +21,7 @@ from harken.runtime import isolation
 from harken.runtime.listener_settings import ListenerSettings
 
 _NO_WEIGHTS = Weights(np.zeros(0))
+_HIGH_PASS = ("HIGH_PASS_GAIN", "HIGH_PASS_A", "HIGH_PASS_B")
 _UNREACHABLE = 2.0  # a threshold that no probability reaches
 
 
@@ -158,6 +160,7 @@ def _sizes(description: Description) -> dict[str, int | str]:
         "MAX_MIDDLE": max(middle),
         "MAX_CHANNELS": widest,
         "MAX_SUMS": max(widest, stem, expanded, classes),
+        **dict(zip(_HIGH_PASS, map(number, coefficients(description.sample_rate)), strict=True)),
         "LEVEL_FRAME": isolation.frame_length(description.sample_rate),
         "POWER_FLOOR": number(isolation.POWER_FLOOR),
         "HISTORY_FRAMES": isolation.HISTORY_FRAMES,

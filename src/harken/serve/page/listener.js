@@ -1,6 +1,7 @@
 // Browser version of harken/runtime/listener.py: detects words in a stream, with the same hop, smoothing, thresholds,
 // refractory time, energy gate and isolation.
 
+import { HighPass } from "./highpass.js";
 import { Isolation, subtractLogits } from "./isolation.js";
 
 export class Listener {
@@ -21,12 +22,16 @@ export class Listener {
     this.#silence = silence;
     this.#history = Array(Math.max(1, Math.round(settings.smoothing_ms / settings.hop_ms))).fill(silence);
     this.#isolationLogits = settings.isolation;
+    this.#highPass = new HighPass(sample_rate);
     this.#isolation = new Isolation(sample_rate, window);
+    this.#peaks = new Float32Array(Math.ceil(window / this.#hop));
     this.posteriors = silence;
     this.confidence = Math.max(...silence);
   }
 
-  #predictWindow; #sampleRate; #hop; #refractoryHops; #gate; #buffer; #silence; #history; #isolationLogits; #isolation;
+  #predictWindow; #sampleRate; #hop; #refractoryHops; #gate; #buffer; #silence; #history; #isolationLogits;
+  #highPass; #isolation;
+  #peaks; // peak level of each hop in the window, without offset and hum
   #pending = new Float32Array(0); // samples that do not fill a hop yet
   #refractoryEnd = 0; // the refractory time ends at this hop
   #activeWord = null; // the word of the last event, for as long as it stays at or above its threshold
@@ -42,7 +47,9 @@ export class Listener {
     for (; start + this.#hop <= input.length; start += this.#hop) {
       this.#buffer.copyWithin(0, this.#hop);
       this.#buffer.set(input.subarray(start, start + this.#hop), this.#buffer.length - this.#hop);
-      this.#isolation.push(input.subarray(start, start + this.#hop));
+      const withoutHum = this.#highPass.push(input.subarray(start, start + this.#hop));
+      this.#peaks[this.hops % this.#peaks.length] = withoutHum.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0);
+      this.#isolation.push(withoutHum);
       const event = await this.#endHop();
       if (event) events.push(event);
     }
@@ -51,7 +58,7 @@ export class Listener {
   }
 
   async #endHop() {
-    const silent = this.#buffer.every((x) => Math.abs(x) < this.#gate);
+    const silent = this.#peaks.every((peak) => peak < this.#gate);
     this.#history[this.hops++ % this.#history.length] = silent ? this.#silence : await this.#predictWindow(this.#buffer);
     this.posteriors = this.labels.map((_, i) => this.#history.reduce((sum, row) => sum + row[i], 0) / this.#history.length);
     const highest = Math.max(...this.posteriors), word = this.labels[this.posteriors.indexOf(highest)];

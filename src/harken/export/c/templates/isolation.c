@@ -4,11 +4,24 @@ static struct {
     float powers[HISTORY_FRAMES]; /* power of the last frames of @NAME@_SAMPLE_RATE / 20 samples, newest last */
     float energy; /* energy of the frame that is not full yet */
     int filled; /* samples in that frame */
+    float x1, x2, y1, y2; /* of the high-pass filter: the last two samples and the last two results */
 } levels;
+
+/* Remove the constant offset and the low hum of a microphone: they are no sound around a word. */
+static float without_hum(float x)
+{
+    const float y = HIGH_PASS_GAIN * (x - 2.0f * levels.x1 + levels.x2) + HIGH_PASS_A * levels.y1 + HIGH_PASS_B * levels.y2;
+    levels.x2 = levels.x1;
+    levels.x1 = x;
+    levels.y2 = levels.y1;
+    levels.y1 = y;
+    return y;
+}
 
 static void push_level(float sample)
 {
-    levels.energy += sample * sample;
+    const float level = without_hum(sample);
+    levels.energy += level * level;
     if (++levels.filled < LEVEL_FRAME)
         return;
     for (int i = 1; i < HISTORY_FRAMES; i++)
