@@ -70,13 +70,13 @@ def test_steps_of_any_length_equal_the_network_over_the_whole_history(
     name: str, step_ms: int, window_ms: int, tmp_path: Path
 ) -> None:
     network, path, window = spotter(name), tmp_path / "stream.onnx", RATE * window_ms // 1000
-    write_stream_file(network, path, METADATA | {"window": window}, step_ms=step_ms, temperature=0.02)
+    write_stream_file(network, path, METADATA | {"window": window}, step_ms=step_ms, temperature=0.3)
     stream_file, sound = StreamFile(path), speech_like(3 * RATE, 5)
-    streaming = StreamingSpotter(network, window, stream_file.step, temperature=0.02)
+    streaming = StreamingSpotter(network, window, stream_file.step, temperature=0.3)
     whole = sound[: sound.size // stream_file.step * stream_file.step]
     found, wanted = np.concatenate(list(steps(stream_file, whole))), full_history_probabilities(streaming, whole)
-    assert np.abs(found - wanted).max() < 1e-4
-    assert np.ptp(wanted, axis=0).max() > 0.02  # Equal answers would prove nothing.
+    # A small part of how much the answers vary: those of a network without training hardly differ over a few long steps.
+    assert np.abs(found - wanted).max() < min(1e-4, 0.01 * np.ptp(wanted, axis=0).max())
 
 
 def test_a_step_has_few_nodes(written: tuple[Spotter, Path], tmp_path: Path) -> None:
