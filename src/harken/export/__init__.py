@@ -1,6 +1,7 @@
 """Export a model file to other formats. Each exported file is checked against the model before it is written.
 
 onnx_stream    a streaming model, which computes step by step (ONNX)
+stream_graph   the graph of a streaming model
 onnx_int8      8-bit ONNX
 litert         LiteRT (TFLite), in float32 or 8 bits
 c              C99 source, in float32 or 8 bits

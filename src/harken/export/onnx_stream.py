@@ -1,6 +1,6 @@
 """Export a streaming model (onnx-stream): each step computes only what its new frames change.
 
-StreamingSpotter         a causal BC-ResNet as a function of new samples and a state
+StreamingSpotter         a causal BC-ResNet that is computed step by step
 write_stream_file        write a spotter as streaming ONNX, with the state as an input and an output
 write_stream_of_model    the same for a model file
 """
@@ -19,14 +19,13 @@ import onnxruntime
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from harken.errors import HarkenError
 from harken.export.comparison import median_ms, open_source
+from harken.export.stream_graph import StreamGraph
 from harken.files import replacing, replacing_all, require_writable
-from harken.models.bc_resnet import BCResNet, BroadcastBlock, TimeConv
+from harken.models.bc_resnet import BCResNet
 from harken.models.frontend import LogMel
-from harken.models.onnx_writer import export_onnx
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile
 from harken.runtime.streamfile import StreamFile
@@ -39,26 +38,28 @@ _TIMED_STEPS = 100
 _NOISE_WINDOWS = 8  # to restore the network with
 
 
-class StreamingSpotter(nn.Module):
-    """A spotter with a causal network, computed step by step.
-
-    It maps samples [N, step] and a state [N, size] to probabilities [N, classes] and the next state. A state of zeros
-    starts a stream.
+class StreamingSpotter:
+    """A spotter with a causal network, to be computed step by step.
 
     Each convolution over time keeps the frames that its next outputs need, and the mean over time keeps the frames of one
     window. Nothing is computed twice. The logits are those of the network run over the whole history, with the mean taken
-    over the last window.
+    over the last window. A state of zeros starts a stream.
 
     Parameters
     ----------
     spotter
-        The network with its front-end.
+        The network with its front-end, in evaluation mode.
     samples
         Samples in the model's window.
     step
         Samples in a step.
     temperature
         Divisor of the logits.
+
+    Attributes
+    ----------
+    graph : StreamGraph
+        The graph of a step.
 
     Raises
     ------
@@ -67,7 +68,6 @@ class StreamingSpotter(nn.Module):
     """
 
     def __init__(self, spotter: Spotter, samples: int, step: int, *, temperature: float = 1.0) -> None:
-        super().__init__()
         front_end, network = spotter.front_end, spotter.network
         if not isinstance(front_end, LogMel) or not isinstance(network, BCResNet) or not network.stem.past:
             raise HarkenError(
@@ -82,46 +82,9 @@ class StreamingSpotter(nn.Module):
         self.step = step
         self.temperature = temperature
         self.pooled = -(-front_end.frames(samples) // stride)
-        self.shapes = self._shapes()
-        self.size = sum(int(np.prod(shape)) for shape in self.shapes)
-
-    def _shapes(self) -> list[tuple[int, ...]]:
-        network, bands = self.network, self.front_end.bands
-        shapes: list[tuple[int, ...]] = [(self.front_end.window - self.front_end.hop,), (1, bands, network.stem.past)]
-        for block in network.blocks:
-            assert isinstance(block, BroadcastBlock)
-            shapes.append((block.over_time.in_channels, 1, block.over_time.past))
-        shapes.append((network.last.in_channels, bands // 8, network.last.past))
-        return [*shapes, (network.expand.out_channels, 1, self.pooled)]
-
-    def forward(self, waveform: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        parts = torch.split(state, [int(np.prod(shape)) for shape in self.shapes], dim=1)
-        memory = iter([part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)])
-        kept: list[Tensor] = []
-
-        def remember(x: Tensor) -> Tensor:
-            """Return x with the previous frames in front, and keep its last frames for the next step."""
-            past = next(memory)
-            whole = torch.cat([past, x], dim=-1)
-            kept.append(whole[..., whole.shape[-1] - past.shape[-1] :])
-            return whole
-
-        def convolved(conv: TimeConv, x: Tensor) -> Tensor:
-            return F.conv2d(remember(x), conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
-
-        network = self.network
-        x = network.norm(self.front_end(remember(waveform))).unsqueeze(1)
-        x = F.relu(network.stem_norm(convolved(network.stem, x)))
-        for block in network.blocks:
-            assert isinstance(block, BroadcastBlock)
-            y = F.relu(block.widen_norm(block.widen(x))) if block.first else x
-            y = block.band_norm(block.over_bands(y))
-            z = F.silu(block.time_norm(convolved(block.over_time, y.mean(dim=2, keepdim=True))))
-            y = y + block.mix(z)
-            x = F.relu(y if block.first else y + x)
-        x = F.relu(network.expand_norm(network.expand(convolved(network.last, x))))
-        logits = network.classify(remember(x)[..., -self.pooled :].mean(dim=(2, 3), keepdim=True)).flatten(1)
-        return torch.softmax(logits / self.temperature, dim=1), torch.cat([part.flatten(1) for part in kept], dim=1)
+        self.graph = StreamGraph(
+            front_end, network, frames=step // front_end.hop, pooled=self.pooled, temperature=temperature
+        )
 
 
 def write_stream_file(
@@ -164,14 +127,9 @@ def _write_checked(
 ) -> float:
     """Write `temporary`, which is renamed to `path` later, and return the largest difference found by its check."""
     step = round(step_ms * metadata["sample_rate"] / 1000)
-    streaming = StreamingSpotter(spotter.eval(), int(metadata["window"]), step, temperature=temperature).eval().cpu()
-    streaming.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    model = export_onnx(
-        streaming,
-        {"waveform": torch.zeros(2, step), "state": torch.zeros(2, streaming.size)},
-        ["probabilities", "next_state"],
-    )
-    entries = {**metadata, "step": step, "state": streaming.size}
+    streaming = StreamingSpotter(spotter.eval().cpu(), int(metadata["window"]), step, temperature=temperature)
+    model = streaming.graph.model()
+    entries = {**metadata, "step": step, "state": streaming.graph.size}
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in entries.items()})
     onnx.save(model, str(temporary))
     difference = stream_difference(streaming, temporary)
@@ -194,7 +152,7 @@ def stream_difference(streaming: StreamingSpotter, path: Path) -> float:
     step = streaming.step
     sound = generated_stream(_CHECKED_STEPS * step)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    state, found = np.zeros((1, streaming.size), np.float32), []
+    state, found = np.zeros((1, streaming.graph.size), np.float32), []
     for start in range(0, sound.size, step):
         given = {"waveform": sound[None, start : start + step], "state": state}
         probabilities, state = session.run(["probabilities", "next_state"], given)

@@ -7,6 +7,8 @@ spectrum         the power spectrum as matrix products
 spotter          a front-end and a network together
 summary          layers, parameters and multiply-adds
 onnx_writer      write a model file
+graph_builder    build an ONNX graph node by node
+frontend_graph   the log-mel front-end as such a graph
 widen            copy weights into a wider network
 dropout          a faster dropout
 keras_init       initial weights as in Keras

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from harken.errors import HarkenError
 from harken.files import replacing
 
-_OPSET = 20
+OPSET = 20
+IR_VERSION = 10  # the one that belongs to this opset
 _TOLERANCE = 1e-4  # largest accepted difference of a probability
 _CHECKED_WAVEFORMS = 4
 
@@ -92,7 +93,7 @@ def export_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: list[s
             module,
             tuple(inputs.values()),
             dynamo=True,
-            opset_version=_OPSET,
+            opset_version=OPSET,
             input_names=list(inputs),
             output_names=outputs,
             dynamic_shapes={name: {0: torch.export.Dim("clips")} for name in inputs},
