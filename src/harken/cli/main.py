@@ -17,6 +17,7 @@ from harken.cli.export import export
 from harken.cli.record import record
 from harken.cli.serve import serve
 from harken.cli.stream import evaluate_stream, listen
+from harken.cli.wyoming import OptionalZeroconfName, wyoming
 from harken.errors import HarkenError
 from harken.extras import require_extra
 from harken.threads import let_threads_yield
@@ -266,6 +267,7 @@ app.command("evaluate-stream")(evaluate_stream)
 app.command("export")(export)
 app.command("record")(record)
 app.command("serve")(serve)
+app.command("wyoming", cls=OptionalZeroconfName)(wyoming)
 
 
 @app.command()
