@@ -200,11 +200,11 @@ class WakeWords:
         self._given = tuple(self._open(path, _name_of(path)) for path in given)
         self._dropped: dict[Path, tuple[object, LoadedModel | None]] = {}  # by path: the file's stamp, and its model
         self._words: tuple[WakeWord, ...] = ()
-        self.refresh()
-        known = {_key(word.word) for word in self._words}
+        words = self.refresh()
+        known = {_key(word.word) for word in words}
         unknown = [name for name in self._thresholds.by_name if name not in known]
         if unknown and not folders:  # a file with this word could still be put into a folder
-            names = ", ".join(word.name for word in self._words)
+            names = ", ".join(word.name for word in words)
             raise HarkenError(f"--threshold {unknown[0]}=...: no model has this word; there are {names}")
 
     @property
