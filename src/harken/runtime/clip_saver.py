@@ -36,11 +36,15 @@ Kind = Literal["detections", "near_misses"]
 
 @dataclass
 class _Found:
-    """A word to save, as soon as the audio after it has arrived. Times are in seconds from the start of the stream."""
+    """A word to save, as soon as the audio after it has arrived. Times are in seconds from the start of the stream.
+
+    The clip is the window in which the confidence was highest, even if the word was detected earlier.
+    """
 
     kind: Kind
     word: str
-    end_s: float
+    start_s: float  # when it was detected, or came near the threshold
+    peak_s: float
     confidence: float
 
 
@@ -73,13 +77,14 @@ class ClipSaver:
         self._rate = source_rate
         self._folder = folder
         self._window_s = listener.window / listener.sample_rate
-        self._lag_s = listener.settings.smoothing_ms / 2000  # an event comes this long after the best window
+        self._lag_s = listener.settings.smoothing_ms / 2000  # smoothing delays the highest confidence by this time
         self._piece = max(1, math.floor(listener.hop / listener.sample_rate * source_rate / 2))
-        kept_s = BEFORE_S + 2 * self._window_s + 2 * self._lag_s + AFTER_S + listener.settings.hop_ms / 1000
+        self._wait_s = self._window_s + AFTER_S
+        kept_s = BEFORE_S + 2 * self._window_s + self._lag_s + self._wait_s + listener.settings.hop_ms / 1000
         self._kept = math.ceil(kept_s * source_rate)
         self._samples = np.zeros(0, np.float32)  # the last samples of the stream
         self._received = 0  # samples of the whole stream
-        self._episode: _Found | None = None  # a word that is above the level of a near miss now
+        self._episode: _Found | None = None  # a word that is above the level of a near miss now, or was just detected
         self._pending: list[_Found] = []
         self._detected_s: list[float] = []  # ends of the last detections
         self._session = time.strftime("%Y%m%dT%H%M%S")
@@ -114,21 +119,20 @@ class ClipSaver:
         listener = self._listener
         now = listener.seconds
         word = listener.labels[int(listener.posteriors.argmax())]
-        threshold = listener.settings.thresholds.get(word, math.inf)
-        if listener.confidence < NEAR_MISS * threshold:
+        near = listener.confidence >= NEAR_MISS * listener.settings.thresholds.get(word, math.inf)
+        episode = self._episode
+        if episode is not None and not (near and episode.word == word and now <= episode.start_s + self._window_s):
             self._end_episode()
-        else:
-            if self._episode is None or self._episode.word != word:
-                self._end_episode()
-                self._episode = _Found("near_misses", word, now, 0.0)
-            if listener.confidence > self._episode.confidence:
-                self._episode.end_s, self._episode.confidence = now, listener.confidence
         for event in events:
+            self._end_episode()
             self._detected_s.append(event.end_s)
-            self._pending.append(_Found("detections", event.word, event.end_s, event.confidence))
+            self._episode = _Found("detections", event.word, event.end_s, event.end_s, event.confidence)
+        if near and self._episode is None:
+            self._episode = _Found("near_misses", word, now, now, listener.confidence)
+        if near and self._episode is not None and listener.confidence > self._episode.confidence:
+            self._episode.peak_s, self._episode.confidence = now, listener.confidence
         self._save_pending()
-        oldest = now - self._kept / self._rate
-        self._detected_s = [end for end in self._detected_s if end > oldest]
+        self._detected_s = [end for end in self._detected_s if end > now - self._kept / self._rate]
 
     def _end_episode(self) -> None:
         if self._episode is not None:
@@ -137,16 +141,15 @@ class ClipSaver:
 
     def _save_pending(self, *, all_of_them: bool = False) -> None:
         now = self._received / self._rate
-        # A near miss waits longer: it is not one if a detection follows.
-        waits = {"detections": AFTER_S, "near_misses": max(AFTER_S, self._window_s)}
-        for found in [one for one in self._pending if all_of_them or now >= one.end_s + waits[one.kind]]:
+        for found in [one for one in self._pending if all_of_them or now >= one.peak_s + self._wait_s]:
             self._pending.remove(found)
-            near = any(abs(end - found.end_s) <= self._window_s for end in self._detected_s)
-            if found.kind == "detections" or not near:
+            # A word comes near its threshold before it is detected, and again as it leaves the window.
+            detected = any(abs(end - found.peak_s) <= 2 * self._window_s for end in self._detected_s)
+            if found.kind == "detections" or not detected:
                 self._save(found)
 
     def _save(self, found: _Found) -> None:
-        end_s = found.end_s - self._lag_s
+        end_s = found.peak_s - self._lag_s
         start_s = end_s - self._window_s
         name = f"{self._session}_nohash_{self._takes}.wav"
         self._takes += 1
@@ -159,7 +162,7 @@ class ClipSaver:
                 "kind": found.kind,
                 "word": found.word,
                 "confidence": f"{found.confidence:.4f}",
-                "second": f"{found.end_s:.2f}",
+                "second": f"{found.start_s:.2f}",
                 "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             }
         )
