@@ -103,12 +103,12 @@ def test_parquet(tmp_path: Path) -> None:
 
     features = {"info": {"features": {"label": {"names": ["yes", "no", "_silence_"]}}}}
 
-    def rows(*labels: int) -> list[dict[str, Any]]:
+    def rows(side: str, *labels: int) -> list[dict[str, Any]]:
         return [
             {
                 "file": f"{label}/{number}.wav",
                 "audio": {
-                    "bytes": write(tmp_path / f"{label}-{number}.wav", len(labels)).read_bytes(),
+                    "bytes": write(tmp_path / f"{side}-{label}-{number}.wav").read_bytes(),
                     "path": "x.wav",
                 },
                 "label": label,
@@ -120,7 +120,7 @@ def test_parquet(tmp_path: Path) -> None:
         ]
 
     for side, labels in (("train", (0, 1, 2)), ("validation", (0,)), ("test", (0, 1, 1))):
-        table = pyarrow.Table.from_pylist(rows(*labels))
+        table = pyarrow.Table.from_pylist(rows(side, *labels))
         table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
         (tmp_path / "hub/v0.02" / side).mkdir(parents=True)
         parquet.write_table(table, tmp_path / "hub/v0.02" / side / "0000.parquet")
