@@ -35,8 +35,8 @@ def read(root: Path, left_out: LeftOut) -> Iterator[Recording]:
                 word = file.parent.name
             speaker = next((row[column] for column in _SPEAKERS if column in row), "")
             # The split is stated by the outermost folder whose name is that of a split.
-            sides = (side_named(part) for part in file.relative_to(root).parts[:-1])
-            side = side_named(row.get("split", "")) or next(filter(None, sides), "")
+            names = (row.get("split", ""), *file.relative_to(root).parts[:-1])
+            side: str = next(filter(None, map(side_named, names)), None) or ""
             yield from file_recording(file, word, left_out, speaker=speaker, side=side)
 
 

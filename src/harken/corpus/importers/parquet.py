@@ -54,7 +54,7 @@ def _read_file(file: Any, path: Path, side: str, left_out: LeftOut) -> Iterator[
             content = audio.get("bytes") if isinstance(audio, dict) else audio
             suffix = _suffix(content) if isinstance(content, bytes) else ""
             word = _word(row[label], names)
-            if not suffix:
+            if not suffix or not isinstance(content, bytes):
                 left_out["no audio in a format that harken reads"] += 1
             elif not word:
                 left_out["no label"] += 1
