@@ -12,9 +12,9 @@ TIMEOUT_S = 2.0
 
 
 def http_answers(port: int) -> bool:
-    """Return whether the page is served. The check needs no token."""
+    """Return whether the server says that it is well. The check needs no token."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=TIMEOUT_S) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=TIMEOUT_S) as response:
             return bool(response.status == 200)
     except (OSError, ValueError):
         return False

@@ -114,7 +114,7 @@ def healthy(http_port: int, wyoming_port: int) -> bool:
 @contextmanager
 def web_server(status: int) -> Iterator[int]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the base class's name
+        def do_GET(self) -> None:
             self.send_response(status)
             self.end_headers()
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from harken import __version__
 from harken.cli.corpus import corpus_app
 from harken.cli.export import export
+from harken.cli.push import push
 from harken.cli.record import record
 from harken.cli.serve import serve
 from harken.cli.stream import evaluate_stream, listen
@@ -265,6 +266,7 @@ def evaluate(
 
 app.command("evaluate-stream")(evaluate_stream)
 app.command("export")(export)
+app.command("push")(push)
 app.command("record")(record)
 app.command("serve")(serve)
 app.command("wyoming", cls=OptionalZeroconfName)(wyoming)
