@@ -44,7 +44,7 @@ def push_model(model: str, uri: str, *, license_id: str | None, language: str | 
     """
     target = parse_hub_uri(uri)
     require_extra("hub", "huggingface_hub")
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi, logging
     from huggingface_hub.errors import HfHubHTTPError
 
     path = find_model(model)
@@ -53,6 +53,7 @@ def push_model(model: str, uri: str, *, license_id: str | None, language: str | 
     if language is None and path.stem.partition(".")[0] in bundled_models():
         language = "en"
     text = model_card(card, name, uri, license_id=license_id, language=language, size=path.stat().st_size)
+    logging.set_verbosity_error()  # it warns about each try to connect
     api = HfApi()
     try:
         api.create_repo(target.repo, private=private, exist_ok=True)

@@ -63,7 +63,7 @@ def fetch_model(uri: str) -> Path:
     """
     model = parse_hub_uri(uri)
     require_extra("hub", "huggingface_hub")
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, logging
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -72,6 +72,7 @@ def fetch_model(uri: str) -> Path:
         RevisionNotFoundError,
     )
 
+    logging.set_verbosity_error()  # it warns about each try to connect
     try:
         path = Path(hf_hub_download(model.repo, MODEL_FILE, revision=model.revision))
     except GatedRepoError as error:
