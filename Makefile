@@ -1,17 +1,20 @@
-# make demo            the tutorial on a synthesised corpus, about five minutes after installation
-# make demo DATA=DIR   the same on a real one: a folder of one-word folders
-# make test            style, types and the whole suite
-# make docs            the documentation's site, in build/site
+# make demo                    three recognizers on the same clips, in one picture; about five minutes after installation
+# make demo VOICES=synthetic   the same without a download: otherwise it fetches 182 MB of real voices, if it can
+# make demo VOICES=https://…   the same archive of real voices from another address
+# make demo DATA=DIR           the same on your clips: a folder of one-word folders
+# make test                    style, types and the whole test suite
+# make docs                    the documentation's site, in build/site
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 DATA ?=
+VOICES ?=
 OUT ?= demo$(if $(DATA),-$(notdir $(patsubst %/,%,$(firstword $(DATA)))))
 
 .PHONY: demo test docs clean
 
 demo: $(VENV)/demo-ready
-	$(BIN)/harken demo --out $(OUT) $(foreach folder,$(DATA),--data $(folder))
+	$(BIN)/harken demo --out $(OUT) $(foreach folder,$(DATA),--data $(folder)) $(if $(VOICES),--voices $(VOICES))
 
 test: $(VENV)/test-ready
 	$(BIN)/ruff check .
@@ -30,12 +33,12 @@ $(VENV)/made:
 	touch $@
 
 $(VENV)/demo-ready: $(VENV)/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,serve]'
 	touch $@
 
 $(VENV)/test-ready: $(VENV)/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,flac,serve,notebook,dev]'
-	touch $@ $(VENV)/demo-ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,flac,serve,notebook,own,docs,dev]'
+	touch $@ $(VENV)/demo-ready $(VENV)/docs-ready
 
 $(VENV)/docs-ready: $(VENV)/made pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -270,9 +270,9 @@ def main() -> None:
         "and the C code compute only what is new. pocketsphinx decodes each chunk. openWakeWord's embedding is computed every",
         "80 ms; its small classifiers, one per word, are not included. Keras runs ten times. An answer is right if it is the",
         "word, or no word for clips of other words and noise; the grammar must choose one of its words. Memory is the increase",
-        "from before the first import to the end. The C library is called by a Python process that loads nothing else. With so few",
-        "clips, the accuracy has an interval of some points. A model without rows for C looks ahead; its onnx-stream file, if it",
-        "has one, is another network.",
+        "from before the first import to the end. The C library is called by a Python process that loads nothing else. With so",
+        "few clips, the accuracy has an interval of some points. A model without rows for C looks ahead; its onnx-stream file,",
+        "if it has one, is another network.",
         *(
             []
             if litert

@@ -2,7 +2,7 @@
 
 python benchmarks/voices.py [--words 40]
 
-The engines take turns. Prints the table of docs/voices.md. Kokoro is included if HARKEN_KOKORO names its model.
+The engines take turns. Prints the table of docs/how-to/make-a-corpus.md. Kokoro is included if HARKEN_KOKORO names its model.
 """
 
 import argparse

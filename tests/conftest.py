@@ -1,4 +1,4 @@
-"""What several tests share: a tiny synthetic corpus, model files of known behaviour, and the real recordings where they are."""
+"""What several tests share: a tiny synthetic corpus, model files of known behavior, and the real recordings where they are."""
 
 import json
 import os

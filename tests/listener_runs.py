@@ -6,7 +6,7 @@ import numpy as np
 
 from harken.evaluation.stream.audio import BackgroundSection, Utterance
 from harken.evaluation.stream.evaluate import ListenerRun
-from harken.runtime.listener import ListenerSettings
+from harken.runtime.listener_settings import ListenerSettings
 
 LABELS = ("low", "high", "_unknown_", "_silence_")
 

@@ -15,6 +15,7 @@ import soundfile
 from conftest import TEN_WORDS, MakeModel, Run
 from harken import __version__
 from harken.cli.tables import print_evaluation
+from harken.runtime.modelfile import ModelFile
 
 LABELS = ["yes", "no", "_unknown_", "_silence_"]
 
@@ -103,20 +104,20 @@ def test_predict_prints_the_clips_before_one_that_cannot_be_read(
         (("predict", "a.wav", "--model", "nosuchmodel"), "nosuchmodel is neither a model file nor a bundled model"),
         (("train", "--recipe", "tutoriel", "--data", "EMPTY", "--out", "out"), "did you mean tutorial?"),
         (("train", "--data", "EMPTY", "--out", "out", "--set", "epoch=3"), "did you mean epochs?"),
-        (("train", "--data", "EMPTY", "--out", "out"), "holds no clips"),
+        (("train", "--data", "EMPTY", "--out", "out"), "contains no clips"),
         (("train", "--data", "EMPTY"), "add --out RUN"),
-        (("train", "--resume", "EMPTY"), "holds no run"),
+        (("train", "--resume", "EMPTY"), "contains no readable run"),
         (("train", "--resume", "EMPTY", "--set", "epochs=3"), "give no other option"),
         (("train", "--resume", "EMPTY", "--noise", "EMPTY"), "give no other option"),
         (("demo", "--out", "a.wav", "--data", "EMPTY"), "a.wav is a file"),
         (("export", "tiny", "--to", "onnx-stream", "--out", "out.onnx", "--data", "EMPTY"), "takes no clips"),
         (("export", "tiny", "--to", "onnx-stream", "--out", "out"), "written as NAME.onnx"),
-        (("evaluate", "MODEL", "EMPTY"), "holds no clips"),
+        (("evaluate", "MODEL", "EMPTY"), "contains no clips"),
         (("evaluate", "MODEL", "EMPTY", "--split", "half"), "give validation, test or all"),
         (("listen", "a.wav", "--model", "MODEL", "--rate", "8000"), "--rate and --channels are for raw PCM"),
         (("listen", "a.wav", "--model", "MODEL", "--run", "maybe=true"), "maybe"),
         (("models", "bc_resnet_9"), "did you mean bc_resnet_"),
-        (("corpus", "show", "EMPTY"), "holds no clips"),
+        (("corpus", "show", "EMPTY"), "contains no clips"),
         (("corpus", "get", "speech-command-v0.01"), "speech-commands-v0.01"),
     ],
 )
@@ -189,14 +190,44 @@ def test_evaluate_uses_the_whole_of_a_test_archive(run: Run, make_model: MakeMod
     report, figures = tmp_path / "report.html", tmp_path / "figures.json"
     code, out, err = run("evaluate", model, tmp_path / "archive", "--json", figures, "--report", report)
     assert code == 0
-    assert "duplicate clips, counted once: 1\n" in err
-    # The two clips of the first class are the same bytes and count once; "b" of the other classes is recognized as yes.
-    assert "accuracy 57.14 %" in out
+    assert "duplicate clips, each of them counted: 1\n" in err
+    # The two clips of the first class are the same bytes, and both count; "b" of the other classes is recognized as yes.
+    assert "accuracy 62.50 %" in out
     found = json.loads(figures.read_text())
-    assert found["accuracy"] == pytest.approx(4 / 7)
-    assert found["clips"] == 7
-    assert found["accuracy_interval"] == pytest.approx([0.2505, 0.8418], abs=1e-4)
+    assert found["accuracy"] == pytest.approx(5 / 8)
+    assert found["clips"] == 8
+    assert found["accuracy_interval"] == pytest.approx([0.3057, 0.8632], abs=1e-4)
     assert "<html" in report.read_text(encoding="utf-8")
+
+
+def test_evaluate_tunes_the_threshold_for_clips(run: Run, make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    for quarter, label in enumerate(LABELS):
+        (tmp_path / "archive" / label).mkdir(parents=True)
+        loud_in_quarter(tmp_path / "archive" / label / "a.wav", quarter)
+    options = ["--report", tmp_path / "report.html", "--tune", 2, "--out", tmp_path / "tuned.onnx"]
+    code, out, _ = run("evaluate", model, tmp_path / "archive", *options)
+    assert code == 0
+    assert "100.0 % of 2 words answered" in out
+    assert "0.0 % of 2 other clips accepted" in out
+    card = ModelFile(tmp_path / "tuned.onnx").card
+    assert set(card.thresholds) == set(card.words)
+    assert card.fields["clips_operating_point"]["words"] == 2
+    assert len(card.fields["sensitivity"]["clips"]) == 11
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--tune", 2), "go together"),
+        (("--out", "tuned.onnx"), "go together"),
+        (("--tune", 0, "--out", "t.onnx"), "above 0"),
+    ],
+)
+def test_evaluate_rejects_bad_tuning_options(run: Run, make_model: MakeModel, tmp_path: Path, options, message) -> None:
+    code, _, err = run("evaluate", make_model(), tmp_path, *options)
+    assert code == 2
+    assert message in err
 
 
 def test_evaluate_uses_the_same_window_of_longer_clips_as_predict(
@@ -246,7 +277,7 @@ def test_full_evaluation_measures_noise_false_alarms_and_cost(run: Run, make_mod
     (tmp_path / "talk" / "3170-1-0001.wav").unlink()
     code, _, err = run("evaluate", model, tmp_path / "archive", *options, "--report", tmp_path / "report.html")
     assert code == 0
-    assert "has no speaker that is kept for measurement" in err
+    assert "has no speakers that are kept for measurement" in err
     assert "speech_without_commands" not in json.loads(figures.read_text())
 
 

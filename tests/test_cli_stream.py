@@ -48,7 +48,7 @@ def test_the_figures_the_page_and_the_json_agree(run: Run, stream: list[object],
     low, high = found["false_alarms_per_hour_interval"]
     assert low < found["false_alarms_per_hour"] < high
     assert {"miss_rate", "latency_s", "real_time_factor"} <= set(found)
-    assert f"false alarms per hour {found['false_alarms_per_hour']:.2f} (" in out
+    assert f"false alarms per hour {found['false_alarms_per_hour']:.2f}, at most " in out
     assert out.splitlines()[-1] == str(page)
     text = page.read_text(encoding="utf-8")
     assert text.count("<audio") == found["false_alarms"]
@@ -112,8 +112,8 @@ def test_tuning_on_too_little_background_prints_a_note(run: Run, stream: list[ob
         (["--tune", "-1", "--out", "x.onnx"], "--tune -1: give the allowed false alarms per hour"),
         (["--tune", "nan", "--out", "x.onnx"], "--tune nan"),
         (["--tune", "inf", "--out", "x.onnx"], "--tune inf"),
-        (["--hop-ms", "0"], "hop_ms=0.0 must be a number over 0"),
-        (["--isolation", "-1"], "isolation=-1.0 must be a number of 0 or more"),
+        (["--hop-ms", "0"], "hop_ms=0.0 must be above 0"),
+        (["--isolation", "-1"], "isolation=-1.0 must be 0 or more"),
         (["--json", "."], ". is a folder: name a file to write"),
         (["--report", f"{__file__}/page.html"], "cannot write"),
         (["--tune", "1", "--out", f"{__file__}/x.onnx"], "cannot write"),
@@ -141,7 +141,7 @@ def test_a_bad_background_is_reported_before_the_listener_runs(
     soundfile.write(tmp_path / "talk" / "bad.wav", np.array(samples, np.float32), RATE, subtype="FLOAT")
     code, out, err = run("evaluate-stream", *stream, "--report", tmp_path / "page.html")
     assert (code, out) == (2, "")
-    assert err.startswith(f"harken: {tmp_path / 'talk' / 'bad.wav'} holds ")
+    assert err.startswith(f"harken: {tmp_path / 'talk' / 'bad.wav'} contains ")
     assert err.count("\n") == 1
     assert not (tmp_path / "page.html").exists()
 

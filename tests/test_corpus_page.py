@@ -188,9 +188,9 @@ def test_contrast_follows_wcag():
 def test_player_contains_the_samples_clipped_at_full_scale():
     samples = np.array([0.0, 0.5, -0.25, 2.0], dtype=np.float32)
     encoded = re.search(r"base64,([^\"]+)", player(samples, RATE, label="x"))[1]
-    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(encoded)))
+    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(encoded)))
     assert rate == RATE
-    np.testing.assert_allclose(heard, [0.0, 0.5, -0.25, 1.0], atol=1e-4)
+    np.testing.assert_allclose(decoded, [0.0, 0.5, -0.25, 1.0], atol=1e-4)
 
 
 def test_a_figure_has_the_colors_of_the_page_and_is_reproducible():

@@ -28,7 +28,8 @@ from harken.export.onnx_stream import write_stream_file
 from harken.models.bc_resnet import BCResNet
 from harken.models.onnx_writer import change_metadata, write_model_file
 from harken.models.spotter import Spotter
-from harken.runtime.listener import Listener, ListenerSettings
+from harken.runtime.listener import Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import ModelFile, find_model
 from harken.runtime.streamfile import StreamFile
 from harken.tasks.recipe import Recipe, find_recipe
@@ -283,7 +284,7 @@ def test_all_files_or_none(tiny: Exported, tmp_path: Path) -> None:
 
 
 def test_listen_decides_as_the_listener_does(tmp_path: Path) -> None:
-    """Compare the code of docs/export.md, compiled, with a Listener on the streaming model."""
+    """Compare the code of docs/how-to/microcontroller.md, compiled, with a Listener on the streaming model."""
     recipe, labels = replace(find_recipe("v12"), network="harken_tiny"), ("yes", "no", "up", "_silence_")
     spotter = train_spotter(recipe, None, len(labels))
     settings = ListenerSettings(
@@ -296,7 +297,7 @@ def test_listen_decides_as_the_listener_does(tmp_path: Path) -> None:
     header = report.header.read_text()
     assert "tuned for the streaming model tuned.onnx, which processes streams as this code does" in header
     assert json.loads(report.card.read_text())["listener"] == settings.to_json()
-    page = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "microcontroller.md").read_text()
     (tmp_path / "main.c").write_text(page.split("```c\n")[1].split("```")[0])
     program, library = tmp_path / "main", tmp_path / "tiny.so"
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O2"]

@@ -52,7 +52,7 @@ def test_a_plain_corpus_is_enough(card: Card, plain: Path) -> None:
     assert len(found.calibration) + len(found.clips) == len(rows(found)) == 120 + 12  # none twice
     assert set(found.truth) == set(range(len(LABELS)))
     assert not found.synthesized
-    assert [note.split()[:2] for note in found.notes] == [["all", "of"], ["no", "recording"]]
+    assert [note.split()[:2] for note in found.notes] == [["all", "of"], ["no", "noise"]]
     again = corpus_clips(card, [plain])
     np.testing.assert_array_equal(again.clips, found.clips)
 

@@ -100,7 +100,7 @@ def test_a_file_that_disagrees_is_not_written(
     old = tmp_path / "old.onnx"
     old.write_bytes(b"an older model")
     for path in (tmp_path / "fresh.onnx", old):
-        with pytest.raises(HarkenError, match="was not written: its answers differ from the network's by"):
+        with pytest.raises(HarkenError, match="was not written: its probabilities differ from the network's by"):
             write_model_file(Small(), path, METADATA)
     assert [entry.name for entry in tmp_path.iterdir()] == ["old.onnx"]
     assert old.read_bytes() == b"an older model"
@@ -110,10 +110,10 @@ def test_changed_metadata_are_added_to_the_others(written: tuple[nn.Module, Path
     _, path = written
     copy = tmp_path / "copy.onnx"
     change_metadata(path, copy, {"thresholds": {"yes": 0.5}, "clips": {"train": 4}})
-    change_metadata(copy, copy, {"licence": "CC BY 4.0"})
+    change_metadata(copy, copy, {"license": "CC BY 4.0"})
     card = ModelFile(copy).card
     assert card.thresholds == {"yes": 0.5}
-    assert dict(card.fields) == {"corpus": ["Käfer & Söhne"], "clips": {"train": 4}, "licence": "CC BY 4.0"}
+    assert dict(card.fields) == {"corpus": ["Käfer & Söhne"], "clips": {"train": 4}, "license": "CC BY 4.0"}
     np.testing.assert_array_equal(
         ModelFile(copy).probabilities(waveforms(2)), ModelFile(path).probabilities(waveforms(2))
     )

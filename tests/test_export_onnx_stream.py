@@ -118,9 +118,9 @@ def test_bad_input_is_an_error(written: tuple[Spotter, Path], make_model: MakeMo
         StreamFile(make_model())
     with pytest.raises(HarkenError, match="is neither a model file nor a bundled model"):
         StreamFile(tmp_path / "nothing.onnx")
-    with pytest.raises(HarkenError, match="is a streaming form"):
+    with pytest.raises(HarkenError, match="is a streaming model"):
         ModelFile(written[1])
-    with pytest.raises(HarkenError, match=r"is not the step of .*give 100"):
+    with pytest.raises(HarkenError, match=r"does not match the step of .*set it to 100"):
         Listener(StreamFile(written[1]), source_rate=RATE, hop_ms=50)
 
 

@@ -1,9 +1,10 @@
-import fcntl
 import hashlib
 import http.client
+import importlib
 import io
 import json
 import re
+import sys
 import tarfile
 import threading
 import zipfile
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harken.corpus import catalog, fetch
+from harken.corpus import catalog, fetch, file_lock
 from harken.corpus.catalog import CORPORA, PublishedCorpus, find_corpus
 from harken.corpus.fetch import get_corpus
 from harken.errors import HarkenError
@@ -291,6 +292,7 @@ def test_a_folder_that_cannot_be_created_is_named(publish, tmp_path):
 
 
 def test_two_runs_at_once(get, server, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
     with (tmp_path / "corpus.part").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(HarkenError, match="another run is downloading into"):
@@ -299,11 +301,29 @@ def test_two_runs_at_once(get, server, tmp_path):
     assert (tmp_path / "corpus.part").exists()
 
 
-def test_the_part_of_a_run_that_has_just_ended_is_not_used(get, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", lambda *_: (tmp_path / "corpus.part").unlink())
+def test_the_part_of_a_run_that_has_just_ended_is_not_written_to(get, server, tmp_path, monkeypatch):
+    def lock(_):
+        (tmp_path / "corpus.part").unlink()
+        return True
+
+    monkeypatch.setattr(fetch, "is_locked_by_us", lock)
     with pytest.raises(HarkenError, match="has just ended: run again"):
         get()
     assert server.requests == []
+
+
+def test_without_locks_a_corpus_is_fetched_all_the_same(get, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows: `import fcntl` raises ImportError
+    try:
+        importlib.reload(file_lock)
+        assert file_lock.fcntl is None
+        monkeypatch.setattr(fetch, "is_locked_by_us", file_lock.is_locked_by_us)
+        get()
+        assert sum(1 for _ in (tmp_path / "corpus").rglob("*.wav")) == sum(RECORDINGS.values())
+        assert not (tmp_path / "corpus.part").exists()
+    finally:
+        monkeypatch.undo()
+        importlib.reload(file_lock)
 
 
 def test_the_root_of_a_disk_is_refused(get, tmp_path, monkeypatch):
@@ -478,7 +498,7 @@ def test_a_file_that_has_changed_is_downloaded_from_the_start(get, server, tmp_p
 
 
 def test_a_part_of_another_address_or_without_a_note_is_not_resumed(get, server, tmp_path):
-    (tmp_path / "corpus.part").write_bytes(b"stranger")
+    (tmp_path / "corpus.part").write_bytes(b"8 others")
     get()
     assert server.asked == [None]
     assert_complete(tmp_path)
@@ -486,7 +506,7 @@ def test_a_part_of_another_address_or_without_a_note_is_not_resumed(get, server,
 
 @pytest.mark.parametrize("note", ["", "[]", "{}", '{"url": "http://other/", "total": 9, "validator": null}'])
 def test_an_inconsistent_note_is_ignored(get, server, tmp_path, note):
-    (tmp_path / "corpus.part").write_bytes(b"stranger")
+    (tmp_path / "corpus.part").write_bytes(b"8 others")
     (tmp_path / "corpus.part.json").write_text(note)
     get()
     assert server.asked == [None]

@@ -10,6 +10,7 @@ from conftest import MakeModel
 from harken.corpus.recordings import Recordings
 from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import ModelFile
 from harken.tasks.protocol import Material
 from harken.tasks.recipe import find_recipe, with_settings
@@ -37,13 +38,14 @@ def test_each_folder_of_speech_is_calibrated_for_the_lowest_rate_possible(
         return {"yes": 0.7, "no": 0.4} if recordings.seconds() == 2 else {"yes": 0.5, "no": 0.9}
 
     monkeypatch.setattr(finish, "calibrate_thresholds", calibrate)
-    folders = [speech(tmp_path / "read", "2500-1-1", 2), speech(tmp_path / "talk", "2600-1-1", 3)]
+    folders = [speech(tmp_path / "read", "2412-1-1", 2), speech(tmp_path / "talk", "2428-1-1", 3)]
     training_only = speech(tmp_path / "train", "1001-1-1", 4)
     path = make_model()
     finish._store_thresholds(path, EXAMPLES, RECIPE, Material(data=(), speech=(*folders, training_only)))
     assert tried == [(2.0, 0.4), (2.0, 0.5), (2.0, 0.7), (2.0, 1.0), (3.0, 0.4)]
     card = ModelFile(path).card
-    assert card.thresholds == {"yes": 0.7, "no": 0.9}
+    assert ListenerSettings.from_card(card).thresholds == {"yes": 0.7, "no": 0.9}
+    assert ListenerSettings.from_card(card).isolation == 5.0
     assert card.fields["rejection_where_thresholds_were_set"]["minutes"] == pytest.approx(5 / 60)
 
 
@@ -52,4 +54,4 @@ def test_no_thresholds_without_speakers_to_set_them(make_model: MakeModel, tmp_p
     finish._store_thresholds(
         path, EXAMPLES, RECIPE, Material(data=(), speech=(speech(tmp_path / "train", "1001-1-1", 1),))
     )
-    assert not ModelFile(path).card.thresholds
+    assert "listener" not in ModelFile(path).card.fields

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from harken.runtime.isolation import Isolation, subtract_logits
-from harken.runtime.listener import MAX_ISOLATION, Listener
+from harken.runtime.listener import Listener
+from harken.runtime.listener_settings import MAX_ISOLATION
 from tones import RATE, WINDOW, ToneRecognizer, quiet, tone
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from harken.errors import HarkenError
 from harken.runtime import streamfile
-from harken.runtime.listener import Event, Listener, ListenerSettings
+from harken.runtime.listener import Event, Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card
 from harken.runtime.recognizer import Recognizer
 from tones import RATE, WINDOW, ToneModel, ToneRecognizer, quiet, tone

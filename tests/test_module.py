@@ -117,8 +117,19 @@ def test_distillation_uses_the_mean_of_the_teachers_logits() -> None:
     waveform = torch.zeros(5, wanted.samples)
 
     def loss(*logits: float) -> float:
-        return module._add_distillation(torch.zeros(()), torch.tensor(logits).expand(5, -1), waveform).item()
+        losses = module._add_distillation(torch.zeros(5), torch.tensor(logits).expand(5, -1), waveform, torch.arange(5))
+        return losses.mean().item()
 
     assert loss(2, 1, 0) == pytest.approx(0, abs=1e-6)
     assert loss(4, 0, 0) > 0.1
     assert loss(0, 2, 0) > 0.1
+
+
+def test_rows_that_are_not_taught_keep_their_loss() -> None:
+    wanted = make_recipe("teacher_share=0.5")
+    module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=[ConstantTeacher(4, 0, 0)])
+    logits = torch.tensor([[4.0, 0.0, 0.0]]).expand(3, -1)
+    losses = module._add_distillation(
+        torch.tensor([1.0, 2.0, 3.0]), logits, torch.zeros(3, wanted.samples), torch.tensor([0, 2])
+    )
+    assert losses.tolist() == pytest.approx([0.5, 2.0, 1.5], abs=1e-6)

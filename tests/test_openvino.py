@@ -1,4 +1,4 @@
-"""A model file run by OpenVINO, as docs/export.md describes."""
+"""A model file run by OpenVINO, as docs/how-to/export.md describes."""
 
 import numpy as np
 import pytest

@@ -27,7 +27,8 @@ from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 from harken.export import web
 from harken.runtime.isolation import Isolation, subtract_logits
-from harken.runtime.listener import Listener, ListenerSettings
+from harken.runtime.listener import Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.recognizer import Recognizer
 from serving import serving, synthesize, write_clip
 
@@ -260,6 +261,24 @@ def test_a_threshold_of_one_blocks_a_word(chromium: str, microphone_file: Path) 
         page.click("#reset-thresholds")
         default = ListenerSettings.from_card(Recognizer().card).thresholds["stop"]
         assert float(page.input_value("#threshold-stop")) == default
+
+
+@pytest.mark.parametrize("sensitivity", [0.0, 0.7])
+def test_the_sensitivity_of_the_page_moves_the_thresholds_as_python_does(
+    chromium: str, microphone_file: Path, sensitivity: float
+) -> None:
+    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+        page.wait_for_selector("html[data-ready]")
+        page.evaluate(
+            """value => { const slider = document.getElementById("sensitivity");
+            slider.value = value; slider.dispatchEvent(new Event("input")); }""",
+            sensitivity,
+        )
+        wanted = ListenerSettings.from_card(Recognizer(sensitivity=sensitivity).card).thresholds
+        found = {word: float(page.input_value(f"#threshold-{word}")) for word in wanted}
+        assert found == pytest.approx(wanted, abs=1e-6)
+        page.click("#reset-thresholds")
+        assert float(page.input_value("#sensitivity")) == 0.5
 
 
 def test_the_page_asks_for_a_token(chromium: str, microphone_file: Path) -> None:

@@ -234,8 +234,8 @@ def test_own_splits_by_speaker_over_both_corpora(tmp_path: Path, noise: Path) ->
 
 def test_own_limits_other_words_in_validation(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
-    strangers = [f"stranger{number}" for number in range(60)]
-    other = write_corpus(tmp_path / "other", own_names(["cup", "spoon", "fork"], strangers))
+    other_speakers = [f"other{number}" for number in range(60)]
+    other = write_corpus(tmp_path / "other", own_names(["cup", "spoon", "fork"], other_speakers))
     task = make_task(recipe("own"), Material(data=(data,), other=(other,), noise=(noise,)))
     counts = words_on(task, "validation")
     assert counts["cup"] + counts["spoon"] + counts["fork"] == counts["lamp"] + counts["door"] > 0
@@ -254,7 +254,7 @@ def test_own_splits_clips_if_there_is_one_speaker(tmp_path: Path, noise: Path) -
 
 def test_own_can_take_unknown_only_from_running_speech(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp"], PEOPLE))
-    speech = write_noise(tmp_path / "speech", "1001-1-1", "2500-1-1", "4000-1-1")
+    speech = write_noise(tmp_path / "speech", "1001-1-1", "2412-1-1", "3170-1-1")
     material = Material(data=(data,), noise=(noise,), speech=(speech,))
     task = make_task(recipe("own"), material)
     assert task.labels == ("lamp", UNKNOWN, SILENCE)
@@ -266,11 +266,11 @@ def test_own_can_take_unknown_only_from_running_speech(tmp_path: Path, noise: Pa
 def test_each_folder_of_speech_is_a_group_of_its_own(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp"], PEOPLE))
     folders = [
-        write_noise(tmp_path / "read", "1001-1-1", "1002-1-1", "4000-1-1"),
+        write_noise(tmp_path / "read", "1001-1-1", "1002-1-1", "3170-1-1"),
         write_noise(tmp_path / "talk", "1003-1-1"),
     ]
-    nobody = write_noise(tmp_path / "measured", "4001-1-1")
-    task = make_task(recipe("own"), Material(data=(data,), noise=(noise,), speech=(*folders, nobody)))
+    measuring = write_noise(tmp_path / "measured", "3576-1-1")
+    task = make_task(recipe("own"), Material(data=(data,), noise=(noise,), speech=(*folders, measuring)))
     assert task.speech is not None
     assert (task.speech.names, task.speech.groups) == (("1001-1-1", "1002-1-1", "1003-1-1"), (2, 1))
 

@@ -56,7 +56,9 @@ def evaluation(make_model: Callable[..., Path], tmp_path: Path) -> ClipEvaluatio
     assert (probabilities.argmax(axis=1) == answers).all()
     waveforms = np.random.default_rng(0).uniform(-0.5, 0.5, (len(ANSWERS), 8000)).astype(np.float32)
     names = tuple(f"clip_{row}" for row in range(len(ANSWERS)))
-    model = ModelFile(make_model(tmp_path / "spotter.onnx", **{"licence": "CC BY <4.0>"}, recipe={"name": "v12", "epochs": 3}))
+    model = ModelFile(
+        make_model(tmp_path / "spotter.onnx", **{"license": "CC BY <4.0>"}, recipe={"name": "v12", "epochs": 3})
+    )
     examples = Examples(waveforms, truth, names, {"tree": 5}, ("bad.wav is empty: copy or record it again",))
     return ClipEvaluation(model, examples, probabilities)
 
@@ -153,7 +155,7 @@ def test_the_card_shows_the_command_line_by_line(
         "attribution": ["Words, A. Speaker", "Noise & more, B. Loud"],
         "command": "harken corpus speak words \\\n    --takes 9\nharken train",
         "corpus": ["spoken", "train", "other", "train"],
-        "licence": "attributed below",
+        "license": "attributed below",
     }
     model = ModelFile(make_model(tmp_path / "made.onnx", recipe={"name": "v12"}, **fields))
     write_report(replace(evaluation, model=model), tmp_path / "report.html")

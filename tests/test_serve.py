@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from harken.runtime.listener import ListenerSettings
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile
 from serving import RATE, Server, error_of, serving, synthesize, wav

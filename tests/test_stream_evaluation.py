@@ -22,8 +22,8 @@ from harken.evaluation.stream.audio import (
     read_part,
     spoken_part,
 )
-from harken.evaluation.stream.evaluate import evaluate_run, run_listener, shift_thresholds
-from harken.runtime.listener import ListenerSettings
+from harken.evaluation.stream.evaluate import evaluate_run, run_listener, source_of
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card
 from harken.tasks.recipe import find_recipe
 from listener_runs import LABELS, make_run, make_utterance
@@ -279,21 +279,13 @@ def test_the_trade_off_includes_the_operating_point():
     listener_run = make_run(events, utterances, [BackgroundSection("room", Path("a.wav"), 150.0, 450.0)], seconds=500)
     evaluation = evaluate_run(listener_run)
     curve = evaluation.trade_off
-    operating_point = int(np.flatnonzero(curve.moves == 0)[0])
+    operating_point = int(np.flatnonzero(curve.shifts == 0)[0])
     assert curve.missed[operating_point] == evaluation.miss_rate
     assert curve.false_alarms_per_hour[operating_point] == evaluation.false_alarms_per_hour
     assert (np.diff(curve.missed) >= 0).all()
     assert (np.diff(curve.false_alarms_per_hour) <= 0).all()
     assert curve.missed[0] == 0.0
     assert curve.false_alarms_per_hour[-1] == 0.0
-
-
-def test_thresholds_are_shifted_in_logits():
-    shifted = shift_thresholds({"low": 0.5, "high": 0.0}, math.log(9))
-    assert shifted["low"] == pytest.approx(0.9)
-    assert 0 < shifted["high"] < 1e-4
-    assert shift_thresholds({"low": 0.3}, 0) == {"low": 0.3}
-    assert shift_thresholds(shift_thresholds({"low": 0.3}, 2), -2)["low"] == pytest.approx(0.3)
 
 
 def test_only_thresholds_may_change_after_a_run():
@@ -323,11 +315,11 @@ def test_keyword_clips_are_of_the_models_words(tiny_corpus):
 def test_backgrounds_are_folders_or_one_group_of_their_speakers(tmp_path):
     folder = tmp_path / "speech"
     folder.mkdir()
-    for name in ("1000-1-1", "2500-1-1", "4000-1-1", "5000-1-1"):
+    for name in ("84-1-1", "2412-1-1", "3170-1-1", "8842-1-1"):
         soundfile.write(folder / f"{name}.wav", noise(0.1), RATE)
     assert {name: len(paths) for name, paths in read_backgrounds([str(folder)]).items()} == {"speech": 4}
     (measuring,) = read_backgrounds([f"{folder}:measure"]).values()
-    assert [path.stem for path in measuring] == ["4000-1-1", "5000-1-1"]
+    assert [path.stem for path in measuring] == ["3170-1-1", "8842-1-1"]
     assert len(read_backgrounds([str(folder), f"{folder}:thresholds"])) == 2
     for missing, message in ((tmp_path / "gone", "does not exist"), (tmp_path / "speech:middle", "does not exist")):
         with pytest.raises(HarkenError, match=message):
@@ -345,3 +337,24 @@ def test_read_part_of_a_recording(tmp_path):
     assert read_part(tmp_path / "talk.wav", 1.0, 2.0, 16_000).size == 16_000
     with pytest.raises(HarkenError, match="no samples"):
         read_part(tmp_path / "talk.wav", 5.0, 6.0, RATE)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [("84-121123-0001.flac", "84-121550-0002.ogg", True), ("84-1-1.flac", "85-1-1.flac", False),
+     ("1-977-A-39.wav", "1-977-B-39.wav", True), ("1-977-A-39.wav", "1-978-A-39.wav", False), ("rain.wav", "rain.wav", True)],
+)  # fmt: skip
+def test_recordings_of_one_speaker_or_one_noise_have_one_source(first, second, same):
+    assert (source_of(Path(first)) == source_of(Path("elsewhere", second))) == same
+
+
+def test_an_evaluation_says_how_many_sources_the_thresholds_were_chosen_on():
+    sections = tuple(
+        BackgroundSection("talk", Path(f"{name}-1.wav"), 30.0 * name, 30.0 * name + 20) for name in range(3)
+    )
+    run = replace(
+        make_run([], [make_utterance("low", 95, 96)], list(sections)),
+        tuned_on=frozenset({source_of(Path("1-7.wav")), "elsewhere"}),
+    )
+    figures = evaluate_run(run).to_json()
+    assert (figures["sources"], figures["sources_tuned_on"]) == (3, 1)

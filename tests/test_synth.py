@@ -112,6 +112,14 @@ def test_importing_without_any_voice_names_the_extra(monkeypatch: pytest.MonkeyP
         importlib.import_module("harken.synth")
 
 
+def test_only_the_voices_that_are_named_speak(tmp_path: Path) -> None:
+    names = ["espeak-en-us-f2", "espeak-en-gb-reed"]
+    made = synthesize_corpus(["stop"], tmp_path / "corpus", takes=6, voices_named=names, held_out_fraction=0, workers=1)
+    assert {clip.speaker for clip in read_corpus([made.train]).clips} == set(names)
+    with pytest.raises(HarkenError, match="there is no voice 'espeak-en-us-nobody'"):
+        synthesize_corpus(["stop"], tmp_path / "other", takes=6, voices_named=["espeak-en-us-nobody"])
+
+
 # Effects
 
 
@@ -340,9 +348,9 @@ def test_commands_are_found_inside_other_words(text: str, word: str) -> None:
 def test_no_word_of_the_sentences_contains_a_command_in_any_accent() -> None:
     accents = sorted({voice.accent for voice in voices()})
     words = vocabulary()
-    heard = SoundCheck(COMMANDS, accents).find_words(words)
+    found = SoundCheck(COMMANDS, accents).find_words(words)
     assert len(words) > 1_000
-    assert [word for word, command in zip(words, heard, strict=True) if command] == []
+    assert [word for word, command in zip(words, found, strict=True) if command] == []
 
 
 def test_sentences_are_complete_and_varied() -> None:

@@ -50,8 +50,8 @@ def train_spotter(recipe: Recipe, network: nn.Module | None, classes: int) -> Sp
     if network is not None:
         spotter.network = network
     words = (*TEN_WORDS, *OTHER_WORDS)[:classes]
-    heard = np.stack([spoken(word, f"{take:08x}", recipe.window_s) for take in range(8) for word in words])
-    features = spotter.front_end(torch.from_numpy(heard))
+    samples = np.stack([spoken(word, f"{take:08x}", recipe.window_s) for take in range(8) for word in words])
+    features = spotter.front_end(torch.from_numpy(samples))
     truth = torch.arange(classes).repeat(8)
     optimizer = torch.optim.Adam(spotter.network.parameters(), 0.01)
     for _ in range(50):

@@ -117,7 +117,7 @@ def main() -> None:
     figures = json.loads(options.figures.read_text())
     added = {
         "name": options.name,
-        "licence": _LICENSE,
+        "license": _LICENSE,
         "attribution": list(_ATTRIBUTION),
         "command": options.command.replace("|", "\n"),
     }

@@ -282,7 +282,7 @@ def model_file() -> Figure:
     axes.text(1.9, 1.4, "metadata, as JSON", fontsize=FONT_PT, color=SECOND, fontweight="bold")
     columns = (
         ("labels", "sample_rate", "window", "thresholds"), ("listener", "temperature", "recipe", "corpus, clips"),
-        ("validation_accuracy", "parameters", "licence", "attribution"),
+        ("validation_accuracy", "parameters", "license", "attribution"),
     )  # fmt: skip
     for column, keys in enumerate(columns):
         for row, key in enumerate(keys):

@@ -10,6 +10,10 @@ Streams
     Event           a detected word, with its time and confidence
     StreamFile      a model that computes step by step, for less work in streams
 
+Own phrases
+    enroll          learn a wake phrase from a few recordings or from its spelling
+    Enrollment      what to expect of it
+
 Model files
     ModelFile       an opened model file and its metadata
     bundled_models  the models that come with harken
@@ -26,6 +30,7 @@ from harken.errors import HarkenError
 
 if TYPE_CHECKING:
     from harken.audio.clip import load_clip
+    from harken.enrollment import Enrollment, enroll
     from harken.runtime.listener import Event, Listener
     from harken.runtime.modelfile import ModelFile, bundled_models
     from harken.runtime.recognizer import Prediction, Recognizer
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Enrollment",
     "Event",
     "HarkenError",
     "Listener",
@@ -41,6 +47,7 @@ __all__ = [
     "Recognizer",
     "StreamFile",
     "bundled_models",
+    "enroll",
     "load_clip",
 ]
 
@@ -48,6 +55,7 @@ __all__ = [
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _MODULES = {
+    "Enrollment": "harken.enrollment.learn",
     "Event": "harken.runtime.listener",
     "Listener": "harken.runtime.listener",
     "ModelFile": "harken.runtime.modelfile",
@@ -55,6 +63,7 @@ _MODULES = {
     "Recognizer": "harken.runtime.recognizer",
     "StreamFile": "harken.runtime.streamfile",
     "bundled_models": "harken.runtime.modelfile",
+    "enroll": "harken.enrollment.learn",
     "load_clip": "harken.audio.clip",
 }
 

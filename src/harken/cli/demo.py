@@ -1,93 +1,218 @@
-"""The tutorial from end to end: a corpus, a look at it, training, judging, a prediction, a report."""
+"""The demo: three recognizers on the same clips, evaluated on the same unseen speakers, in one picture."""
 
+import os
+import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from harken.cli.tables import print_evaluation
+from harken.cli.demo_voices import REAL, Voices, own_clips, real_is_at_hand, real_voices, synthetic_voices
 from harken.corpus.page import write_page
-from harken.corpus.table import Clip, read_corpus
+from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
-from harken.evaluation.clips.evaluate import ClipEvaluation, evaluate_clips
+from harken.evaluation.clips.cost import measure_cost
+from harken.evaluation.clips.evaluate import evaluate_clips
 from harken.evaluation.clips.report import write_report
-from harken.labels import COMMANDS
+from harken.evaluation.clips.side_by_side import Contender, summary, write_side_by_side
+from harken.pages.html import Section, listing
 from harken.runtime.modelfile import ModelFile
 from harken.runtime.recognizer import Recognizer
+from harken.tasks.history import read_history
 from harken.tasks.protocol import Material
-from harken.tasks.recipe import find_recipe
+from harken.tasks.recipe import Recipe, find_recipe
 from harken.training.run import resume, train
 from harken.training.run_folder import expect_run
 
-_TAKES = 500  # of each word, a fifth of them in voices that training never hears
-_SEED = 1  # puts the one natural voice of Piper among those
-_ROOMS = 0.2  # of the clips sound in a room
-_SNR_DB = (20.0, 50.0)  # raw waveforms and few clips: a network of this kind learns little from noisier ones
+# Steps and the seconds they take on two cores of 2023: only their ratio counts once the first ones have been timed.
+_STEPS = {"voices": 25, "corpus": 10, "tutorial": 90, "harken": 90, "evaluation": 15}
 
 
-def run_demo(out: Path, data: Sequence[Path] = ()) -> None:
-    """Walk the tutorial's road in the folder `out`, on the corpora `data` or on a synthesized one.
+def run_demo(out: Path, data: Sequence[Path] = (), *, voices: str = "auto") -> None:
+    """Run the demo in the folder `out`; one that was interrupted goes on where it stopped.
 
-    A demo that was interrupted goes on where it stopped. Raises HarkenError when a corpus cannot be used.
+    Parameters
+    ----------
+    data : folders of clips to use. Without them:
+    voices : `real` downloads mini-speech-commands, `synthetic` lets installed voices speak, `auto` takes the real ones
+        where their server answers, and an https:// address downloads the same archive from there.
+
+    Raises
+    ------
+    HarkenError : a corpus cannot be downloaded or used, or `out` holds something else.
     """
-    console = Console(highlight=False, soft_wrap=True)
     if out.exists() and not out.is_dir():
         raise HarkenError(f"{out} is a file: name a folder for all that the demo makes")
-    folders, unseen = (tuple(data), None) if data else _synthesized(out / "corpus", console)
-    run, recipe, material = out / "run", find_recipe("tutorial"), Material(data=folders)
-    begun = (run / "recipe.json").is_file()
-    if begun:
-        expect_run(run, recipe, material)
+    progress = _Steps(Console(highlight=False, soft_wrap=True))
+    used = _gather(out, data, voices, progress)
+    runs = [
+        (used.folder / "tutorial", _tutorial_recipe(used.words), "the tutorial's network, raw waveform"),
+        (used.folder / "harken", _harken_recipe(used.words), "harken's network, trained just now"),
+    ]
+    material = Material(data=(used.train,))
+    for folder, recipe, _ in runs:  # before minutes are spent on the other one
+        if (folder / "recipe.json").is_file():
+            expect_run(folder, recipe, material)
 
-    _step(console, "Looking at the corpus")
-    corpus = read_corpus(folders, words=COMMANDS)
-    page = out / "corpus.html"
-    write_page(corpus, page)
-    console.print(f"{len(corpus.clips):,} clips of {len(COMMANDS)} words: {page}")
+    progress.step("corpus", "Draw the corpus")
+    corpus = read_corpus([used.train], words=used.words)
+    write_page(corpus, used.folder / "corpus.html")
+    unseen = read_corpus([used.test], words=used.words)
+    speakers = [len({clip.speaker for clip in side.clips}) for side in (corpus, unseen)]
+    progress.note(
+        f"{len(used.words)} words; {len(corpus.clips):,} clips by {speakers[0]:,} speakers to train, "
+        f"{len(unseen.clips):,} by {speakers[1]:,} others to evaluate: {used.folder / 'corpus.html'}"
+    )
+    contenders: list[tuple[str, str, Path, Path | None]] = []
+    for folder, recipe, note in runs:
+        progress.step(folder.name, f"Train {note}: up to {recipe.epochs} epochs")
+        began = (folder / "recipe.json").is_file()
+        result = resume(folder) if began else train(recipe, material, folder)
+        progress.note(
+            f"{result.epochs} epochs; {100 * result.accuracy:.1f} % of {result.counts['validation']:,} validation clips"
+        )
+        contenders.append((folder.name, note, result.model, folder / "history.csv"))
+    contenders.append(("base", "bundled model, trained on far more clips", Path("base"), None))
 
-    _step(console, "Training the tutorial's network")
-    result = resume(run) if begun else train(recipe, material, run)
-    console.print(
-        f"{result.counts['train']:,} clips trained it in {result.epochs} epochs; on {result.counts['validation']:,} "
-        f"validation clips it reaches {100 * result.accuracy:.2f} %"
+    progress.step("evaluation", "Evaluate three models on the same unseen speakers")
+    compared = [_contender(*contender, used) for contender in contenders]
+    _report(compared, used, progress)
+
+
+def _gather(out: Path, data: Sequence[Path], voices: str, progress: "_Steps") -> Voices:
+    if data:
+        progress.step("voices", "Part the speakers of your clips")
+        return own_clips(out, data)
+    url = voices if voices.startswith(("https://", "http://")) else None
+    if url is None and voices not in ("auto", "real", "synthetic"):
+        raise HarkenError(f"--voices {voices}: give auto, real, synthetic, or the address of the archive")
+    if voices != "synthetic" and (voices == "real" or real_is_at_hand(out, url)):
+        progress.step(
+            "voices", f"Get {REAL}: 182 MB, 8,000 clips of real people (to do without: make demo VOICES=synthetic)"
+        )
+        return real_voices(out, url)
+    if voices == "synthetic":
+        progress.step("voices", "Speak the ten words in synthetic voices")
+    else:
+        progress.step("voices", f"Speak the ten words in synthetic voices ({REAL} cannot be reached)")
+    return synthetic_voices(out)
+
+
+def _tutorial_recipe(words: tuple[str, ...]) -> Recipe:
+    """The tutorial's network and its numbers, on the same clips and sides as the other; it stops early, as there."""
+    return replace(find_recipe("tutorial"), protocol="own", words=words, exact_length=False, epochs=32)
+
+
+def _harken_recipe(words: tuple[str, ...]) -> Recipe:
+    """The recipe v12 for few clips and few minutes: the words alone, smaller batches, no noise to mix in."""
+    return replace(
+        find_recipe("v12"),
+        protocol="own",
+        network="harken_base",
+        words=words,
+        held_out_words=(),
+        unknown_share=0.0,
+        silence_share=0.0,
+        noise_probability=0.0,
+        room_probability=0.0,
+        batch_size=32,
+        epochs=9,
+        warmup_epochs=1.0,
+        learning_rate=4e-3,
+        average_decay=0.99,
     )
 
-    _step(console, "Judging it" + (" on voices that it never heard" if unseen else " on its validation side"))
-    model = ModelFile(result.model)
-    evaluation = evaluate_clips(model, [unseen] if unseen else folders, split="all" if unseen else "validation")
-    print_evaluation(evaluation)
-    report = out / "report.html"
-    write_report(evaluation, report, history=run / "history.csv")
 
-    _step(console, "Predicting one clip")
-    _predict_one(result.model, evaluation, read_corpus([unseen] if unseen else folders, words=COMMANDS).clips, console)
-    _step(console, f"The report lies at {report.absolute()}")
-
-
-def _synthesized(folder: Path, console: Console) -> tuple[tuple[Path, ...], Path]:
-    from harken.synth import synthesize_corpus
-
-    _step(console, "Synthesising a spoken corpus")
-    made = synthesize_corpus(COMMANDS, folder, takes=_TAKES, seed=_SEED, room_fraction=_ROOMS, snr_db=_SNR_DB)
-    if made.test is None:
-        raise HarkenError(
-            "one family of voices alone is installed, so none is left to judge by: pip install 'harken[synth]'"
-        )
-    voices = [len({clip.speaker for clip in read_corpus([side]).clips}) for side in (made.train, made.test)]
-    console.print(f"{voices[0]} voices to learn from in {made.train}, {voices[1]} others to judge by in {made.test}")
-    return (made.train,), made.test
+def _contender(name: str, note: str, model: Path, history: Path | None, used: Voices) -> Contender:
+    opened = ModelFile(str(model))
+    evaluation = evaluate_clips(opened, [used.test], split="all")
+    report = used.folder / f"{name}.html"
+    write_report(evaluation, report, history=history)
+    cost = measure_cost(opened)
+    return Contender(
+        name=name,
+        note=note,
+        evaluation=evaluation,
+        parameters=cost.parameters,
+        latency_ms=cost.latency_ms_median,
+        training_s=None if history is None else sum(row["seconds"] for row in read_history(history)),
+        report=report.name,
+    )
 
 
-def _predict_one(model: Path, evaluation: ClipEvaluation, clips: Sequence[Clip], console: Console) -> None:
+def _report(compared: Sequence[Contender], used: Voices, progress: "_Steps") -> None:
+    page, picture = used.folder / "report.html", used.folder / "report.png"
+    command = f"harken predict CLIP --model {used.folder / 'harken'}"
+    next_steps = "harken serve                      # a page to speak to, at http://127.0.0.1:8000\n" + command
+    write_side_by_side(
+        compared,
+        used.words,
+        page=page,
+        picture=picture,
+        title="Three recognizers, the same unseen speakers",
+        lead=f"Trained and evaluated on {used.what}. The first two learned from the same clips.",
+        sections=[
+            Section("What next", [listing(next_steps)], "Speak to the bundled model, teach it a word, use yours.")
+        ],
+    )
+    for contender in compared:
+        progress.note(f"{contender.name:9} {summary(contender, used.words)}")
+    progress.note(_one_answer(compared[1], used))
+    progress.done(
+        f"Picture: {picture}\nReport:  {page.absolute()}",
+        f"Next: run `{_command()} serve`, open http://127.0.0.1:8000, speak to it and teach it a word of yours.",
+    )
+
+
+def _command() -> str:
+    """Return what to type for harken: its path from here where it was called by one, as `make demo` does."""
+    script = Path(sys.argv[0])
+    return os.path.relpath(script) if script.stem == "harken" and script.is_file() else "harken"
+
+
+def _one_answer(contender: Contender, used: Voices) -> str:
+    """Answer one clip as `harken predict` does."""
+    evaluation = contender.evaluation
     right = evaluation.answers == evaluation.examples.truth
-    if not right.any():
-        raise HarkenError(f"{model} gets no clip right: look at the report, then train on more clips")
     name = evaluation.examples.names[int(right.argmax())]
-    path = next(clip.path for clip in clips if clip.name == name)
-    prediction = Recognizer(model).predict(path)
-    console.print(f"harken predict {path} --model {model}")
-    console.print(f"[bold]{prediction.label}[/bold], probability {prediction.probability:.3f}")
+    path = next(clip.path for clip in read_corpus([used.test]).clips if clip.name == name)
+    prediction = Recognizer(evaluation.model.path).predict(path)
+    return f"harken predict {path} --model {used.folder / contender.name}: {prediction.label}, {prediction.probability:.2f}"
 
 
-def _step(console: Console, what: str) -> None:
-    console.print(f"\n[bold]{what}[/bold]")
+class _Steps:
+    """Prints which step runs and about how long the rest takes, by the pace of the steps before."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._left = dict(_STEPS)
+        self._begun = time.monotonic()
+        self._running = ""
+        self._pace = 1.0
+
+    def step(self, name: str, what: str) -> None:
+        self._end_step()
+        number = len(_STEPS) - len(self._left) + 1
+        left = self._pace * sum(self._left.values()) / 60
+        about = f"about {left:.0f} min left" if left >= 1.5 else "about a minute left"
+        self._console.print(f"\n[bold]{number}/{len(_STEPS)} {what}[/bold] [dim]({about})[/dim]", markup=True)
+        self._running, self._begun = name, time.monotonic()
+
+    def note(self, line: str) -> None:
+        self._console.print(line, markup=False)
+
+    def done(self, *lines: str) -> None:
+        self._end_step()
+        self._console.print()
+        for line in lines:
+            self._console.print(line, markup=False)
+
+    def _end_step(self) -> None:
+        if not self._running:
+            return
+        expected = self._left.pop(self._running)
+        if self._running in ("tutorial", "harken"):  # a download says nothing of the processor
+            self._pace = min(10.0, max(0.2, (time.monotonic() - self._begun) / expected))
+        self._running = ""

@@ -100,6 +100,13 @@ def export(
         raise HarkenError(f"--listener is for c and c-int8: leave it out for {export_format}")
     if other and not data:
         raise HarkenError("--other goes with --data: also give the corpus of the model's words")
+    if export_format == "onnx-stream" and _is_enrolled(model):
+        from harken.enrollment.learn import write_enrolled_stream
+        from harken.runtime.modelfile import ModelFile
+
+        write_enrolled_stream(ModelFile(model).path, out)
+        print(out)
+        return
     require_extra("train", "onnx", "torch", "filelock", "scipy")
     if litert:
         require_extra("litert", "litert_torch", "ai_edge_litert", "ai_edge_quantizer")
@@ -175,6 +182,12 @@ def export(
             f"only {figures['clips']} clips were compared, too few for a reliable check; give a larger corpus with --data DIR"
         )
     print(out)
+
+
+def _is_enrolled(model: str) -> bool:
+    from harken.runtime.modelfile import ModelFile
+
+    return "enrolled" in ModelFile(model).card.fields
 
 
 def _print_stream_report(checked: "StreamReport") -> None:

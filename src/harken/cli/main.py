@@ -6,14 +6,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from harken import __version__
 from harken.cli.corpus import corpus_app
+from harken.cli.enroll import enroll
 from harken.cli.export import export
+from harken.cli.options import Sensitivity
 from harken.cli.push import push
 from harken.cli.record import record
 from harken.cli.serve import serve
@@ -22,6 +24,9 @@ from harken.cli.wyoming import OptionalZeroconfName, wyoming
 from harken.errors import HarkenError
 from harken.extras import require_extra
 from harken.threads import let_threads_yield
+
+if TYPE_CHECKING:
+    from harken.evaluation.clips.evaluate import ClipEvaluation
 
 app = typer.Typer(
     name="harken",
@@ -116,7 +121,10 @@ def models(
 
 @app.command()
 def train(
-    recipe: Annotated[str | None, typer.Option(help="Recipe: tutorial, v12, v35 or own. Default: tutorial.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Recipe: tutorial, v12, v35 or own, or a file of stages (.toml). Default: tutorial."),
+    ] = None,
     data: _Data = [],  # noqa: B006 - typer copies it
     out: Annotated[Path | None, typer.Option(help="Folder to create for the run.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
@@ -156,19 +164,26 @@ def train(
     from harken.cli.tables import print_note, print_repeats
     from harken.tasks.protocol import Material
     from harken.tasks.recipe import find_recipe, with_settings
+    from harken.tasks.recipe_file import is_recipe_file, read_recipe_file
     from harken.training.run import resume as resume_run
     from harken.training.run import train as train_run
+    from harken.training.stages import has_stages, resume_stages, train_stages
 
     if resume is not None:
         if any((recipe, data, out, settings, network, noise, speech, other, train_only)):
             raise HarkenError(
                 "--resume reads the recipe and the folders from the run: give no other option but --devices"
             )
-        result = resume_run(resume, devices=devices)
+        continue_run = resume_stages if has_stages(resume) else resume_run
+        result = continue_run(resume, devices=devices)
     else:
         if out is None:
             raise HarkenError("no folder given for the run: add --out RUN")
-        chosen = find_recipe(recipe or "tutorial")
+        from_file = recipe is not None and is_recipe_file(recipe)
+        if from_file and (network or settings):
+            raise HarkenError(
+                f"{recipe} contains the network and all values: change them there, without --network or --set"
+            )
         changes = ([f"network={network}"] if network else []) + (settings or [])
         material = Material(
             data=tuple(data),
@@ -177,7 +192,11 @@ def train(
             other=tuple(other or ()),
             train_only=tuple(train_only or ()),
         )
-        result = train_run(with_settings(chosen, changes), material, out, devices=devices)
+        if from_file:
+            result = train_stages(read_recipe_file(Path(str(recipe))), material, out, devices=devices)
+        else:
+            chosen = with_settings(find_recipe(recipe or "tutorial"), changes)
+            result = train_run(chosen, material, out, devices=devices)
     if not result.first_process:
         return
     print_repeats(result.duplicates)
@@ -225,10 +244,22 @@ def evaluate(
             help="Also measure the effect of noise, shift and gain, false alarms, time and memory. Takes minutes.",
         ),
     ] = False,
+    tune: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Choose the threshold for clips at which this percentage of other words and noises is accepted, and store "
+            "it in --out. Default: off.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --tune: file to write, a copy of the model with the new threshold.")
+    ] = None,
 ) -> None:
     """Evaluate a model on clips and write an HTML report.
 
-    Measures accuracy with its 95 % interval, precision and recall of each word, and the confusion matrix.
+    Measures accuracy with its 95 % interval, precision and recall of each word, and the confusion matrix. With --tune, also
+    choose the threshold that `predict` uses and write a copy of the model that contains it.
     """
     require_extra("train", "matplotlib", "sklearn", "filelock")
     from harken.cli.tables import print_evaluation, print_full_evaluation, print_note, print_repeats
@@ -242,17 +273,22 @@ def evaluate(
         raise HarkenError(f"--split {split}: give validation, test or all")
     if speech and not full:
         raise HarkenError("--speech only has an effect with --full: add --full")
-    require_writable(*filter(None, (json_file, report)))
+    if (tune is None) != (out is None):
+        raise HarkenError("--tune PERCENT and --out FILE go together: give both, since the tuned model is a copy")
+    if tune is not None and not 0 < tune < 100:
+        raise HarkenError(f"--tune {tune:g}: give the allowed percentage of other sounds, above 0 and below 100")
+    require_writable(*filter(None, (json_file, report, out)))
     opened = ModelFile(model, threads=os.cpu_count() or 1)
     evaluation = evaluate_clips(opened, folders, split=split, noise=noise or (), other=other or ())  # type: ignore[arg-type]
     report = report or report_folder(opened.path) / "report.html"
-    print_repeats(evaluation.examples.repeats)
+    print_repeats(evaluation.examples.repeats, counted=evaluation.examples.counts_repeats)
     if evaluation.examples.overlap_warning:
         print_note(evaluation.examples.overlap_warning)
     measured = vars(evaluate_fully(evaluation, folders, noise=noise or (), speech=speech or ())) if full else {}
     if speech and measured["rejection"] is None:
         print_note(
-            f"{speech[0]} has no speaker that is kept for measurement (see docs/streaming.md): no false alarms were counted"
+            f"{speech[0]} has no speakers that are kept for measurement (see docs/reference/recordings.md): "
+            "no false alarms were counted"
         )
     write_report(evaluation, report, **measured)
     if json_file is not None:
@@ -261,9 +297,25 @@ def evaluate(
     print_evaluation(evaluation)
     if full:
         print_full_evaluation(**measured)
+    if tune is not None and out is not None:
+        _store_clip_threshold(evaluation, tune / 100, out)
     print(report)
 
 
+def _store_clip_threshold(evaluation: "ClipEvaluation", accepted: float, out: Path) -> None:
+    from harken.cli.tables import print_clip_threshold
+    from harken.evaluation.clips.tuning import tune_clips
+    from harken.models.onnx_writer import change_metadata
+
+    require_extra("train", "onnx", "torch")
+    card = evaluation.card
+    found = tune_clips(evaluation.probabilities, evaluation.examples.truth, card.labels, accepted=accepted)
+    change_metadata(evaluation.model.path, out, found.metadata(card.labels, card.fields.get("sensitivity")))
+    print_clip_threshold(found)
+    print(out)
+
+
+app.command("enroll")(enroll)
 app.command("evaluate-stream")(evaluate_stream)
 app.command("export")(export)
 app.command("push")(push)
@@ -279,6 +331,7 @@ def predict(
         typer.Argument(metavar="CLIP", help="Audio files or folders; - reads their paths from standard input."),
     ],
     model: _Model = "base",
+    sensitivity: Sensitivity = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
 ) -> None:
     """Print the word spoken in each clip, or why none was recognized."""
@@ -294,7 +347,7 @@ def predict(
                 raise HarkenError(f"{given} contains no WAV, FLAC, OGG or MP3 files: give another folder")
             yield from found
 
-    print_predictions(Recognizer(model), paths(), as_json=as_json)
+    print_predictions(Recognizer(model, sensitivity=sensitivity), paths(), as_json=as_json)
 
 
 app.command("listen")(listen)
@@ -302,15 +355,25 @@ app.command("listen")(listen)
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to create for the corpus, the run and the report.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder to create for the corpus, the runs and the report.")] = Path("demo"),
     data: _Data = [],  # noqa: B006 - typer copies it
+    voices: Annotated[
+        str,
+        typer.Option(
+            metavar="real|synthetic|URL",
+            help="Without --data: `real` downloads mini-speech-commands (182 MB), `synthetic` uses installed voices, a URL "
+            "downloads the same archive from another place. Default: real voices where their server answers, else synthetic.",
+        ),
+    ] = "auto",
 ) -> None:
-    """Run the whole tutorial, on a corpus of synthetic speech or on --data DIR."""
+    """Train the tutorial's network and harken's own on the same clips, and compare both with the bundled model."""
     require_extra("train", "torch", "lightning", "onnx", "onnxscript", "sklearn", "filelock", "matplotlib")
     let_threads_yield()
     from harken.cli.demo import run_demo
 
-    run_demo(out, data)
+    if data and voices != "auto":
+        raise HarkenError("--voices is for a demo without --data: leave one of them out")
+    run_demo(out, data, voices=voices)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from harken.cli.options import Sensitivity
 from harken.extras import require_extra
 
 
@@ -19,6 +20,7 @@ def serve(
             "Default: --model.",
         ),
     ] = None,
+    sensitivity: Sensitivity = None,
     host: Annotated[
         str,
         typer.Option(
@@ -61,8 +63,10 @@ def serve(
 
     limits = with_limits(Limits(), limit or [])
     access = Access(token=token, origins=tuple(origin or ()), loopback_only=is_loopback(host))
-    stream_file = StreamFile(streaming) if streaming is not None else None
-    app = create_app(Recognizer(model), limits=limits, access=access, threads=threads, streaming=stream_file)
+    stream_file = StreamFile(streaming, sensitivity=sensitivity) if streaming is not None else None
+    app = create_app(
+        Recognizer(model, sensitivity=sensitivity), limits=limits, access=access, threads=threads, streaming=stream_file
+    )
     if not access.loopback_only and token is None:
         print("harken: anyone who can reach this machine can use the server: set --token", file=sys.stderr)
     serve_app(app, host=host, port=port, limits=limits, tls_cert=tls_cert, tls_key=tls_key)

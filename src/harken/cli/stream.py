@@ -3,11 +3,13 @@
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from harken.cli.options import Sensitivity
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
@@ -55,6 +57,7 @@ def listen(
         typer.Option(metavar="WORD=COMMAND", help="Start a program when a word is detected. Repeatable."),
     ] = None,
     shell: Annotated[bool, typer.Option("--shell", help="Run the commands of --run in the shell.")] = False,
+    sensitivity: Sensitivity = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,7 +93,7 @@ def listen(
     if devices:
         print(*input_devices(), sep="\n")
         return
-    recognizer = open_stream_model(model)
+    recognizer = open_stream_model(model, sensitivity=sensitivity)
     settings = {
         "thresholds": read_thresholds(threshold or []),
         "hop_ms": hop_ms,
@@ -215,8 +218,12 @@ def evaluate_stream(
                 f"{listener_run.hours:.2f} hours of background are too few to tune for {tune:g} false alarms per hour: "
                 "add more with --background"
             )
-        change_metadata(path, out, {"listener": settings.to_json()})
+        listener_run = replace(listener_run, tuned_on=listener_run.sources)
     evaluation = evaluate_run(listener_run, settings)
+    if out is not None:
+        sensitivity = {**recognizer.card.fields.get("sensitivity", {}), "stream": evaluation.sensitivity_shifts}
+        changes = {"listener": settings.to_json(), "sensitivity": sensitivity, "tuned_on": sorted(listener_run.sources)}
+        change_metadata(path, out, changes)
     write_stream_report(evaluation, page, title=title, sample_rate=recognizer.sample_rate)
     if json_file is not None:
         with replacing(json_file) as temporary:

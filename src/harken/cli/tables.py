@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harken.evaluation.clips.rejection import Rejection
     from harken.evaluation.clips.robustness import Robustness
     from harken.evaluation.clips.steady_noise import SteadyNoiseScore
+    from harken.evaluation.clips.tuning import ClipThreshold
     from harken.evaluation.stream.evaluate import StreamEvaluation
 
 _ROWS_PER_TABLE = 64  # of predictions on a terminal
@@ -195,15 +196,31 @@ def print_full_evaluation(
     )
 
 
+def print_clip_threshold(found: "ClipThreshold") -> None:
+    """Print a threshold for clips with what it was measured to do on the clips it was chosen on."""
+    _console().print(
+        f"threshold for clips [bold]{found.threshold:.3f}[/bold]: {100 * found.answered:.1f} % of {found.words:,} words "
+        f"answered, {100 * found.confused:.1f} % as another word; {100 * found.accepted:.1f} % of {found.others:,} other "
+        "clips accepted (chosen on these clips, which flatters)"
+    )
+
+
 def print_stream_evaluation(evaluation: "StreamEvaluation") -> None:
     """Print the figures of an evaluation on continuous audio, one line for each."""
     console = _console()
     outcome, listener_run = evaluation.outcome, evaluation.listener_run
     low, high = evaluation.false_alarms_per_hour_interval
     console.print(
-        f"false alarms per hour [bold]{evaluation.false_alarms_per_hour:.2f}[/bold] "
-        f"({low:.2f} to {high:.2f}, 95 % interval): {outcome.false_alarms:,} in {listener_run.hours:.2f} hours of background"
+        f"false alarms per hour [bold]{evaluation.false_alarms_per_hour:.2f}[/bold], at most {high:.2f} "
+        f"({low:.2f} to {high:.2f}, 95 % interval): {outcome.false_alarms:,} in {listener_run.hours:.2f} hours of background "
+        f"from {len(evaluation.sources):,} speakers and noises"
     )
+    if (shared := len(evaluation.sources_tuned_on)) == 0:
+        console.print("none of these speakers and noises was used to choose the thresholds")
+    else:
+        console.print(
+            f"[yellow]{shared:,} of these speakers and noises were used to choose the thresholds, which flatters[/yellow]"
+        )
     console.print(
         f"miss rate [bold]{100 * evaluation.miss_rate:.1f} %[/bold] of {len(listener_run.utterances):,} words; "
         f"{outcome.confused:,} detected as another word, {outcome.repeated:,} detected twice"
@@ -233,7 +250,7 @@ def print_note(line: str) -> None:
     print(f"harken: {line}", file=sys.stderr)
 
 
-def print_repeats(repeats: int) -> None:
-    """Print how many clips of a corpus are duplicates, if any."""
+def print_repeats(repeats: int, *, counted: bool = False) -> None:
+    """Print how many clips of a corpus are duplicates, if any, and whether each of them counts."""
     if repeats:
-        print_note(f"duplicate clips, counted once: {repeats:,}")
+        print_note(f"duplicate clips, {'each of them counted' if counted else 'counted once'}: {repeats:,}")

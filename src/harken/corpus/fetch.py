@@ -6,7 +6,6 @@ During a download to DIR, `DIR.part` contains the bytes received so far and `DIR
 to. Both are removed when the corpus is complete or the archive proves to be a wrong one.
 """
 
-import fcntl
 import hashlib
 import http.client
 import json
@@ -27,6 +26,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from harken import __version__
 from harken.corpus.catalog import PublishedCorpus, find_corpus
+from harken.corpus.file_lock import is_locked_by_us
 from harken.corpus.unpack import BadArchiveError, unpacked
 from harken.errors import HarkenError
 from harken.files import replacing
@@ -116,10 +116,8 @@ def _locked_part(directory: Path) -> Iterator[tuple[Path, BinaryIO]]:
     part = place.with_name(f"{place.name}.part")
     place.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HarkenError(f"another run is downloading into {directory}: wait until it has ended") from error
+        if not is_locked_by_us(file):
+            raise HarkenError(f"another run is downloading into {directory}: wait until it has ended")
         if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
             raise HarkenError(f"another run into {directory} has just ended: run again")
         try:
@@ -127,6 +125,8 @@ def _locked_part(directory: Path) -> Iterator[tuple[Path, BinaryIO]]:
         finally:
             file.flush()
             if part.stat().st_size == 0:
+                if os.name == "nt":  # which deletes no file that is open
+                    file.close()
                 part.unlink()
                 _note_path(part).unlink(missing_ok=True)
 

@@ -69,9 +69,8 @@ class _ClipFolder:
         if not nohash:
             inner = self.path.relative_to(self.word).parts
             below = path.relative_to(self.word.parent).as_posix()
-            speaker = self.listed_speakers.get(
-                below, inner[0] if inner else ""
-            )  # the outermost folder is the speaker's
+            folder = inner[0] if inner else ""  # the outermost folder below the word is the speaker's
+            speaker = self.listed_speakers.get(below, folder)
         return Clip(path, self.word.name, speaker)
 
 

@@ -3,9 +3,10 @@
 write_onnx_int8   write the file, and check it
 
 Weights have one scale per channel. Activations have one scale per tensor, from their values on calibration clips without
-the outermost 0.007 %: a scale that covers the rarest values costs accuracy (docs/export.md has figures). Everything up to
-the logarithm of the front-end stays float32, since quantized mel energies gave infinite log-mels. In a network that takes
-the waveform, the first convolution stays float32, since quiet clips would have only a few steps in 8 bits.
+the outermost 0.007 %: a scale that covers the rarest values costs accuracy. docs/reference/export-formats.md has figures.
+
+Everything up to the logarithm of the front-end stays float32, since quantized mel energies gave infinite log-mels. In a
+network that takes the waveform, the first convolution stays float32, since quiet clips would have only a few steps in 8 bits.
 """
 
 import io

@@ -98,7 +98,7 @@ class LogMel(nn.Module):
         return torch.log(mel + LOG_FLOOR).transpose(1, 2)
 
     def _framed(self, waveform: Tensor) -> Tensor:
-        """Return the frames [N, frames, window], like `unfold`. If a window is a whole number of hops, no index table is needed."""
+        """Return the frames [N, frames, window], like `unfold`, but without an index table if the hop divides the window."""
         if self.window % self.hop:
             return waveform.unfold(-1, self.window, self.hop)
         frames = self.frames(waveform.shape[-1])

@@ -70,7 +70,8 @@ def write_model_file(spotter: nn.Module, path: Path, metadata: Mapping[str, Any]
         difference = largest_difference(whole, temporary, samples)
         if not difference <= _TOLERANCE:
             raise HarkenError(
-                f"{path} was not written: its probabilities differ from the network's by {difference:.2g}; report this as a bug"
+                f"{path} was not written: its probabilities differ from the network's by {difference:.2g}; "
+                "report this as a bug"
             )
 
 

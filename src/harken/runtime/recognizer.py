@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from harken.audio.clip import AudioSource, load_clip
 from harken.labels import SILENCE, UNKNOWN
 from harken.runtime.modelfile import ModelFile
+from harken.runtime.sensitivity import with_sensitivity
 
 _T = TypeVar("_T")
 Reason = Literal["silence", "unknown", "unsure"]
@@ -63,6 +64,9 @@ class Recognizer:
         Path of a model file, folder of a finished training run, or name of a bundled model. Default: the bundled `base`.
     threads
         Number of onnxruntime threads.
+    sensitivity
+        0 to 1: move the thresholds along the model's measured trade-off, for clips and for a `Listener` that is given
+        this recognizer. 0: fewest false alarms. 1: fewest misses. Default: the thresholds of the model file, as 0.5.
 
     Attributes
     ----------
@@ -80,13 +84,15 @@ class Recognizer:
     --------
     >>> from harken import Recognizer
     >>> recognizer = Recognizer()
-    >>> recognizer.predict("clip.wav").word  # doctest: +SKIP
+    >>> recognizer.predict("clip.wav").word
     'stop'
     """
 
-    def __init__(self, model: str | os.PathLike[str] = DEFAULT_MODEL, *, threads: int = 1) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] = DEFAULT_MODEL, *, threads: int = 1, sensitivity: float | None = None
+    ) -> None:
         self.model = ModelFile(model, threads=threads)
-        self.card = self.model.card
+        self.card = with_sensitivity(self.model.card, sensitivity)
         self._is_word = np.array([label not in (UNKNOWN, SILENCE) for label in self.card.labels])
 
     @property
@@ -212,7 +218,10 @@ class Recognizer:
 
     def _window(self, waveform: NDArray[np.float32], start: int) -> NDArray[np.float32]:
         window = waveform[start : start + self.card.window]
-        return np.pad(window, (0, self.card.window - window.size))
+        missing = self.card.window - window.size
+        # An enrolled phrase's embedding needs some silence before a word that begins with the clip.
+        before = min(missing, int(self.card.fields.get("lead_in", 0)))
+        return np.pad(window, (before, missing - before))
 
 
 def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

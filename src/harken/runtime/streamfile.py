@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harken.errors import HarkenError
 from harken.runtime.modelfile import Card, find_model, is_streaming, open_model
 from harken.runtime.recognizer import Recognizer
+from harken.runtime.sensitivity import with_sensitivity
 
 
 class StreamFile:
@@ -25,6 +26,8 @@ class StreamFile:
         Path of the streaming model, or the name of a bundled one, such as `base.stream`.
     threads
         Number of onnxruntime threads.
+    sensitivity
+        0 to 1: move the thresholds along the model's measured trade-off. Default: the thresholds of the model file.
 
     Attributes
     ----------
@@ -43,9 +46,10 @@ class StreamFile:
 
     card: Card
 
-    def __init__(self, model: str | os.PathLike[str], *, threads: int = 1) -> None:
+    def __init__(self, model: str | os.PathLike[str], *, threads: int = 1, sensitivity: float | None = None) -> None:
         self.path = find_model(model)
-        self._session, self.card = open_model(self.path, threads)
+        self._session, card = open_model(self.path, threads)
+        self.card = with_sensitivity(card, sensitivity)
         if not is_streaming(self._session):
             raise HarkenError(
                 f"{model} is not a streaming model: create one with `harken export MODEL --to onnx-stream`"
@@ -105,7 +109,9 @@ class StreamFile:
         return probabilities, next_state
 
 
-def open_stream_model(model: str | os.PathLike[str], *, threads: int = 1) -> Recognizer | StreamFile:
+def open_stream_model(
+    model: str | os.PathLike[str], *, threads: int = 1, sensitivity: float | None = None
+) -> Recognizer | StreamFile:
     """Open a model for a `Listener`: a model file as a `Recognizer`, a streaming model as a `StreamFile`.
 
     Parameters
@@ -114,6 +120,8 @@ def open_stream_model(model: str | os.PathLike[str], *, threads: int = 1) -> Rec
         Path of a file, folder of a finished training run, or name of a bundled model.
     threads
         Number of onnxruntime threads.
+    sensitivity
+        0 to 1, as in `Recognizer`.
 
     Raises
     ------
@@ -122,4 +130,6 @@ def open_stream_model(model: str | os.PathLike[str], *, threads: int = 1) -> Rec
     """
     path = find_model(model)
     session, _ = open_model(path, threads)
-    return StreamFile(path, threads=threads) if is_streaming(session) else Recognizer(model, threads=threads)
+    if is_streaming(session):
+        return StreamFile(path, threads=threads, sensitivity=sensitivity)
+    return Recognizer(model, threads=threads, sensitivity=sensitivity)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from harken.runtime.listener import ListenerSettings
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, ModelFile
 
 

@@ -83,6 +83,7 @@ def synthesize_corpus(
     room_fraction: float = 0.5,
     snr_db: tuple[float, float] = (5.0, 45.0),
     engines: Sequence[str] = (),
+    voices_named: Sequence[str] = (),
     workers: int | None = None,
 ) -> SynthesizedCorpus:
     """Create a corpus of synthetic speech in DIR/train/WORD and DIR/test/WORD.
@@ -109,6 +110,8 @@ def synthesize_corpus(
         Lowest and highest ratio of the word to the background noise, in dB.
     engines
         Speech engines to use, such as `espeak` or `piper`. Default: all that are installed.
+    voices_named
+        Names of the voices to use, among those of `engines`. Default: all of these.
     workers
         Number of processes. Default: one for each core.
 
@@ -122,6 +125,12 @@ def synthesize_corpus(
     _check_arguments(words, takes, seed, held_out_fraction, room_fraction, snr_db)
     folder = Path(directory)
     candidates = voices_of(engines)
+    if voices_named:
+        wanted = set(voices_named)
+        candidates = tuple(voice for voice in candidates if voice.name in wanted)
+        if len(candidates) < len(wanted):
+            missing_voices = sorted(wanted - {voice.name for voice in candidates})
+            raise HarkenError(f"there is no voice {missing_voices[0]!r}: choose among harken.synth.voices()")
     settings = {
         "words": words,
         "takes": takes,

@@ -23,7 +23,7 @@ NOUNS = _words("""
     bath beach bean bear beard bed bee bell belt bench bicycle bird blanket blood boy branch bread brick brother brush
     bucket bush butter cabin cabinet cable cafe cake camel camera candle captain card carpet carriage castle
     cat cattle ceiling cellar chain chair chapter cheese chicken chief child chimney church circle city class clerk
-    cloth coach college colour cousin cow cream crew cricket crowd crystal curtain customer dancer daughter
+    cloth coach college color cousin cow cream crew cricket crowd crystal curtain customer dancer daughter
     deer dentist desk diamond dinner dish doctor door dragon drawer dress drink driver drum dust eagle ear earth egg
     elbow elephant engine engineer evening expert eye face factory family farm farmer father feather fence
     field finger fire fish flag flame flower flute fog food forest fork fountain fox frame friend fruit garden garlic
@@ -32,7 +32,7 @@ NOUNS = _words("""
     king kitchen kitten knee knife ladder lady lake lamb lamp language lawyer leader leaf leather letter
     library lion lip list lizard luggage lunch machine magazine manager map market master match meadow meal meat
     medicine member message metal milk mill minister minute mirror monkey month moon mother mountain mouse
-    mouth museum music nail neck needle neighbour nest net nurse oil orange oven owl package page paint palace paper
+    mouth museum music nail neck needle neighbor nest net nurse oil orange oven owl package page paint palace paper
     parcel parent park party passenger path patient pear pen pencil pepper picture pie pig pilot pillow pipe
     plan planet plant plate platform player pocket police prince princess prize pupil queen question rabbit race radio
     railway rain raven recipe rice ring river road roof room rope rose rule sailor salad salt sand sandwich sauce
@@ -60,7 +60,7 @@ _QUALITIES = _words("""
     clean clear clever common complete cool crazy cruel curious dangerous dark dear decent delicate different difficult
     dirty dry dull eager early easy elegant empty equal evil excellent expensive extra fair faithful familiar
     famous fancy fast fat final fine first flat foolish foreign free fresh friendly full funny gentle gigantic glad
-     grand grateful great green grey guilty happy hard healthy heavy helpful hidden huge hungry ideal ill
+     grand grateful great green gray guilty happy hard healthy heavy helpful hidden huge hungry ideal ill
     innocent jealous kind large last late lazy legal little lively local loud lovely lucky mad magic massive modern
     narrow nasty natural naughty nearby neat nervous new nice noisy ordinary painful pale patient perfect plain
     pleasant polite poor popular pretty private proud public pure purple quick quiet rare ready real red regular rich

@@ -24,7 +24,7 @@ _ABOVE_0 = (
     *("learning_rate", "teacher_temperature"),
 )
 _UP_TO_1 = (
-    *("balance", "speech_share", "spliced_share", "chained_share", "full_level_share", "teacher_share"),
+    *("balance", "speech_share", "spliced_share", "hard_share", "chained_share", "full_level_share", "teacher_share"),
     *("noise_probability", "room_probability", "pitch_probability", "cut_probability", "talk_probability"),
     *("suppression_probability", "steady_noise_share", "left_context_probability"),
 )
@@ -65,22 +65,20 @@ class Recipe:
     unknown_share: float = 0.25  # examples of `_unknown_`, as a fraction of the word clips; 0: no such class
     speech_share: float = 0.2  # share of the `_unknown_` examples that are cut from running speech
     spliced_share: float = 0.0  # share of the other `_unknown_` examples that are half a word, half running speech
+    # Share of the running speech that is taken from the windows most like a keyword, found anew in each epoch
+    hard_share: float = 0.0
     chained_share: float = 0.0  # share of all running speech that is made by joining clips of other words
     silence_share: float = 0.12  # examples of `_silence_`, as a fraction of the word clips; 0: no such class
-    full_level_share: float = (
-        0.5  # share of the `_silence_` examples at the recorded level; others are up to 60 dB lower
-    )
-    held_out_words: tuple[
-        str, ...
-    ] = ()  # other words of --data to leave out of training, so that they are new in validation
+    full_level_share: float = 0.5  # share of `_silence_` examples at the recorded level; others are up to 60 dB lower
+    # Other words of --data to leave out of training, so that they are new in validation
+    held_out_words: tuple[str, ...] = ()
 
     # Augmentation; 0 turns each off
     shift_ms: float = 100.0  # maximum shift in time, either way, in milliseconds
     gain_db: float = 10.0  # maximum change of level, up or down, in dB
     noise_probability: float = 0.6  # probability that a clip is mixed with background noise
-    steady_noise_share: float = (
-        0.0  # share of all noise, including `_silence_`, that is generated: colored, humming, pulsing
-    )
+    # Share of all noise, including `_silence_`, that is generated: colored, humming or pulsing
+    steady_noise_share: float = 0.0
     min_snr_db: float = 0.0  # lowest signal-to-noise ratio, in dB
     max_snr_db: float = 30.0  # highest signal-to-noise ratio, in dB, for noise and for speech
     # Probability that a clip is mixed with background speech. Without this, speech near a keyword suppresses the detection.
@@ -115,6 +113,8 @@ class Recipe:
     teacher: tuple[str, ...] = ()  # runs or model files with the same classes, to distill the mean of their logits from
     teacher_share: float = 0.7  # share of the loss that comes from the teachers
     teacher_temperature: float = 2.0  # softmax temperature of distillation
+    # Weights that become the model: those of the epoch with the best validation accuracy, or of the last epoch
+    keep: Literal["best", "last"] = "best"
     patience: int = 0  # stop after this many epochs without a better validation loss; 0: never stop early
     min_delta: float = 1e-4  # smallest decrease of the validation loss that counts as better
 

@@ -20,10 +20,12 @@ from harken.corpus.table import audio_files
 from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples
 from harken.evaluation.clips.rejection import calibrate_thresholds, measure_rejection
+from harken.evaluation.clips.tuning import tune_clips
 from harken.labels import UNKNOWN
 from harken.models.onnx_writer import change_metadata, write_model_file
 from harken.models.spotter import Spotter
 from harken.models.summary import count_parameters, multiply_adds
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import ModelFile
 from harken.tasks.protocol import Material, Task, side_waveforms
 from harken.tasks.recipe import Recipe
@@ -38,8 +40,9 @@ _TEMPERATURES = np.geomspace(0.25, 4.0, 81)
 def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, path: Path) -> float:
     """Write the model file of a trained spotter.
 
-    If the task has the class `_unknown_`, the logits are divided by the temperature that fits the validation side best.
-    If running speech is given as well, each word gets a threshold.
+    If the task has the class `_unknown_`, the logits are divided by the temperature that fits the validation side best,
+    and the model file gets a threshold for clips (see harken.evaluation.clips.tuning). If running speech is given as well,
+    each word gets a threshold for streams.
 
     Parameters
     ----------
@@ -78,6 +81,10 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
         "parameters": count_parameters(spotter.network),
         "multiply_adds": multiply_adds(spotter.network, bands, frames),
     }
+    if UNKNOWN in task.labels:
+        probabilities = torch.softmax(logits / temperature, dim=1).numpy()
+        with suppress(HarkenError):  # too few clips, or too weak a network: every answer is accepted
+            metadata |= tune_clips(probabilities, truth, task.labels).metadata(task.labels)
     write_model_file(spotter, path, metadata, temperature=temperature)
     if UNKNOWN in task.labels and material.speech:
         names = tuple(str(number) for number in range(len(truth)))
@@ -86,7 +93,7 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
 
 
 def _store_thresholds(path: Path, examples: Examples, recipe: Recipe, material: Material) -> None:
-    """Set each word's threshold so that every folder of speech, measured separately, keeps to the rate of false alarms."""
+    """Set each word's threshold for streams so that every folder of speech by itself keeps to the rate of false alarms."""
     sides = [speech_side(audio_files(folder), "thresholds") for folder in material.speech]
     speech = [read_recordings(files, recipe.sample_rate) for files in sides if files]
     if not speech:
@@ -95,7 +102,8 @@ def _store_thresholds(path: Path, examples: Examples, recipe: Recipe, material: 
     per_folder = [_strictest_thresholds(model, examples, recordings) for recordings in speech]
     thresholds = {word: max(found[word] for found in per_folder) for word in model.card.words}
     figures = asdict(measure_rejection(model, examples, join_recordings(speech), thresholds))
-    change_metadata(path, path, {"thresholds": thresholds, "rejection_where_thresholds_were_set": figures})
+    listener = ListenerSettings(thresholds=thresholds).to_json()
+    change_metadata(path, path, {"listener": listener, "rejection_where_thresholds_were_set": figures})
 
 
 def _strictest_thresholds(model: ModelFile, examples: Examples, speech: Recordings) -> dict[str, float]:

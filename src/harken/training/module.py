@@ -21,6 +21,7 @@ from harken.models.registry import find_network
 from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe
 from harken.training.augment import Filter, NoiseSuppression, SpecAugment
+from harken.training.batches import SPEECH_ROW
 from harken.training.cuda_graphs import CudaGraphRunner
 from harken.training.teachers import Teacher
 from harken.training.waveforms import WaveformLoader
@@ -95,26 +96,47 @@ class TrainingModule(lightning.LightningModule):
         if self.spotter.front_end.bands > 1:  # a raw waveform has no bands to mask
             features = self.spec_augment(self.suppress(self.filter(features)))
         logits = self._replay(self.spotter.network, features).float()
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
+        losses = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing, reduction="none")
         if self._teachers:
-            loss = self._add_distillation(loss, logits, waveform)
+            # A teacher that takes a window of a sentence for a keyword must not pass that on.
+            taught = (batch[0] != SPEECH_ROW).nonzero().flatten().to(losses.device)
+            losses = self._add_distillation(losses, logits, waveform, taught)
+        loss = losses.mean()
         hits = (logits.argmax(1) == targets.argmax(1)).sum()
         self._sums += torch.stack([loss.detach() * len(targets), hits])
         self._examples += len(targets)
         return loss
 
-    def _add_distillation(self, loss: Tensor, logits: Tensor, waveform: Tensor) -> Tensor:
-        """Add the divergence from the teachers' softened answers to the loss (Hinton et al., 2015, arXiv:1503.02531)."""
+    def _add_distillation(self, losses: Tensor, logits: Tensor, waveform: Tensor, taught: Tensor) -> Tensor:
+        """Mix the divergence from the teachers' softened answers into the losses [N] of the rows in `taught`.
+
+        The method is that of Hinton et al., 2015, arXiv:1503.02531.
+        """
         temperature = self.recipe.teacher_temperature
-        answers = torch.stack([teacher.logits(waveform) for teacher in self._teachers])
+        answers = torch.stack([teacher.logits(waveform[taught]) for teacher in self._teachers])
         wanted = F.log_softmax(answers.mean(0) / temperature, dim=1)
-        softened = F.log_softmax(logits / temperature, dim=1)
-        divergence = F.kl_div(softened, wanted, reduction="batchmean", log_target=True) * temperature**2
-        return (1 - self.recipe.teacher_share) * loss + self.recipe.teacher_share * divergence
+        softened = F.log_softmax(logits[taught] / temperature, dim=1)
+        divergence = F.kl_div(softened, wanted, reduction="none", log_target=True).sum(1) * temperature**2
+        mixed = (1 - self.recipe.teacher_share) * losses[taught] + self.recipe.teacher_share * divergence
+        return losses.index_copy(0, taught, mixed)
 
     def on_train_epoch_start(self) -> None:
         self._sums = torch.zeros(2, device=self.device)
         self._examples = 0
+        assert self.waveforms is not None
+        if self.waveforms.hard_negatives is not None:
+            seed = self.recipe.seed * 1_000_003 + self.current_epoch
+            self.waveforms.hard_negatives.search(self._keyword_probability, seed=seed)
+
+    def _keyword_probability(self, waveform: Tensor) -> Tensor:
+        """Return the probability [N] of the most probable keyword, by the weights that are validated."""
+        assert self.waveforms is not None
+        network = self.spotter.network if self.average is None else self.average.module
+        training = network.training
+        network.eval()
+        logits = network(self.spotter.features(waveform)).float()
+        network.train(training)
+        return torch.softmax(logits, dim=1)[:, : self.waveforms.keywords].amax(1)
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:

@@ -44,7 +44,7 @@ from harken.training.history import History
 from harken.training.initial_weights import initialize_weights
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
-from harken.training.run_folder import load_spotter, read_run, write_run
+from harken.training.run_folder import load_checkpoint, load_spotter, read_run, write_run
 from harken.training.trained_networks import find_teacher
 from harken.training.waveforms import WaveformLoader
 
@@ -185,6 +185,9 @@ class _AtomicCheckpoints(TorchCheckpointIO):
         with replacing(path) as temporary:
             torch.save(checkpoint, temporary)
 
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        return load_checkpoint(Path(path))
+
 
 def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int) -> TrainingResult:
     devices, hosts = _process_counts(devices)
@@ -235,7 +238,7 @@ def _fit(recipe: Recipe, material: Material, task: Task, out: Path, devices: int
         )
         if trainer.is_global_zero:  # only now, when the recipe has passed all checks
             write_run(out, recipe, material)
-        trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=False)
+        trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None)
     model = out / "model.onnx"
     accuracy = 0.0 if best.best_model_score is None else float(best.best_model_score)
     if trainer.is_global_zero:
@@ -258,7 +261,7 @@ def _notes(task: Task, material: Material, model: Path) -> tuple[str, ...]:
         )
     if material.speech and UNKNOWN in task.labels and not ModelFile(model).card.thresholds:
         notes.append(
-            "the words have no thresholds, because no speaker in --speech is on the side that sets them (docs/streaming.md)"
+            "the words have no thresholds, because no speaker in --speech is on the side that sets them: add more speakers"
         )
     return tuple(notes)
 

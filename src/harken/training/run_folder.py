@@ -4,11 +4,14 @@ write_run       write the recipe and the folders
 read_run        read both
 expect_run      check that a run has a given recipe and given folders
 load_spotter    load the best weights
+load_checkpoint load a checkpoint that may come from a stranger
 """
 
 import json
+import pickle
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -59,13 +62,26 @@ def load_spotter(out: Path, classes: int) -> Spotter:
         If `out` contains no run, or no epoch of it is finished.
     """
     recipe, _ = read_run(out)
-    checkpoint = out / "best.ckpt"
+    checkpoint = out / f"{recipe.keep}.ckpt"
     if not checkpoint.is_file():
         raise HarkenError(f"{out} contains no finished epoch: train it first")
     module = TrainingModule(recipe, Spotter(recipe, classes), steps_per_epoch=1)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
-    module.load_state_dict(state)
+    module.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
     return module.final_spotter()
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint on the CPU: tensors and plain values alone, never code.
+
+    Raises HarkenError when the file holds anything else.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise HarkenError(
+            f"{path} holds no plain weights: train the run again, and don't use checkpoints you don't trust"
+        ) from error
+    return checkpoint
 
 
 def _material_to_json(material: Material) -> str:

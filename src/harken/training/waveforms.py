@@ -26,6 +26,7 @@ from harken.training.augment import (
 from harken.training.augment.random_draws import from_db, random_mask, uniform
 from harken.training.augment.splice import splice
 from harken.training.batches import NOISE_ROW, SPEECH_ROW, SPLICED_ROW, ClipStore
+from harken.training.hard_negatives import HardNegatives
 
 _MIN_SILENCE_DB = -60.0  # lowest level of a `_silence_` example, relative to the recording
 
@@ -46,11 +47,13 @@ class WaveformLoader:
     def __init__(self, task: Task, recipe: Recipe, device: torch.device) -> None:
         self.recipe = recipe
         self.classes = len(task.labels)
+        self.keywords = task.words  # number of classes that are words; they come first
         self.clips = ClipStore(task.packed, device)
         self.silence = torch.from_numpy(task.silence_waveforms(recipe.samples)).to(device)
         self.noise = None if task.noise is None else self._noise_bank(task.noise).to(device)
         trained = task.rows("train")
         self.words = torch.from_numpy(trained[task.classes[trained] < task.words])
+        self.hard_negatives: HardNegatives | None = None
         self.speech = None if task.speech is None else self._speech_bank(task.speech, task, trained).to(device)
         transforms: list[torch.nn.Module] = [
             Speed(1 - recipe.speed, 1 + recipe.speed),
@@ -89,6 +92,8 @@ class WaveformLoader:
     def _speech_bank(self, speech: Recordings, task: Task, trained: NDArray[np.int64]) -> WindowBank | MixedBank:
         recipe = self.recipe
         recorded = WindowBank(speech, recipe.samples)
+        if recipe.hard_share:
+            self.hard_negatives = HardNegatives(recorded)
         if not recipe.chained_share:
             return recorded
         others = torch.from_numpy(trained[task.classes[trained] == task.labels.index(UNKNOWN)])
@@ -112,7 +117,10 @@ class WaveformLoader:
         waveform = self.clips.gather(rows.clamp(min=0))
         rows = rows.to(device)
         if self.speech is not None and (speech := (rows == SPEECH_ROW).nonzero().flatten()).numel():
-            waveform[speech] = self.speech.draw(len(speech))
+            windows = self.speech.draw(len(speech))
+            if self.hard_negatives is not None:
+                windows = self.hard_negatives.replace_some(windows, self.recipe.hard_share)
+            waveform[speech] = windows
         if self.speech is not None and (spliced := (rows == SPLICED_ROW).nonzero().flatten()).numel():
             words = self.clips.gather(self.words[torch.randint(len(self.words), (len(spliced),))])
             waveform[spliced] = splice(words, self.speech.draw(len(spliced)), self.recipe.sample_rate)

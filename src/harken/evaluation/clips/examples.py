@@ -41,7 +41,9 @@ class Examples:
     unreadable
         One line for each clip that could not be read.
     repeats
-        Number of duplicate clips, which count once.
+        Number of duplicate clips.
+    counts_repeats
+        Whether each duplicate counts as a clip of its own, as in a test archive; otherwise duplicates count once.
     long_clips
         Files of the rows that hold only the beginning of a longer clip.
     overlap_warning
@@ -56,6 +58,7 @@ class Examples:
     repeats: int = 0
     long_clips: Mapping[int, Path] = field(default_factory=dict)
     overlap_warning: str = ""
+    counts_repeats: bool = False
 
 
 def gather_examples(
@@ -87,7 +90,7 @@ def gather_examples(
     archive = any(word in (UNKNOWN, SILENCE) for word in corpus.words)
     split = split or ("all" if archive else "validation")
     if split == "all" or archive:
-        return _all_clips(card, corpus)
+        return _all_clips(card, corpus, archive=archive)
     if "recipe" not in card.fields:
         raise HarkenError("the model does not state how its validation set was made: add --split all")
     recipe = Recipe.from_json(card.fields["recipe"])
@@ -119,9 +122,11 @@ def _overlap_warning(card: Card, recipe: Recipe, task: Task, folders: Sequence[P
     )
 
 
-def _all_clips(card: Card, corpus: Corpus) -> Examples:
+def _all_clips(card: Card, corpus: Corpus, *, archive: bool) -> Examples:
     known, skipped_words = [], Counter[str]()
-    for clip in corpus.clips:
+    # A test archive is a fixed list: papers evaluate all of it, and figures without its duplicates are not theirs.
+    doubled = [duplicate for duplicate, _ in corpus.duplicates] if archive else []
+    for clip in [*corpus.clips, *doubled]:
         if clip.word in card.labels or UNKNOWN in card.labels:
             known.append(clip)
         else:
@@ -142,5 +147,12 @@ def _all_clips(card: Card, corpus: Corpus) -> Examples:
     paths = [clip.path for clip, kept in zip(known, readable, strict=True) if kept]
     long_clips = {int(row): paths[row] for row in long}
     return Examples(
-        waveforms[readable], truth[readable], names, dict(skipped_words), reasons, len(corpus.duplicates), long_clips
+        waveforms[readable],
+        truth[readable],
+        names,
+        dict(skipped_words),
+        reasons,
+        len(corpus.duplicates),
+        long_clips,
+        counts_repeats=archive,
     )

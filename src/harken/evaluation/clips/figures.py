@@ -94,7 +94,7 @@ def confusion_heat_map(evaluation: ClipEvaluation) -> Figure:
             PatchCollection(cells, facecolors=[(color, float(alpha)) for alpha in strength[chosen]], edgecolors="none")
         )
     for row, column, alpha in zip(rows.tolist(), columns.tolist(), strength.tolist(), strict=True):
-        color = _text_color_on("accent" if row == column else "second", alpha)
+        color = text_color_on("accent" if row == column else "second", alpha)
         count = f"{counts[row, column]}"
         if roomy:
             axes.text(column, row - 0.16, count, ha="center", va="center", color=color, fontsize=FONT_PT)
@@ -295,7 +295,7 @@ def _draw_points(axes: Axes, places: Sequence[float], points: Sequence[Point]) -
     axes.plot(places, [100 * point.accuracy for point in points], "o-", color=_ACCENT, markersize=4, linewidth=1.6)
 
 
-def _text_color_on(color: str, alpha: float) -> str:
+def text_color_on(color: str, alpha: float) -> str:
     """Return a text color that is readable on a transparent page color over a card, in both light and dark mode."""
 
     def lowest_contrast(text: tuple[str, str]) -> float:

@@ -33,7 +33,7 @@ _MAX_MISTAKES = 12  # to play
 _MAX_CONFUSIONS = 3  # listed for each word
 _MAX_UNREADABLE = 200  # clips listed
 # Fields of a card that come first, in this order: a license may refer to the attribution below it. The key of model files
-# is "licence".
+# is "license".
 _FIRST_FIELDS = (
     "name",
     "parameters",
@@ -41,7 +41,7 @@ _FIRST_FIELDS = (
     "validation_accuracy",
     "corpus",
     "clips",
-    "licence",
+    "license",
     "attribution",
 )
 
@@ -327,7 +327,7 @@ def _plain(value: object) -> str:
 
 
 def _readable_name(name: str) -> str:
-    return {"licence": "License"}.get(name, name.replace("_", " ").capitalize())
+    return name.replace("_", " ").capitalize()
 
 
 def _share(value: float) -> Sorted:

@@ -10,6 +10,7 @@ The network runs over a stream only once. The events at other thresholds follow 
 listener's own rule.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -25,11 +26,12 @@ from harken.errors import HarkenError
 from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.stream.audio import DETECTION_DEADLINE_S, BackgroundSection, StreamAudio, Utterance, read_part
 from harken.progress import progress
-from harken.runtime.listener import Event, Listener, ListenerSettings
+from harken.runtime.listener import Event, Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.recognizer import Recognizer
+from harken.runtime.sensitivity import shift_thresholds, stored_shifts
 from harken.runtime.streamfile import StreamFile
 
-_LOGIT_MARGIN = 1e-6  # Thresholds are shifted in logits, which 0 and 1 do not have.
 _SHIFTS = np.arange(-8.0, 8.01, 0.25)  # of all thresholds together, in logits
 _BEFORE_S, _AFTER_S = 1.5, 0.5  # of the audio around a false alarm
 
@@ -62,6 +64,8 @@ class ListenerRun:
         Processor time of the listener, on one thread.
     skipped
         Number of hops at which the energy gate kept the network from running.
+    tuned_on
+        The sources (see `source_of`) on which the thresholds were chosen.
     """
 
     labels: tuple[str, ...]
@@ -76,6 +80,12 @@ class ListenerRun:
     seconds: float
     busy_s: float
     skipped: int
+    tuned_on: frozenset[str] = frozenset()
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The speakers and noises of the background without words, as `source_of` names them."""
+        return frozenset(source_of(section.path) for section in self.background_sections)
 
     @property
     def hours(self) -> float:
@@ -95,6 +105,17 @@ class ListenerRun:
             after_refractory = np.searchsorted(passed, hops[-1] + max(1, self.refractory_hops))
             position = max(int(after_refractory), int(ends[np.searchsorted(ends, position, side="right")]))
         return np.array(hops, dtype=np.int64)
+
+
+def source_of(path: Path) -> str:
+    """Return a short hash of the speaker or the noise that a recording is of.
+
+    The speaker is the name up to the first "-"; in the names of ESC-50 (`fold-source-take-class`) the source is the first
+    two parts. A model file stores the hashes of what it was tuned on, and so names nobody.
+    """
+    parts = path.stem.split("-")
+    esc = len(parts) >= 3 and len(parts[0]) == 1 and parts[0].isdecimal() and parts[2].isalpha()
+    return hashlib.sha1("-".join(parts[: 2 if esc else 1]).encode()).hexdigest()[:8]
 
 
 def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **settings: Any) -> ListenerRun:
@@ -161,6 +182,7 @@ def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **sett
         seconds=position / audio.sample_rate,
         busy_s=busy,
         skipped=listener.skipped,
+        tuned_on=frozenset(recognizer.card.fields.get("tuned_on", ())),
     )
 
 
@@ -278,7 +300,7 @@ class TradeOff:
 
     Attributes
     ----------
-    moves
+    shifts
         Shifts of the thresholds in logits, increasing; 0 is the operating point, [points].
     missed
         Fraction of the words missed, [points].
@@ -286,7 +308,7 @@ class TradeOff:
         [points].
     """
 
-    moves: NDArray[np.float64]
+    shifts: NDArray[np.float64]
     missed: NDArray[np.float64]
     false_alarms_per_hour: NDArray[np.float64]
 
@@ -344,6 +366,22 @@ class StreamEvaluation:
     def outcome(self) -> Outcome:
         """The events, matched with the content of the stream."""
         return match_events(self.listener_run, self.settings.thresholds)
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The speakers and noises in whose recordings false alarms were counted."""
+        return self.listener_run.sources
+
+    @property
+    def sources_tuned_on(self) -> frozenset[str]:
+        """Those of them on which the thresholds were chosen: figures on these flatter."""
+        return self.sources & self.listener_run.tuned_on
+
+    @property
+    def sensitivity_shifts(self) -> list[float]:
+        """Shift of the thresholds in logits for each sensitivity (see `harken.runtime.sensitivity`)."""
+        unseen = 0.5 / self.listener_run.hours  # so that a rate of no false alarm has a logarithm too
+        return stored_shifts(self.trade_off.shifts, self.trade_off.false_alarms_per_hour + unseen)
 
     @property
     def false_alarms_per_hour(self) -> float:
@@ -415,6 +453,8 @@ class StreamEvaluation:
             "false_alarms_per_hour_interval": list(self.false_alarms_per_hour_interval),
             "false_alarms": outcome.false_alarms,
             "hours": listener_run.hours,
+            "sources": len(self.sources),
+            "sources_tuned_on": len(self.sources_tuned_on),
             "miss_rate": self.miss_rate,
             "miss_rate_interval": list(wilson_interval(outcome.missed, len(listener_run.utterances))),
             "words": len(listener_run.utterances),
@@ -453,14 +493,3 @@ def evaluate_run(listener_run: ListenerRun, settings: ListenerSettings | None = 
     if replace(settings, thresholds=listener_run.settings.thresholds) != listener_run.settings:
         raise HarkenError("only thresholds can be changed after a run: run the listener again with these settings")
     return StreamEvaluation(listener_run, settings)
-
-
-def shift_thresholds(thresholds: Mapping[str, float], logits: float) -> dict[str, float]:
-    """Return thresholds shifted by `logits`. A shift of 0 returns them unchanged."""
-    if logits == 0:
-        return dict(thresholds)
-    shifted = {}
-    for word, threshold in thresholds.items():
-        inside = min(max(threshold, _LOGIT_MARGIN), 1 - _LOGIT_MARGIN)
-        shifted[word] = float(1 / (1 + (1 / inside - 1) * np.exp(-logits)))
-    return shifted

@@ -17,7 +17,7 @@ from harken.export.c.literals import array, braced, number, string
 from harken.export.c.tables import BlockTables, Tables, Weights
 from harken.models.frontend import LOG_FLOOR, LogMel
 from harken.runtime import isolation
-from harken.runtime.listener import ListenerSettings
+from harken.runtime.listener_settings import ListenerSettings
 
 _NO_WEIGHTS = Weights(np.zeros(0))
 _UNREACHABLE = 2.0  # a threshold that no probability reaches

@@ -23,7 +23,7 @@ from harken.export.c.tables import float_tables
 from harken.export.comparison import open_source, too_many_differ
 from harken.files import replacing_all, require_writable
 from harken.models.frontend import LogMel
-from harken.runtime.listener import ListenerSettings
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import STREAM_SUFFIX, Card, find_model, open_model
 
 _TOLERANCE = 1e-3  # largest difference in probability, in float32

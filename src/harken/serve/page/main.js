@@ -5,7 +5,7 @@ import { $, create } from "./dom.js";
 import { DetectionHistory, NO_KEYWORD } from "./history.js";
 import { Microphone, unavailableReason } from "./microphone.js";
 import { showModelCard } from "./model-card.js";
-import { ProbabilityBars } from "./probability-bars.js";
+import { DEFAULT_SENSITIVITY, ProbabilityBars } from "./probability-bars.js";
 import { setUpRecording } from "./record.js";
 import { Visualizer } from "./visualizer.js";
 
@@ -113,9 +113,8 @@ function setUpListening(bars, history) {
 function setUpFiles(card, bars, history) {
   /** Decide again at the thresholds on the page. The engine decided at the model's thresholds for clips. */
   function applyThresholds(prediction) {
-    const threshold = bars.thresholds()[prediction.label];
-    if (threshold === undefined) return prediction; // another word, or silence
-    const reason = prediction.probability < threshold ? "unsure" : null;
+    if (!card.words.includes(prediction.label)) return prediction; // another word, or silence
+    const reason = prediction.probability < bars.clipThreshold(prediction.label) ? "unsure" : null;
     return { ...prediction, reason, word: reason ? null : prediction.label };
   }
 
@@ -161,7 +160,9 @@ async function start() {
   const history = new DetectionHistory(card.labels);
   const bars = new ProbabilityBars(card, (thresholds) => listening.setThresholds(thresholds));
   const listening = setUpListening(bars, history);
-  $("reset-thresholds").onclick = () => { bars.reset(); listening.setThresholds(bars.thresholds()); };
+  const setSensitivity = () => { bars.setSensitivity(Number($("sensitivity").value)); listening.setThresholds(bars.thresholds()); };
+  $("sensitivity").oninput = setSensitivity;
+  $("reset-thresholds").onclick = () => { $("sensitivity").value = DEFAULT_SENSITIVITY; setSensitivity(); };
   setUpFiles(card, bars, history);
   setUpRecording();
 

@@ -2,10 +2,9 @@
 
 import { $, create } from "./dom.js";
 
-const FIRST_FIELDS = ["name", "parameters", "multiply_adds", "validation_accuracy", "corpus", "clips", "license", "licence",
+const FIRST_FIELDS = ["name", "parameters", "multiply_adds", "validation_accuracy", "corpus", "clips", "license",
   "attribution", "command"];
 const LAST_FIELDS = ["recipe"];
-const FIELD_NAMES = { licence: "license" }; // as older model files spell it
 
 /** Format a field's value for people. */
 function formatField(key, value) {
@@ -32,6 +31,6 @@ export function showModelCard(card) {
       const lineCount = create("summary", { textContent: `${text.split("\n").length} lines` });
       value.replaceChildren(create("details", {}, lineCount, create("pre", { textContent: text })));
     }
-    list.append(create("dt", { textContent: FIELD_NAMES[key] ?? key.replaceAll("_", " ") }), value);
+    list.append(create("dt", { textContent: key.replaceAll("_", " ") }), value);
   }
 }

@@ -1,13 +1,16 @@
 // One bar for each class. Bars of words have a threshold that the user can drag.
 
 import { $, create } from "./dom.js";
+import { shiftThresholds, thresholdShift } from "./sensitivity.js";
+
+export const DEFAULT_SENSITIVITY = 0.5;
 
 const CLASS_NAMES = { _unknown_: "another word", _silence_: "silence" };
 
 export class ProbabilityBars {
   /** `onThresholdChange` gets the thresholds of all words whenever the user moves one. */
   constructor(card, onThresholdChange) {
-    this.#defaults = card.listener.thresholds;
+    this.#card = card;
     for (const label of card.labels) {
       const name = create("label", { textContent: CLASS_NAMES[label] ?? label });
       const fill = create("i"), bar = create("div", { className: "bar" }, fill), value = create("span", { className: "probability" });
@@ -17,17 +20,19 @@ export class ProbabilityBars {
         slider = create("input", { type: "range", min: 0, max: 1, step: "any" });
         slider.id = `threshold-${label}`;
         slider.ariaLabel = `Threshold for ${label}`;
-        slider.oninput = () => { describe(slider); onThresholdChange(this.thresholds()); };
+        slider.oninput = () => { describe(slider); this.#moved.add(label); onThresholdChange(this.thresholds()); };
         name.htmlFor = slider.id;
         bar.append(slider);
       }
       this.#rows.push({ label, fill, bar, value, slider });
       $("probabilities").append(name, bar, value);
     }
-    this.reset();
+    this.setSensitivity(DEFAULT_SENSITIVITY);
   }
 
-  #defaults;
+  #card;
+  #clipThresholds;
+  #moved = new Set(); // words whose mark the user has dragged
   #rows = [];
 
   /** Return the current thresholds, by word. */
@@ -35,11 +40,20 @@ export class ProbabilityBars {
     return Object.fromEntries(this.#rows.filter((row) => row.slider).map((row) => [row.label, Number(row.slider.value)]));
   }
 
-  /** Return to the thresholds of the model file. */
-  reset() {
+  /** Return the threshold that decides for a word in a file: the mark that the user has dragged, else the model's for clips. */
+  clipThreshold(label) {
+    return this.#moved.has(label) ? this.thresholds()[label] : this.#clipThresholds[label] ?? 0;
+  }
+
+  /** Move all thresholds to those of a sensitivity, 0 to 1. At 0.5 they are those of the model file. */
+  setSensitivity(sensitivity) {
+    const shifted = (thresholds, use) => shiftThresholds(thresholds, thresholdShift(this.#card, use, sensitivity));
+    const ofStream = shifted(this.#card.listener.thresholds, "stream");
+    this.#clipThresholds = shifted(this.#card.thresholds, "clips");
+    this.#moved.clear();
     for (const { label, slider } of this.#rows) {
       if (!slider) continue;
-      slider.value = this.#defaults[label];
+      slider.value = ofStream[label];
       describe(slider);
     }
   }

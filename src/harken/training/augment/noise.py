@@ -63,6 +63,10 @@ class WindowBank(nn.Module):
 
     def draw(self, count: int) -> Tensor:
         """Return `count` random windows, float [count, samples], full scale 1.0."""
+        return self.windows(self.draw_places(count))
+
+    def draw_places(self, count: int) -> Tensor:
+        """Return the numbers [count] of random windows, as `windows` takes them."""
         device = self.audio.device
         if len(self.bounds) == 2:
             place = torch.randint(int(self.ends[-1]), (count,), device=device)
@@ -71,10 +75,14 @@ class WindowBank(nn.Module):
             low, high = self.bounds[group], self.bounds[group + 1]
             # float64, because float32 cannot tell neighboring samples apart beyond 17 minutes.
             place = low + (torch.rand(count, device=device, dtype=torch.float64) * (high - low)).long()
-        which = torch.searchsorted(self.ends, place, right=True)
+        return place
+
+    def windows(self, places: Tensor) -> Tensor:
+        """Return the windows with these numbers, float [count, samples], full scale 1.0."""
+        which = torch.searchsorted(self.ends, places, right=True)
         before = torch.where(which > 0, self.ends[(which - 1).clamp(min=0)], 0)
-        start = self.first[which] + place - before
-        return self.audio[start[:, None] + torch.arange(self.samples, device=device)].float() / 32768.0
+        start = self.first[which] + places - before
+        return self.audio[start[:, None] + torch.arange(self.samples, device=places.device)].float() / 32768.0
 
 
 class Noise(nn.Module):

@@ -1,0 +1,28 @@
+"""Is a server there? Asked before a download, so that a machine without a network hears so within seconds."""
+
+import threading
+import urllib.error
+import urllib.request
+
+
+def is_reachable(url: str, *, timeout_s: float = 4.0) -> bool:
+    """Return whether a server answers a HEAD request for `url` in time. An answer that says no (404) is an answer.
+
+    The request runs in a thread of its own: looking up a host name can take much longer than any socket's timeout.
+    """
+    answered: list[bool] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s):
+                answered.append(True)
+        except urllib.error.HTTPError:
+            answered.append(True)
+        except (OSError, ValueError):
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return bool(answered)

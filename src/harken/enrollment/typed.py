@@ -1,0 +1,72 @@
+"""Takes of a phrase from its spelling: the synthetic voices of the extra `synth` speak it.
+
+speak_phrase    a phrase -> takes, and a line that says which voices spoke
+"""
+
+import re
+from collections import Counter
+
+import numpy as np
+import soxr
+
+from harken.enrollment.embedding import SAMPLE_RATE
+from harken.enrollment.takes import LONGEST_S, Take, read_take
+from harken.errors import HarkenError
+
+_VOICES = {"espeak": 12, "hibari": 12, "piper": 12, "kokoro": 24}  # takes of each engine
+_RATES, _PITCHES = (0.8, 1.2), (0.85, 1.2)
+_PAUSE_S = 0.4
+_LONGEST_PHRASE = 60  # characters
+
+
+def speak_phrase(phrase: str, *, seed: int = 0) -> tuple[list[Take], str]:
+    """Return takes of a phrase in many synthetic voices, and a line that names the voices.
+
+    The phrase may hold spaces, digits and apostrophes: each engine reads them in its own way.
+    Raises HarkenError when no voice is installed, or too few of them can say the phrase.
+    """
+    check_phrase(phrase)
+    from harken.synth.voices import Voice, engine_of, voices
+
+    rng = np.random.default_rng(seed)
+    by_engine: dict[str, list[Voice]] = {}
+    for voice in voices():
+        by_engine.setdefault(engine_of(voice), []).append(voice)
+    takes: list[Take] = []
+    said: Counter[str] = Counter()
+    fault = ""
+    for engine, wanted in _VOICES.items():
+        members = by_engine.get(engine, [])
+        # An engine with many voices speaks with as many; one with a single voice varies its pace and pitch.
+        order = [members[index] for index in rng.permutation(len(members))]
+        for number in range(wanted if order else 0):
+            voice = order[number % len(order)]
+            rate, pitch = float(rng.uniform(*_RATES)), float(rng.uniform(*_PITCHES))
+            try:
+                samples, sample_rate = voice.speak(phrase, rate=rate, pitch=pitch, seed=seed + number)
+                resampled = np.asarray(soxr.resample(samples, sample_rate, SAMPLE_RATE), np.float32)
+                pause = round(_PAUSE_S * SAMPLE_RATE)
+                take = read_take(np.pad(resampled, pause), source_rate=SAMPLE_RATE, name=f"{phrase!r} by {voice.name}")
+            except HarkenError as error:
+                fault = str(error)
+                continue
+            takes.append(take)
+            said[engine] += 1
+    if len(takes) < min(6, sum(_VOICES[engine] for engine in by_engine)):
+        raise HarkenError(f"no synthetic voice can say {phrase!r} ({fault}): spell it as it sounds, or record it")
+    voices_used = ", ".join(f"{engine} ({count} takes)" for engine, count in said.items())
+    return takes, voices_used
+
+
+def check_phrase(phrase: str) -> None:
+    """Raise HarkenError unless a phrase is one that can be a label and be spoken."""
+    if not phrase.strip() or phrase != phrase.strip():
+        raise HarkenError(f"the phrase {phrase!r} is empty or has spaces around it: write it as it is spoken")
+    if len(phrase) > _LONGEST_PHRASE:
+        raise HarkenError(
+            f"the phrase has {len(phrase)} characters: it must be spoken within {LONGEST_S:g} s, so {_LONGEST_PHRASE} at most"
+        )
+    if not re.search(r"[^\W_]", phrase):
+        raise HarkenError(f"the phrase {phrase!r} holds no letter or digit: write it as it is spoken")
+    if re.search(r"[\x00-\x1f\x7f]", phrase) or (phrase.startswith("_") and phrase.endswith("_")):
+        raise HarkenError(f"the phrase {phrase!r} cannot be a label: use letters, digits, spaces and apostrophes")

@@ -1,0 +1,64 @@
+"""Hard negatives: the windows of running speech that the network takes for a keyword.
+
+HardNegatives    searches recordings for such windows, and draws from those found
+
+Most windows of speech are soon recognized as `_unknown_` and teach nothing more. Searching for the others with the network
+as it stands, once per epoch, is online hard example mining (A. Shrivastava et al., 2016, arXiv:1604.03540).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from harken.training.augment import WindowBank
+from harken.training.augment.random_draws import random_mask
+
+_SEARCHED = 12_000  # windows scored per epoch: a third of an hour of speech
+_KEPT = 2_000
+_BATCH = 256
+_PEAK = 0.5  # level at which windows are scored; afterwards they are augmented like any other example
+
+
+class HardNegatives:
+    """Search running speech for windows that a network takes for a keyword.
+
+    Parameters
+    ----------
+    bank
+        The running speech.
+    """
+
+    def __init__(self, bank: WindowBank) -> None:
+        self.bank = bank
+        self.places: Tensor | None = None  # numbers of the windows found
+
+    @torch.no_grad()
+    def search(self, keyword_probability: Callable[[Tensor], Tensor], *, seed: int) -> None:
+        """Score random windows and keep those most like a keyword.
+
+        Parameters
+        ----------
+        keyword_probability
+            Waveforms [N, samples] -> the probability of the most probable keyword [N].
+        seed
+            Random seed for choosing the windows, so that a resumed run searches the same ones.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            places = self.bank.draw_places(_SEARCHED)
+        scores = torch.cat([keyword_probability(self._at_one_level(part)) for part in torch.split(places, _BATCH)])
+        self.places = places[scores.topk(_KEPT).indices]
+
+    def replace_some(self, windows: Tensor, share: float) -> Tensor:
+        """Return windows [N, samples] of which a share is replaced by hard negatives."""
+        if self.places is None:
+            return windows
+        rows = random_mask(len(windows), share, windows).flatten().nonzero().flatten()
+        picked = torch.randint(len(self.places), (len(rows),), device=self.places.device)
+        windows[rows] = self.bank.windows(self.places[picked])
+        return windows
+
+    def _at_one_level(self, places: Tensor) -> Tensor:
+        windows = self.bank.windows(places)
+        return windows * (_PEAK / windows.abs().amax(1, keepdim=True).clamp(min=0.05))

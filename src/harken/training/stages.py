@@ -1,0 +1,98 @@
+"""Train the stages of a recipe file, one after the other, in a folder that can be resumed.
+
+train_stages     stages and folders of recordings -> the model of the last stage
+resume_stages    continue where they were interrupted
+
+RUN/stages.json     the stages and the folders          RUN/NAME/    the run of each stage
+RUN/model.onnx      the model of the last stage
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from harken.errors import HarkenError
+from harken.files import replacing
+from harken.tasks.protocol import Material
+from harken.tasks.recipe import Recipe
+from harken.tasks.recipe_file import Stage
+from harken.training.run import TrainingResult, resume, train
+
+_FILE = "stages.json"
+
+
+def has_stages(out: Path) -> bool:
+    """Return whether a folder contains the run of a recipe file."""
+    return (out / _FILE).is_file()
+
+
+def train_stages(stages: Sequence[Stage], material: Material, out: Path, *, devices: int = 1) -> TrainingResult:
+    """Train all stages.
+
+    Parameters
+    ----------
+    stages
+        The stages, as `read_recipe_file` returns them.
+    material
+        The folders of recordings, the same for all stages.
+    out
+        Folder for the run.
+    devices
+        See `harken.training.run.train`.
+
+    Returns
+    -------
+    TrainingResult
+        That of the last stage, with the model at RUN/model.onnx.
+
+    Raises
+    ------
+    HarkenError
+        If `out` already contains a run, or a stage cannot be trained.
+    """
+    if has_stages(out) or (out / "recipe.json").exists():
+        raise HarkenError(f"{out} already contains a run: continue it with --resume {out}, or choose another folder")
+    folders = {name: [str(path.absolute()) for path in paths] for name, paths in vars(material).items()}
+    content = {
+        "stages": [{"name": stage.name, "recipe": asdict(stage.recipe)} for stage in stages],
+        "material": folders,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing(out / _FILE) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return resume_stages(out, devices=devices)
+
+
+def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
+    """Continue with the first stage that is not finished. Raises HarkenError when RUN/stages.json cannot be read."""
+    try:
+        content = json.loads((out / _FILE).read_text(encoding="utf-8"))
+        stages = [Stage(str(stage["name"]), Recipe.from_json(stage["recipe"])) for stage in content["stages"]]
+        material = Material(**{name: tuple(map(Path, paths)) for name, paths in content["material"].items()})
+        names = {stage.name for stage in stages}
+        last = stages[-1]
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise HarkenError(f"{out / _FILE} is not the list of a run's stages: start the run again") from error
+    for stage in stages:
+        folder = out / stage.name
+        if (folder / "model.onnx").is_file() and stage is not last:
+            continue
+        if (folder / "recipe.json").is_file():
+            result = resume(folder, devices=devices)
+        else:
+            result = train(_with_folders(stage.recipe, names, out), material, folder, devices=devices)
+    if result.first_process:
+        with replacing(out / "model.onnx") as temporary:
+            shutil.copyfile(result.model, temporary)
+    return replace(result, model=out / "model.onnx")
+
+
+def _with_folders(recipe: Recipe, stages: set[str], out: Path) -> Recipe:
+    """Return a recipe in which the names of stages are their folders."""
+
+    def folder(name: str) -> str:
+        return str(out / name) if name in stages else name
+
+    return replace(recipe, start_from=folder(recipe.start_from), teacher=tuple(map(folder, recipe.teacher)))

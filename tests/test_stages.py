@@ -1,0 +1,78 @@
+"""The stages of a recipe file: each starts from the one before, and an interrupted run continues."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harken.errors import HarkenError
+from harken.runtime.modelfile import ModelFile
+from harken.tasks.protocol import Material
+from harken.tasks.recipe_file import Stage
+from harken.training import stages as stages_module
+from harken.training.stages import has_stages, resume_stages, train_stages
+from tiny_training import recipe, tiny_networks, weights, write_material
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks() -> Iterator[None]:
+    with tiny_networks():
+        yield
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return write_material(tmp_path_factory.mktemp("corpus"))
+
+
+def two_stages() -> tuple[Stage, Stage]:
+    return Stage("words", recipe("epochs=2")), Stage("more", recipe("epochs=1", "start_from=words", "keep=last"))
+
+
+def test_an_interrupted_run_continues_with_the_stage_that_is_not_finished(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    train = stages_module.train
+
+    def interrupted(wanted, *arguments, **options):
+        if wanted.start_from:
+            raise KeyboardInterrupt
+        return train(wanted, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages_module, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_stages(two_stages(), material, out)
+    assert has_stages(out)
+    assert not (out / "model.onnx").exists()
+    before = (out / "words" / "model.onnx").stat().st_mtime_ns
+    result = resume_stages(out)
+    assert (out / "words" / "model.onnx").stat().st_mtime_ns == before
+    assert result.model == out / "model.onnx"
+    assert (out / "model.onnx").read_bytes() == (out / "more" / "model.onnx").read_bytes()
+    assert ModelFile(out).card.fields["recipe"]["start_from"] == "words"
+    assert weights(out / "more").keys() == weights(out / "words").keys()
+    with pytest.raises(HarkenError, match="already contains a run: continue it with --resume"):
+        train_stages(two_stages(), material, out)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"stages": [], "material": {}}', '{"stages": 3, "material": {}}'])
+def test_a_damaged_list_of_stages_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "stages.json").write_text(text)
+    with pytest.raises(HarkenError, match=r"stages\.json is not the list"):
+        resume_stages(tmp_path)
+    shutil.rmtree(tmp_path)
+
+
+def test_the_last_epoch_can_be_the_model(material: Material, tmp_path: Path) -> None:
+    from harken.training.run import train
+    from harken.training.run_folder import load_spotter
+
+    result = train(replace(recipe("epochs=2"), keep="last"), material, tmp_path / "run")
+    shipped = load_spotter(tmp_path / "run", len(ModelFile(result.model).card.labels)).network.state_dict()
+    last = weights(tmp_path / "run", "last.ckpt")
+    for name, value in shipped.items():
+        assert value.equal(last[f"average.module.{name}"])
