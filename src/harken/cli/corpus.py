@@ -128,5 +128,25 @@ def corpus_show(
     print(out)
 
 
+@corpus_app.command("import")
+def corpus_import(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folder, or zip or tar.gz archive: MSWC, a Hugging Face AudioFolder or Parquet files, an Edge Impulse "
+            "export, or folders of splits or words.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to create.")],
+) -> None:
+    """Convert a corpus from another layout, with its speakers and its split."""
+    from harken.cli.imported import print_imported
+    from harken.corpus.importers.convert import import_corpus
+
+    print_imported(import_corpus(source, out))
+    print(out)
+
+
 def _names(listed: str) -> list[str]:
     return [normalize_word(name.strip()) for name in listed.split(",") if name.strip()]

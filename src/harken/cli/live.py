@@ -27,6 +27,7 @@ from rich.text import Text
 from harken.audio.sources import Source, open_file, open_microphone, open_pcm
 from harken.errors import HarkenError
 from harken.labels import normalize_word
+from harken.runtime.clip_saver import ClipSaver
 from harken.runtime.listener import Event, Listener
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile
@@ -125,6 +126,7 @@ def listen(
     device: str | None = None,
     actions: Mapping[str, Action] | None = None,
     settings: Mapping[str, Any] | None = None,
+    save: Path | None = None,
 ) -> None:
     """Detect words in a source until it ends: print each word, and start its program.
 
@@ -142,6 +144,8 @@ def listen(
         The program to start for each word.
     settings
         Settings of the Listener that replace those stored in the model file.
+    save
+        Folder in which to save each detection and near miss as a clip.
 
     Raises
     ------
@@ -154,13 +158,14 @@ def listen(
         raise HarkenError("--device names a microphone: leave it out, or leave SOURCE out")
     with _open_source(source, sample_rate, channels, device) as opened:
         listener = Listener(recognizer, source_rate=opened.sample_rate, **(settings or {}))
+        detector = listener if save is None else ClipSaver(listener, opened.sample_rate, save)
         started: list[subprocess.Popen[bytes]] = []
         console = Console(highlight=False)
         live_display = _LiveDisplay(console, listener, opened) if console.is_terminal else None
         with live_display or _JsonLines() as output:
             for chunk in opened.chunks:
-                _report(listener.push(chunk), output, actions or {}, started)
-            _report(listener.finish(), output, actions or {}, started)
+                _report(detector.push(chunk), output, actions or {}, started)
+            _report(detector.finish(), output, actions or {}, started)
 
 
 def _open_source(

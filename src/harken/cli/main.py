@@ -18,9 +18,11 @@ from harken.cli.corpus import corpus_app
 from harken.cli.enroll import enroll
 from harken.cli.export import export
 from harken.cli.options import Sensitivity
+from harken.cli.push import push
 from harken.cli.record import record
 from harken.cli.serve import serve
 from harken.cli.stream import evaluate_stream, listen
+from harken.cli.wyoming import OptionalZeroconfName, wyoming
 from harken.errors import HarkenError
 from harken.extras import require_extra
 from harken.files import DISK_FULL, require_writable
@@ -343,8 +345,10 @@ def _require_writable_report(report: Path, *others: Path | None) -> None:
 app.command("enroll")(enroll)
 app.command("evaluate-stream")(evaluate_stream)
 app.command("export")(export)
+app.command("push")(push)
 app.command("record")(record)
 app.command("serve")(serve)
+app.command("wyoming", cls=OptionalZeroconfName)(wyoming)
 
 
 @app.command()

@@ -22,7 +22,10 @@ def serve(
     ] = None,
     sensitivity: Sensitivity = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. 0.0.0.0 makes the server reachable from other machines.")
+        str,
+        typer.Option(
+            envvar="HARKEN_HOST", help="Address to listen on. 0.0.0.0 makes the server reachable from other machines."
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on. 0 picks a free port.")] = 8000,
     token: Annotated[

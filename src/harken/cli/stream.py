@@ -75,6 +75,10 @@ def listen(
     device: Annotated[
         str | None, typer.Option(help="Microphone, by number or part of its name. Default: the system's.")
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Save each detection and near miss as a clip in this folder. Default: off."),
+    ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="List the microphones and exit.")] = False,
 ) -> None:
     """Detect words in live audio.
@@ -99,7 +103,16 @@ def listen(
         "isolation": isolation,
     }
     actions = read_actions(run or [], recognizer.card.words, shell=shell)
-    run_live(recognizer, source, sample_rate=rate, channels=channels, device=device, actions=actions, settings=settings)
+    run_live(
+        recognizer,
+        source,
+        sample_rate=rate,
+        channels=channels,
+        device=device,
+        actions=actions,
+        settings=settings,
+        save=save,
+    )
 
 
 def evaluate_stream(

@@ -5,9 +5,11 @@ by_speaker    any corpus: each speaker is on one side; by clip if speakers are n
 tutorial      the tutorial's two calls of scikit-learn's train_test_split
 """
 
+import csv
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,6 +19,8 @@ from harken.errors import HarkenError
 from harken.labels import normalize_word
 
 Side = Literal["train", "validation", "test"]
+
+SPLITS_FILE = "splits.csv"  # with the columns path,split; `harken corpus import` writes it
 
 # Constant of the published rule, used to turn a hash into a percentage.
 _MOST_CLIPS_PER_WORD = 2**27 - 1
@@ -28,16 +32,17 @@ def official(corpus: Corpus, *, validation_percent: float = 10.0, test_percent: 
     Parameters
     ----------
     corpus
-        The clips. The lists are `validation_list.txt` and `testing_list.txt`, with one `word/file.wav` in each line.
+        The clips. The lists are `validation_list.txt` and `testing_list.txt`, with one `word/file.wav` in each line, and
+        `splits.csv` with the columns path,split, where split is train, validation or test.
     validation_percent, test_percent
         Share of the speakers on these sides, in percent.
 
     Raises
     ------
     HarkenError
-        If a list is not UTF-8 text.
+        If a list is not UTF-8 text, or `splits.csv` does not have these columns and values.
     """
-    listed = _read_lists(corpus)
+    listed = read_lists(corpus)
     return [
         listed.get(normalize_word(clip.name)) or official_side(clip.path.stem, validation_percent, test_percent)
         for clip in corpus.clips
@@ -55,7 +60,8 @@ def official_side(stem: str, validation_percent: float = 10.0, test_percent: flo
     return "test" if percentage < validation_percent + test_percent else "train"
 
 
-def _read_lists(corpus: Corpus) -> dict[str, Side]:
+def read_lists(corpus: Corpus) -> dict[str, Side]:
+    """Return the sides that the lists in the corpus folders state, by the name of the clip. See `official`."""
     sides: dict[str, Side] = {}
     names: tuple[tuple[str, Side], ...] = (("validation_list.txt", "validation"), ("testing_list.txt", "test"))
     for root in corpus.roots:
@@ -67,6 +73,29 @@ def _read_lists(corpus: Corpus) -> dict[str, Side]:
                 except UnicodeDecodeError as error:
                     raise HarkenError(f"{path} is not UTF-8 text: save it as UTF-8, or download it again") from error
                 sides |= {normalize_word(line.strip().rpartition(".")[0]): side for line in lines}
+        sides |= _read_splits(root / SPLITS_FILE)
+    return sides
+
+
+def _read_splits(path: Path) -> dict[str, Side]:
+    if not path.is_file():
+        return {}
+    sides: dict[str, Side] = {}
+    names: dict[str, Side] = {"train": "train", "validation": "validation", "test": "test"}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, restval="")
+            if not {"path", "split"} <= set(rows.fieldnames or ()):
+                raise HarkenError(f"{path} has no header with the columns path,split: add it as the first line")
+            for row in rows:
+                side = names.get(row["split"].strip())
+                if side is None:
+                    raise HarkenError(
+                        f"{path}: the split of {row['path']} is {row['split']!r}; write train, validation or test"
+                    )
+                sides[normalize_word(row["path"].strip().rpartition(".")[0])] = side
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise HarkenError(f"{path} is not comma-separated UTF-8 text: save it in that format") from error
     return sides
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN, normalize_word
+from harken.runtime.hub import fetch_model, is_hub_uri
 
 _REQUIRED = ("labels", "sample_rate", "window")
 STREAM_SUFFIX = ".stream"  # end of the name of a bundled streaming model, such as base.stream
@@ -191,8 +192,9 @@ def is_streaming(session: onnxruntime.InferenceSession) -> bool:
 
 
 def report_folder(model: Path) -> Path:
-    """Return the folder for reports about a model: its own folder, or the working folder for a bundled model."""
-    return Path() if model.parent == _bundled_folder() else model.parent
+    """Return the folder for reports about a model: its own folder, or the working folder for one that is not the user's."""
+    downloaded = model.parent.parent.name == "snapshots"  # in the Hub's cache
+    return Path() if downloaded or model.parent == _bundled_folder() else model.parent
 
 
 def _bundled_folder() -> Path:
@@ -206,13 +208,15 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     ----------
     model
         Name of a bundled model, path of a file, or folder of a finished training run. The name of a bundled model takes
-        precedence: write `./base` for a file or folder that is called `base`.
+        precedence: write `./base` for a file or folder that is called `base`. `hf://OWNER/NAME` is downloaded.
 
     Raises
     ------
     HarkenError
         If there is no such model.
     """
+    if is_hub_uri(model):
+        return fetch_model(str(model))
     path = Path(model)
     if str(model).removesuffix(STREAM_SUFFIX) in bundled_models():
         bundled = _bundled_folder() / f"{model}.onnx"

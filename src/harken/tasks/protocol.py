@@ -265,6 +265,8 @@ def _own(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Sp
     words = recipe.words or _words(corpus)
     clips = list(corpus.of_words(words).clips) if recipe.words else [c for c in corpus.clips if c.word in words]
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
+    if listed := split.read_lists(corpus):
+        sides = [listed.get(clip.name, side) for clip, side in zip(clips, sides, strict=True)]
     unknown = recipe.unknown_share > 0 and bool(material.other or material.speech)
     if unknown and material.other:
         other = [clip for clip in read(material.other).clips if clip.word not in words]

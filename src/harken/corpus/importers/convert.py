@@ -1,0 +1,206 @@
+"""Import a corpus: find its layout, and write its recordings in harken's.
+
+import_corpus   convert a folder or an archive
+Imported        what was taken, and what was left out
+
+The result has a folder for each word, with files named `SPEAKER_nohash_TAKE`, so that harken keeps speakers apart. If the
+source has a split, `splits.csv` contains it.
+"""
+
+import csv
+import hashlib
+import re
+import shutil
+import tempfile
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+from harken.corpus.importers import audio_folder, edge_impulse, mswc, parquet, split_folders, word_folders
+from harken.corpus.importers.recording import LeftOut, Recording
+from harken.corpus.split import SPLITS_FILE, official_side
+from harken.corpus.table import NOISE_FOLDER
+from harken.corpus.unpack import unpacked
+from harken.errors import HarkenError
+
+# In this order: the first that recognizes a folder reads it.
+LAYOUTS: tuple[ModuleType, ...] = (mswc, edge_impulse, parquet, audio_folder, split_folders, word_folders)
+_ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tm")
+_MAX_NAME = 40  # characters; a longer name of a speaker is replaced by its hash
+_NOISE_NAMES = frozenset({"_silence_", "_background_noise_", "background noise", "_background_noise"})
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The result of an import.
+
+    Attributes
+    ----------
+    layout
+        Name of the layout that was found.
+    folder
+        The new corpus.
+    words
+        Number of clips of each word.
+    speakers
+        Number of known speakers.
+    sides
+        Number of clips on each side, if the source has a split.
+    noise
+        Number of recordings of noise.
+    drawn_validation
+        Whether the source has a test side and no validation side, so that a tenth of the speakers in training was drawn.
+    left_out
+        Number of recordings that were left out, by reason.
+    """
+
+    layout: str
+    folder: Path
+    words: Counter[str]
+    speakers: int
+    sides: Counter[str]
+    noise: int
+    drawn_validation: bool
+    left_out: LeftOut
+
+
+def import_corpus(source: Path, out: Path) -> Imported:
+    """Convert a corpus into harken's layout.
+
+    Parameters
+    ----------
+    source
+        A folder, or a zip or tar.gz archive.
+    out
+        Folder to create.
+
+    Returns
+    -------
+    Imported
+        What was taken, and what was left out.
+
+    Raises
+    ------
+    HarkenError
+        If the source is missing, damaged or has no known layout, or `out` exists already or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise HarkenError(f"--out {out} exists already: give a new folder")
+    with _opened(source) as root:
+        layout = next((layout for layout in LAYOUTS if layout.recognize(root)), None)
+        if layout is None:
+            names = ", ".join(layout.NAME for layout in LAYOUTS)
+            raise HarkenError(f"{source} has none of the layouts that harken knows ({names}): make one folder per word")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        except OSError as error:
+            raise HarkenError(f"cannot write {out}: {error.strerror}; choose a folder you may write to") from error
+        try:
+            left_out: LeftOut = Counter()
+            imported = _write(layout.read(root, left_out), partial, left_out)
+            if not imported.words:
+                why = "; ".join(f"{count:,}: {reason}" for reason, count in left_out.most_common(3)) or "it is empty"
+                raise HarkenError(f"{source} contains no recording that can be taken ({why}): check the download")
+            partial.chmod(0o755)  # mkdtemp gives access to the user only
+            partial.replace(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return replace(imported, layout=layout.NAME, folder=out)
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[Path]:
+    """Yield the folder of a corpus, unpacked if it is an archive. A single folder in it is opened."""
+    if source.is_dir():
+        yield _innermost(source)
+        return
+    if not source.is_file():
+        raise HarkenError(f"{source} does not exist: check the path")
+    if not source.name.lower().endswith(_ARCHIVES):
+        raise HarkenError(f"{source} is neither a folder nor a zip or tar.gz archive: give one of these")
+    with tempfile.TemporaryDirectory() as temporary, unpacked(source, Path(temporary) / "corpus") as root:
+        yield _innermost(root)
+
+
+def _innermost(root: Path) -> Path:
+    while not any(layout.recognize(root) for layout in LAYOUTS[:-1]):
+        inner = [path for path in root.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+        if len(inner) != 1 or not inner[0].is_dir() or not any(path.is_dir() for path in inner[0].iterdir()):
+            break
+        root = inner[0]
+    return root
+
+
+def _write(recordings: Iterable[Recording], folder: Path, left_out: LeftOut) -> Imported:
+    takes: dict[tuple[str, str], int] = defaultdict(int)
+    words: Counter[str] = Counter()
+    speakers: set[str] = set()
+    names_of: dict[str, str] = {}  # by the name of the word's folder: the word
+    split: list[tuple[str, str, str]] = []  # path, side, speaker
+    noise = 0
+    for recording in recordings:
+        word = _folder_name(recording.word)
+        if not word:
+            left_out["a label that cannot be the name of a folder"] += 1
+            continue
+        if word.casefold() in _NOISE_NAMES:
+            noise += 1
+            _store(recording, folder / NOISE_FOLDER / f"{noise - 1:05}{recording.suffix}")
+            continue
+        if names_of.setdefault(word, recording.word) != recording.word:
+            left_out[f"{recording.word!r} has the same folder as {names_of[word]!r}"] += 1
+            continue
+        speaker = _speaker_name(recording.speaker)
+        number = takes[word, speaker]
+        takes[word, speaker] += 1
+        # Without `_nohash_` in its name, a clip counts as one of an unknown speaker.
+        stem = f"{speaker}_nohash_{number}" if speaker else f"clip-{number:06}"
+        path = f"{word}/{stem}{recording.suffix}"
+        _store(recording, folder / path)
+        words[word] += 1
+        speakers |= {speaker} if speaker else set()
+        split.append((path, recording.side, speaker))
+    sides = {side for _, side, _ in split if side}
+    drawn = "test" in sides and "validation" not in sides
+    counted: Counter[str] = Counter()
+    if len(sides) > 1:  # a single side is no split
+        with (folder / SPLITS_FILE).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("path", "split"))
+            for path, side, _ in split:
+                chosen = side or "train"
+                if drawn and chosen == "train" and official_side(Path(path).stem) == "validation":
+                    chosen = "validation"
+                counted[chosen] += 1
+                writer.writerow((path, chosen))
+    return Imported("", folder, words, len(speakers), counted, noise, drawn and len(sides) > 1, left_out)
+
+
+def _store(recording: Recording, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(recording.audio, bytes):
+        path.write_bytes(recording.audio)
+    else:
+        shutil.copyfile(recording.audio, path)
+
+
+def _folder_name(word: str) -> str:
+    """Return a word as the name of a folder, or "" if that is not possible."""
+    name = re.sub(r"\s+", " ", unicodedata.normalize("NFC", word)).strip()
+    unsafe = name.startswith(".") or any(sign in '/\\:*?"<>|' or ord(sign) < 32 for sign in name)
+    return "" if unsafe or len(name.encode()) > 200 else name
+
+
+def _speaker_name(speaker: str) -> str:
+    """Return the name of a speaker for a file name. A name that is long or unusual is replaced by its hash."""
+    speaker = speaker.strip()
+    if not speaker or speaker.lower() in ("none", "nan", "na", "unknown"):
+        return ""
+    if len(speaker) <= _MAX_NAME and re.fullmatch(r"[A-Za-z0-9-]+", speaker):
+        return speaker
+    return hashlib.blake2b(speaker.encode(errors="surrogateescape"), digest_size=8).hexdigest()

@@ -1,0 +1,193 @@
+"""Save what a listener detects, and what it nearly detected, as clips.
+
+ClipSaver   a listener that also saves clips
+
+The folder contains:
+
+- `detections/WORD/` and `near_misses/WORD/`: the window with the word, to train with
+- `context/WORD/`: the same with a second before it and half a second after it, to listen to
+- `clips.csv`: kind, word, confidence and time of each clip
+"""
+
+import csv
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from harken.audio.resampler import to_mono
+from harken.errors import HarkenError
+from harken.files import replacing
+from harken.runtime.listener import Event, Listener
+
+BEFORE_S = 1.0
+AFTER_S = 0.5
+NEAR_MISS = 0.5  # a near miss reaches this fraction of its word's threshold
+_COLUMNS = ("file", "kind", "word", "confidence", "second", "time")
+
+Kind = Literal["detections", "near_misses"]
+
+
+@dataclass
+class _Found:
+    """A word to save, as soon as the audio after it has arrived. Times are in seconds from the start of the stream.
+
+    The clip is the window in which the confidence was highest, even if the word was detected earlier.
+    """
+
+    kind: Kind
+    word: str
+    start_s: float  # when it was detected, or came near the threshold
+    peak_s: float
+    confidence: float
+
+
+class ClipSaver:
+    """Detect words with a listener, and save each detection and near miss as a clip.
+
+    A near miss is a word that was the most probable class with at least half the confidence of its threshold, and that was
+    not detected. Each run counts as a speaker of its own, so that a later split by speaker keeps its clips together.
+
+    Parameters
+    ----------
+    listener
+        Listener to use, before its first chunk.
+    source_rate
+        Sample rate of the stream in Hz. The clips have it, too.
+    folder
+        Folder for the clips, new or existing.
+
+    Raises
+    ------
+    HarkenError
+        If the folder cannot be written, or one of the model's words cannot be the name of a folder.
+    """
+
+    def __init__(self, listener: Listener, source_rate: int, folder: Path) -> None:
+        for word in listener.settings.thresholds:
+            if word in ("", ".", "..") or any(sign in word for sign in '/\\\0:*?"<>|'):
+                raise HarkenError(f"--save: the model's word {word!r} cannot be the name of a folder; rename it")
+        self._listener = listener
+        self._rate = source_rate
+        self._folder = folder
+        self._window_s = listener.window / listener.sample_rate
+        self._lag_s = listener.settings.smoothing_ms / 2000  # smoothing delays the highest confidence by this time
+        self._piece = max(1, math.floor(listener.hop / listener.sample_rate * source_rate / 2))
+        self._wait_s = self._window_s + AFTER_S
+        kept_s = BEFORE_S + 2 * self._window_s + self._lag_s + self._wait_s + listener.settings.hop_ms / 1000
+        self._kept = math.ceil(kept_s * source_rate)
+        self._samples = np.zeros(0, np.float32)  # the last samples of the stream
+        self._received = 0  # samples of the whole stream
+        self._episode: _Found | None = None  # a word that is above the level of a near miss now, or was just detected
+        self._pending: list[_Found] = []
+        self._detected_s: list[float] = []  # ends of the last detections
+        self._session = time.strftime("%Y%m%dT%H%M%S")
+        self._takes = 0
+        self._open_log()
+
+    def push(self, chunk: NDArray[Any]) -> list[Event]:
+        """Process a chunk of audio as `Listener.push` does, and save the clips that are complete."""
+        samples = to_mono(chunk)
+        events: list[Event] = []
+        # In pieces shorter than a hop, because the listener shows only its last probabilities.
+        for start in range(0, samples.size, self._piece):
+            piece = samples[start : start + self._piece]
+            self._samples = np.concatenate([self._samples, piece])[-self._kept :]
+            self._received += piece.size
+            hops = self._listener.hops
+            found = self._listener.push(piece)
+            if self._listener.hops > hops:
+                self._observe(found)
+            events += found
+        return events
+
+    def finish(self) -> list[Event]:
+        """End the stream as `Listener.finish` does, and save the last clips."""
+        events = self._listener.finish()
+        self._observe(events)
+        self._end_episode()
+        self._save_pending(all_of_them=True)
+        return events
+
+    def _observe(self, events: list[Event]) -> None:
+        listener = self._listener
+        now = listener.seconds
+        word = listener.labels[int(listener.posteriors.argmax())]
+        near = listener.confidence >= NEAR_MISS * listener.settings.thresholds.get(word, math.inf)
+        episode = self._episode
+        if episode is not None and not (near and episode.word == word and now <= episode.start_s + self._window_s):
+            self._end_episode()
+        for event in events:
+            self._end_episode()
+            self._detected_s.append(event.end_s)
+            self._episode = _Found("detections", event.word, event.end_s, event.end_s, event.confidence)
+        if near and self._episode is None:
+            self._episode = _Found("near_misses", word, now, now, listener.confidence)
+        if near and self._episode is not None and listener.confidence > self._episode.confidence:
+            self._episode.peak_s, self._episode.confidence = now, listener.confidence
+        self._save_pending()
+        self._detected_s = [end for end in self._detected_s if end > now - self._kept / self._rate]
+
+    def _end_episode(self) -> None:
+        if self._episode is not None:
+            self._pending.append(self._episode)
+            self._episode = None
+
+    def _save_pending(self, *, all_of_them: bool = False) -> None:
+        now = self._received / self._rate
+        for found in [one for one in self._pending if all_of_them or now >= one.peak_s + self._wait_s]:
+            self._pending.remove(found)
+            # A word comes near its threshold before it is detected, and again as it leaves the window.
+            detected = any(abs(end - found.peak_s) <= 2 * self._window_s for end in self._detected_s)
+            if found.kind == "detections" or not detected:
+                self._save(found)
+
+    def _save(self, found: _Found) -> None:
+        end_s = found.peak_s - self._lag_s
+        start_s = end_s - self._window_s
+        name = f"{self._session}_nohash_{self._takes}.wav"
+        self._takes += 1
+        path = Path(found.kind, found.word, name)
+        self._write(path, self._cut(start_s, end_s))
+        self._write(Path("context", found.word, name), self._cut(start_s - BEFORE_S, end_s + AFTER_S))
+        self._log(
+            {
+                "file": path.as_posix(),
+                "kind": found.kind,
+                "word": found.word,
+                "confidence": f"{found.confidence:.4f}",
+                "second": f"{found.start_s:.2f}",
+                "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+            }
+        )
+
+    def _cut(self, start_s: float, end_s: float) -> NDArray[np.float32]:
+        """Return a part of the stream. What is before its start is silent; what is after its end is left out."""
+        first = self._received - self._samples.size  # number of the first sample that is kept
+        start, end = round(start_s * self._rate) - first, round(end_s * self._rate) - first
+        return np.pad(self._samples[max(0, start) : max(0, end)], (max(0, -start), 0))
+
+    def _write(self, path: Path, samples: NDArray[np.float32]) -> None:
+        with replacing(self._folder / path) as temporary:
+            soundfile.write(temporary, np.clip(samples, -1, 1), self._rate, subtype="PCM_16")
+
+    def _open_log(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not (self._folder / "clips.csv").exists():
+                self._append(_COLUMNS)
+        except OSError as error:
+            raise HarkenError(f"--save {self._folder}: {error.strerror}; choose a folder you may write to") from error
+
+    def _log(self, row: Mapping[str, str]) -> None:
+        self._append([row[column] for column in _COLUMNS])
+
+    def _append(self, values: Any) -> None:
+        with (self._folder / "clips.csv").open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(values)

@@ -1,0 +1,359 @@
+"""The wake words of a Wyoming server: those of its models, and of the files in its folders.
+
+WakeWords      the wake words that are there now
+WakeWord       a word or phrase of a model, and the name by which clients ask for it
+LoadedModel    a model that is opened once and shared by all clients
+Thresholds     the values of `--threshold`
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wyoming.info import Attribution, Info, WakeModel, WakeProgram
+
+from harken import __version__
+from harken.errors import HarkenError
+from harken.runtime.listener import Listener, ListenerSettings
+from harken.runtime.modelfile import Card, bundled_models, find_model
+from harken.runtime.recognizer import Recognizer
+from harken.runtime.streamfile import StreamFile, open_stream_model
+
+MODEL_SUFFIX = ".onnx"
+_URL = ""  # the protocol requires one, and the project has no address yet
+_BUNDLED_LANGUAGE = "en"
+_NEVER = 1.0  # threshold of words that a client does not ask for
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Minimum confidences that replace those of the model files.
+
+    Attributes
+    ----------
+    of_all
+        Threshold of every word. None: the model's own.
+    by_name
+        Threshold of single wake words, by the key of their names. It takes precedence.
+    """
+
+    of_all: float | None
+    by_name: Mapping[str, float]
+
+    @classmethod
+    def read(cls, given: Sequence[str]) -> "Thresholds":
+        """Read the values of `--threshold`, each a number or `NAME=NUMBER`.
+
+        Raises
+        ------
+        HarkenError
+            If a value is not of this form or out of range.
+        """
+        of_all: float | None = None
+        by_name: dict[str, float] = {}
+        for text in given:
+            name, equals, number = text.rpartition("=")
+            try:
+                value = float(number)
+            except ValueError as error:
+                raise HarkenError(
+                    f"--threshold {text}: write it as a number, or as NAME=NUMBER, for example stop=0.9"
+                ) from error
+            if not 0 <= value <= 1:
+                raise HarkenError(f"--threshold {text}: the number must be from 0 to 1")
+            if equals:
+                by_name[_key(name)] = value
+            else:
+                of_all = value
+        return cls(of_all, by_name)
+
+    def of(self, words: Iterable[str]) -> dict[str, float]:
+        """Return the thresholds of those words of a model that have one here."""
+        found = {}
+        for word in words:
+            value = self.by_name.get(_key(word), self.of_all)
+            if value is not None:
+                found[word] = value
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model file that is open.
+
+    Attributes
+    ----------
+    name
+        Name of the bundled model, of the file without its suffix, or of the run's folder.
+    path
+        Path of the file.
+    recognizer
+        The opened model. Its network is shared by all clients.
+    bundled
+        Whether it came with harken.
+    """
+
+    name: str
+    path: Path
+    recognizer: Recognizer | StreamFile
+    bundled: bool
+
+    @property
+    def card(self) -> Card:
+        """Metadata of the model."""
+        return self.recognizer.card
+
+    def listener(self, source_rate: int, refractory_s: float, thresholds: Mapping[str, float]) -> Listener:
+        """Return a listener for a new stream, which detects only the words that have a threshold here."""
+        return Listener(
+            self.recognizer,
+            source_rate=source_rate,
+            refractory_ms=1000 * refractory_s,
+            thresholds={word: thresholds.get(word, _NEVER) for word in self.card.words},
+        )
+
+
+@dataclass(frozen=True)
+class WakeWord:
+    """A word or phrase that can be detected.
+
+    Attributes
+    ----------
+    name
+        The name by which clients ask for it. Spaces are written as `_`.
+    word
+        The word in the model's labels.
+    model
+        Its model.
+    """
+
+    name: str
+    word: str
+    model: LoadedModel
+
+    @property
+    def phrase(self) -> str:
+        """What to say."""
+        return self.word.replace("_", " ").strip()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a client listens for.
+
+    Attributes
+    ----------
+    answers
+        For each model, the name to answer with for each word that the client asks for.
+    unknown
+        Names that no model has.
+    """
+
+    answers: Mapping[LoadedModel, Mapping[str, str]]
+    unknown: tuple[str, ...]
+
+
+class WakeWords:
+    """The wake words of the given models, and of the files that are in the folders now.
+
+    All methods may be called from several threads.
+
+    Parameters
+    ----------
+    models
+        Model files, run folders, or names of bundled models.
+    folders
+        Folders of model files. They are looked into again at each `refresh`.
+    thresholds
+        The values of `--threshold`.
+    refractory_s
+        Minimum time between two detections, in seconds.
+
+    Raises
+    ------
+    HarkenError
+        If one of `models` cannot be opened, a folder does not exist, or a threshold is for an unknown word.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[str],
+        folders: Sequence[Path] = (),
+        *,
+        thresholds: Thresholds | None = None,
+        refractory_s: float = 2.0,
+    ) -> None:
+        self.refractory_s = refractory_s
+        self._thresholds = thresholds or Thresholds(None, {})
+        self._lock = threading.Lock()
+        for folder in folders:
+            if not folder.is_dir():
+                raise HarkenError(f"--custom-model-dir {folder} is not a folder: create it, or give another one")
+        self._folders = tuple(folders)
+        given = {find_model(model): model for model in models}
+        self._given = tuple(self._open(path, _name_of(path)) for path in given)
+        self._dropped: dict[Path, tuple[object, LoadedModel | None]] = {}  # by path: the file's stamp, and its model
+        self._words: tuple[WakeWord, ...] = ()
+        words = self.refresh()
+        known = {_key(word.word) for word in words}
+        unknown = [name for name in self._thresholds.by_name if name not in known]
+        if unknown and not folders:  # a file with this word could still be put into a folder
+            names = ", ".join(word.name for word in words)
+            raise HarkenError(f"--threshold {unknown[0]}=...: no model has this word; there are {names}")
+
+    @property
+    def words(self) -> tuple[WakeWord, ...]:
+        """The wake words found at the last `refresh`."""
+        return self._words
+
+    def refresh(self) -> tuple[WakeWord, ...]:
+        """Look into the folders: open files that are new or have changed, and forget those that are gone."""
+        with self._lock:
+            paths = [path for folder in self._folders for path in _files_in(folder)]
+            for path in [path for path in self._dropped if path not in paths]:
+                logger.info("%s is gone", path)
+                del self._dropped[path]
+            for path in paths:
+                stamp = _stamp(path)
+                if path not in self._dropped or self._dropped[path][0] != stamp:
+                    self._dropped[path] = (stamp, self._try_to_open(path))
+            dropped = [model for _, model in self._dropped.values() if model is not None]
+            self._words = tuple(_named([*self._given, *dropped]))
+            return self._words
+
+    def select(self, names: Sequence[str] | None) -> Selection:
+        """Return what a client that asks for these names listens for.
+
+        A name is that of a wake word or of a model, which stands for all its words. Capitals, spaces and `_` make no
+        difference. The answer is always the name that was asked for.
+
+        Parameters
+        ----------
+        names
+            The names. None or none: all wake words.
+        """
+        words = self.refresh()
+        answers: dict[LoadedModel, dict[str, str]] = {}
+        unknown: list[str] = []
+        for name in names or ():
+            found = [entry for entry in words if _key(entry.name) == _key(name)]
+            found = found or [entry for entry in words if _key(entry.model.name) == _key(name)]
+            for entry in found:
+                answers.setdefault(entry.model, {}).setdefault(entry.word, name)
+            if not found:
+                unknown.append(name)
+        if not names:
+            for entry in words:
+                answers.setdefault(entry.model, {})[entry.word] = entry.name
+        return Selection(answers, tuple(unknown))
+
+    def listener(self, model: LoadedModel, words: Iterable[str], source_rate: int) -> Listener:
+        """Return a listener for a new stream, which detects some words of a model."""
+        own = ListenerSettings.from_card(model.card).thresholds
+        thresholds = {word: own[word] for word in words}
+        return model.listener(source_rate, self.refractory_s, thresholds | self._thresholds.of(thresholds))
+
+    def info(self) -> Info:
+        """Return the description of the server. Home Assistant reads only the first program."""
+        words = self.refresh()
+        return Info(
+            wake=[
+                WakeProgram(
+                    name="harken",
+                    description="Wake words and spoken commands",
+                    attribution=Attribution("harken", _URL),
+                    installed=True,
+                    version=__version__,
+                    models=[
+                        WakeModel(
+                            name=word.name,
+                            description=word.name.replace("_", " "),
+                            phrase=word.phrase,
+                            languages=_languages(word.model),
+                            attribution=Attribution(*_attribution(word.model.card.fields)),
+                            installed=True,
+                            version=str(word.model.card.fields.get("version") or __version__),
+                        )
+                        for word in words
+                    ],
+                )
+            ]
+        )
+
+    def _open(self, path: Path, name: str) -> LoadedModel:
+        recognizer = open_stream_model(path)
+        model = LoadedModel(name, path, recognizer, name.partition(".")[0] in bundled_models())
+        if not model.card.words:
+            raise HarkenError(f"{path} has no words: give another model")
+        # Finds invalid settings in the file now, instead of at the first client.
+        self.listener(model, model.card.words, model.card.sample_rate)
+        logger.info("%s: %s", path, ", ".join(model.card.words))
+        return model
+
+    def _try_to_open(self, path: Path) -> LoadedModel | None:
+        try:
+            return self._open(path, path.stem)
+        except HarkenError as error:
+            logger.warning("left out: %s", error)
+            return None
+
+
+def _name_of(path: Path) -> str:
+    return path.parent.name if path.stem == "model" and path.parent.name else path.stem
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(
+            path for path in folder.iterdir() if path.suffix.lower() == MODEL_SUFFIX and not path.name.startswith(".")
+        )
+    except OSError as error:
+        logger.warning("cannot look into %s: %s", folder, error.strerror)
+        return []
+
+
+def _stamp(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _named(models: Iterable[LoadedModel]) -> Iterable[WakeWord]:
+    """Give each word of the models its name. A word that several models have gets the model's name added."""
+    taken: set[str] = set()
+    for model in models:
+        for word in model.card.words:
+            name = re.sub(r"\s+", "_", word.strip())
+            if _key(name) in taken:
+                name = f"{name}_{model.name}"
+            if _key(name) in taken:
+                logger.debug("%s of %s is left out: another model has the same name", word, model.path)
+                continue
+            taken.add(_key(name))
+            yield WakeWord(name, word, model)
+
+
+def _key(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").split())
+
+
+def _languages(model: LoadedModel) -> list[str]:
+    given = model.card.fields.get("languages") or model.card.fields.get("language")
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list):
+        return [str(language) for language in given]
+    return [_BUNDLED_LANGUAGE] if model.bundled else []
+
+
+def _attribution(fields: Mapping[str, Any]) -> tuple[str, str]:
+    author, url = fields.get("author"), fields.get("url")
+    return str(author) if author else "harken", str(url) if url else _URL
