@@ -37,7 +37,7 @@ $(VENV)/demo-ready: $(VENV)/made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/test-ready: $(VENV)/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,flac,serve,notebook,own,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,flac,serve,notebook,own,wyoming,hub,docs,dev]'
 	touch $@ $(VENV)/demo-ready $(VENV)/docs-ready
 
 $(VENV)/docs-ready: $(VENV)/made pyproject.toml constraints.txt

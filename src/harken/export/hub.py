@@ -53,7 +53,7 @@ def push_model(model: str, uri: str, *, license_id: str | None, language: str | 
     if language is None and path.stem.partition(".")[0] in bundled_models():
         language = "en"
     text = model_card(card, name, uri, license_id=license_id, language=language, size=path.stat().st_size)
-    logging.set_verbosity_error()  # it warns about each try to connect
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # it warns about each try to connect
     api = HfApi()
     try:
         api.create_repo(target.repo, private=private, exist_ok=True)

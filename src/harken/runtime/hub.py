@@ -72,7 +72,7 @@ def fetch_model(uri: str) -> Path:
         RevisionNotFoundError,
     )
 
-    logging.set_verbosity_error()  # it warns about each try to connect
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # it warns about each try to connect
     try:
         path = Path(hf_hub_download(model.repo, MODEL_FILE, revision=model.revision))
     except GatedRepoError as error:

@@ -18,7 +18,8 @@ from wyoming.info import Attribution, Info, WakeModel, WakeProgram
 
 from harken import __version__
 from harken.errors import HarkenError
-from harken.runtime.listener import Listener, ListenerSettings
+from harken.runtime.listener import Listener
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, bundled_models, find_model
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile, open_stream_model
