@@ -22,8 +22,8 @@ from types import ModuleType
 
 from harken.corpus.importers import audio_folder, edge_impulse, mswc, parquet, split_folders, word_folders
 from harken.corpus.importers.recording import LeftOut, Recording
+from harken.corpus.layout import NOISE_FOLDER
 from harken.corpus.split import SPLITS_FILE, official_side
-from harken.corpus.table import NOISE_FOLDER
 from harken.corpus.unpack import unpacked
 from harken.errors import HarkenError
 
