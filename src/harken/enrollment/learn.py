@@ -1,7 +1,8 @@
-"""Enrollment: a few takes of a phrase -> a model file that detects it, in seconds and without training.
+"""Enroll a phrase: create a model file from a few takes, in seconds and without training.
 
-enroll        takes or a spelling -> model file
-Enrollment    what to expect of it
+enroll                  recordings or a spelling -> model file
+Enrollment              the result, with the accuracy to expect
+write_enrolled_stream   a model of enrolled phrases -> its streaming file
 """
 
 import json
@@ -33,24 +34,44 @@ from harken.enrollment.typed import check_phrase, speak_phrase
 from harken.errors import HarkenError
 from harken.files import replacing, require_writable
 
-DEFAULT_FALSE_ALARMS = 0.5  # an hour of talk
-HOP_STEPS = 3  # embeddings between two evaluations in a stream: the network looks at all alignments since the last
-_MOST_TAKES = 40
-_SHORT_S = 0.45
-_STRANGE_PER_HOUR = 30.0  # a take that fits the others no better than what talk holds so often is another word
-_NEAR_WORDS = 0.5  # of the takes, that the threshold must let pass
+DEFAULT_FALSE_ALARMS = 0.5  # per hour of speech
+HOP_STEPS = (
+    3  # embeddings between two evaluations in a stream; an evaluation considers all alignments since the last one
+)
+_MAX_TAKES = 40
+_SHORT_PHRASE_S = 0.45  # a phrase shorter than this gets a note
+_OUTLIER_PER_HOUR = 30.0  # a take whose score is as common in speech as this many false alarms per hour is another word
+_MIN_RECOGNIZED = 0.5  # a phrase of which a smaller fraction of takes is recognized gets a note
 _MIN_BACKGROUND_S = 60.0
-_FORMAT = 1
+_FORMAT = 1  # version of the constants and metadata that `into` reads
 
 
 @dataclass(frozen=True)
 class Enrollment:
-    """What to expect of an enrolled phrase.
+    """The result of enrolling a phrase, with the accuracy to expect.
 
-    path : the model file. phrases : all that it detects. takes, voices : what the phrase was learned from. threshold : the
-    probability at which it is detected. false_alarms : how many there were in `hours` of talk at that threshold; at_most : their
-    rate an hour at most, at 95 % confidence. recognized : the share of the takes that a model of the
-    other takes detects; None with fewer than two takes. notes : what is doubtful.
+    Attributes
+    ----------
+    path
+        The model file.
+    phrases
+        All phrases that the model detects.
+    takes
+        Number of recordings that the phrase was learned from.
+    voices
+        Speech engines that the phrase was learned from, with the number of takes from each. Empty if there are none.
+    threshold
+        Probability at which the phrase is detected.
+    false_alarms
+        Number of false alarms at this threshold in `hours` of other people's speech.
+    hours
+        Duration of that speech in hours.
+    at_most
+        Upper limit of the false alarms per hour, at 95 % confidence.
+    recognized
+        Fraction of the takes that a model of the other takes detects. None if there is only one take.
+    notes
+        Possible problems, one sentence each.
     """
 
     path: Path
@@ -77,106 +98,157 @@ def enroll(
     false_alarms_per_hour: float = DEFAULT_FALSE_ALARMS,
     stream: str | os.PathLike[str] | None = None,
 ) -> Enrollment:
-    """Write a model file that detects a phrase, learned from a few recordings of it or from its spelling.
+    """Learn a phrase from a few recordings or from its spelling, and write a model file that detects it.
 
     Parameters
     ----------
-    phrase : the label of the phrase. clips : recordings of it, each with the phrase once; three to five, by those who will
-        say it. source_rate : Hz, of clips that are arrays.
-    out : the model file to write. stream : its streaming form, to write too.
-    typed : learn from synthetic voices that speak the phrase, too.
-    into : an enrolled model whose phrases the new one keeps.
-    background : folder of recordings without the phrase, from where it will be used; the threshold is kept above their
-        false alarms, too.
-    false_alarms_per_hour : of talk, that the threshold is set for.
+    phrase
+        The phrase, which becomes a label of the model.
+    clips
+        Recordings of the phrase, each with the phrase once. Three to five, by the people who will say it, work best.
+    out
+        Model file to write.
+    source_rate
+        Sample rate of arrays in Hz. Required if a clip is an array.
+    typed
+        Also learn from synthetic voices that speak the phrase.
+    into
+        Model of enrolled phrases to which the phrase is added. It is not changed unless it is also `out`.
+    background
+        Folder of recordings without the phrase, from the place of use. If they cause more false alarms than the speech that
+        harken knows, the phrase gets stricter.
+    false_alarms_per_hour
+        False alarms per hour of speech to set the threshold for.
+    stream
+        Streaming file to write in addition.
+
+    Returns
+    -------
+    Enrollment
+        The accuracy to expect.
 
     Raises
     ------
-    HarkenError : a clip is silent, too long or not audio; the takes are not of one phrase; no voice can say it; the
-        package with the speech embedding is missing; or a file cannot be read or written.
+    HarkenError
+        If a clip is silent, too long or not audio, the takes are not of one phrase, no voice can speak it, the package with
+        the speech embedding is missing, or a file cannot be read or written.
+
+    Examples
+    --------
+    >>> from harken import enroll
+    >>> enroll("view glass", ["take1.wav", "take2.wav", "take3.wav"], out="glass.onnx").recognized
+    1.0
     """
     check_phrase(phrase)
     if not 0 < false_alarms_per_hour < REFERENCE_PER_HOUR:
         raise HarkenError(
-            f"{false_alarms_per_hour:g} false alarms an hour: ask for more than 0 and less than {REFERENCE_PER_HOUR:g}"
+            f"{false_alarms_per_hour:g} false alarms per hour: give a number above 0 and below {REFERENCE_PER_HOUR:g}"
         )
     if not clips and not typed:
-        raise HarkenError("there is nothing to learn the phrase from: name clips of it, or have it spoken with --typed")
-    if len(clips) > _MOST_TAKES:
-        raise HarkenError(f"{len(clips)} takes are more than enrolling can use: choose {_MOST_TAKES} or fewer")
+        raise HarkenError("there is nothing to learn the phrase from: give recordings of it, or add --typed")
+    if len(clips) > _MAX_TAKES:
+        raise HarkenError(f"{len(clips)} takes are more than enrolling can use: choose {_MAX_TAKES} or fewer")
     require_writable(*(Path(path) for path in (out, stream) if path is not None))
     embedding, bank = load_embedding(), load_bank()
-    known = _read_enrolled(into) if into is not None else _Known((), None, (), {})
-    if phrase in known.phrases:
-        raise HarkenError(f"{into} holds {phrase!r} already: choose another phrase, or enroll it into a new model")
-    spoken = [read_take(clip, source_rate=source_rate if isinstance(clip, np.ndarray) else None) for clip in clips]
+    existing = _read_enrolled(into) if into is not None else _EnrolledModel((), None, (), {})
+    if phrase in existing.phrases:
+        raise HarkenError(f"{into} already contains {phrase!r}: choose another phrase, or enroll it into a new model")
+    recorded = [read_take(clip, source_rate=source_rate if isinstance(clip, np.ndarray) else None) for clip in clips]
     synthetic, voices = speak_phrase(phrase) if typed else ([], "")
-    takes = spoken + synthetic
-    heard = [
+    takes = recorded + synthetic
+    by_take = [
         [bank.speech.normalized(sequence) for sequence in sequences_of(take, embedding, seed=number)]
         for number, take in enumerate(takes)
     ]
-    sequences = [sequence for of_take in heard for sequence in of_take]
+    sequences = [sequence for of_take in by_take for sequence in of_take]
     templates = Templates.of(sequences, [0] * len(sequences))
-    owner = np.repeat(np.arange(len(takes)), [len(of_take) for of_take in heard])
+    take_of = np.repeat(np.arange(len(takes)), [len(of_take) for of_take in by_take])
     scorer = TemplateScorer(templates, bank.speech)
-    talk = scorer.scores(bank.talk)
-    calibration = fit_tail(peaks_of(talk.mean(axis=0)), bank.hours)
+    talk_scores = scorer.scores(bank.talk)
+    calibration = fit_tail(peaks_of(talk_scores.mean(axis=0)), bank.hours)
     threshold = threshold_for(false_alarms_per_hour)
     notes: list[str] = []
-    if len(spoken) + len(synthetic) > 1:
-        recognized, lost = _leave_one_out(spoken or synthetic, takes, owner, scorer, talk, bank, embedding, threshold)
-        notes += [f"{take.name} would be missed by a model of the other takes" for take in lost if spoken]
+    if len(takes) > 1:
+        recognized, missed = _leave_one_out(
+            recorded or synthetic, take_of, scorer, talk_scores, bank, embedding, threshold
+        )
+        notes += [f"{take.name} would be missed by a model of the other takes" for take in missed if recorded]
     else:
         recognized = None
-        notes.append("one take says little of how the phrase will be spoken: add two or more, best by other people too")
+        notes.append("one take does not show how the phrase will vary: add two or more, some of them by other people")
     if background is not None:
-        ours, name = _background_peaks(Path(background), scorer, embedding)
-        calibration = _stricter(calibration, ours, false_alarms_per_hour)
-        notes += [name] if name else []
-    counted = _counted(talk.mean(axis=0), calibration, threshold)
-    at_most = _poisson_upper(counted) / bank.hours
-    notes += _doubts(spoken, takes, recognized)
-    phrases = (*known.phrases, phrase)
-    all_templates = templates if known.templates is None else _joined(known.templates, templates, len(known.phrases))
-    calibrations = [*known.calibrations, calibration]
+        on_background, note = _calibrate_on_background(Path(background), scorer, embedding)
+        calibration = _stricter(calibration, on_background, false_alarms_per_hour)
+        notes += [note] if note else []
+    false_alarms = _count_false_alarms(talk_scores.mean(axis=0), calibration, threshold)
+    at_most = _poisson_upper(false_alarms) / bank.hours
+    notes += _quality_notes(recorded, takes, recognized)
+    phrases = (*existing.phrases, phrase)
+    all_templates = (
+        templates
+        if existing.templates is None
+        else _join_templates(existing.templates, templates, len(existing.phrases))
+    )
+    calibrations = [*existing.calibrations, calibration]
     entry = {
         "phrase": phrase,
-        "takes": len(spoken),
+        "takes": len(recorded),
         "voices": voices,
         "calibration": asdict(calibration),
-        "false_alarms": counted,
+        "false_alarms": false_alarms,
         "hours": round(bank.hours, 3),
         "recognized": recognized,
     }
-    thresholds = {**known.fields.get("thresholds", {}), phrase: threshold}
-    metadata = _metadata(phrases, all_templates, thresholds, [*known.fields.get("enrolled", []), entry], embedding)
+    thresholds = {**existing.fields.get("thresholds", {}), phrase: threshold}
+    metadata = _metadata(phrases, all_templates, thresholds, [*existing.fields.get("enrolled", []), entry])
     content = enrolled_model(embedding, bank.speech, all_templates, calibrations, metadata)
     with replacing(Path(out)) as temporary:
         temporary.write_bytes(content)
     if stream is not None:
-        flowing = enrolled_stream(embedding, bank.speech, all_templates, calibrations, metadata, HOP_STEPS)
+        stream_content = enrolled_stream(embedding, bank.speech, all_templates, calibrations, metadata, HOP_STEPS)
         with replacing(Path(stream)) as temporary:
-            temporary.write_bytes(flowing)
+            temporary.write_bytes(stream_content)
     return Enrollment(
-        Path(out), phrases, len(spoken), voices, threshold, counted, bank.hours, at_most, recognized, tuple(notes)
+        path=Path(out),
+        phrases=phrases,
+        takes=len(recorded),
+        voices=voices,
+        threshold=threshold,
+        false_alarms=false_alarms,
+        hours=bank.hours,
+        at_most=at_most,
+        recognized=recognized,
+        notes=tuple(notes),
     )
 
 
 def write_enrolled_stream(model: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
-    """Write the streaming form of an enrolled model. Raises HarkenError when the model is not one."""
-    known = _read_enrolled(model)
-    assert known.templates is not None
+    """Write the streaming file of a model of enrolled phrases.
+
+    Parameters
+    ----------
+    model
+        Model file that `enroll` wrote.
+    out
+        Streaming file to write.
+
+    Raises
+    ------
+    HarkenError
+        If the model was not written by `enroll`, or a file cannot be read or written.
+    """
+    existing = _read_enrolled(model)
+    assert existing.templates is not None
     content = enrolled_stream(
-        load_embedding(), load_bank().speech, known.templates, known.calibrations, known.fields, HOP_STEPS
+        load_embedding(), load_bank().speech, existing.templates, existing.calibrations, existing.fields, HOP_STEPS
     )
     with replacing(Path(out)) as temporary:
         temporary.write_bytes(content)
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What an enrolled model holds."""
+class _EnrolledModel:
+    """The content of a model of enrolled phrases. `templates` is None if there are no phrases yet."""
 
     phrases: tuple[str, ...]
     templates: Templates | None
@@ -184,12 +256,12 @@ class _Known:
     fields: dict[str, Any]
 
 
-def _read_enrolled(path: str | os.PathLike[str]) -> _Known:
+def _read_enrolled(path: str | os.PathLike[str]) -> _EnrolledModel:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise HarkenError(
-            f"{path} cannot be read: {error.strerror}; name a model that `harken enroll` wrote"
+            f"{path} cannot be read: {error.strerror}; give a model that `harken enroll` wrote"
         ) from error
     fields = {}
     for key, text in read_metadata(content).items():
@@ -206,78 +278,99 @@ def _read_enrolled(path: str | os.PathLike[str]) -> _Known:
     vectors = flat.reshape(flat.shape[0], longest, lengths.size).transpose(2, 1, 0).astype(np.float32)
     phrase_of = constants["averages"].argmax(axis=0).astype(np.int64)
     phrases = tuple(entry["phrase"] for entry in fields["enrolled"])
-    laws = tuple(Calibration(**entry["calibration"]) for entry in fields["enrolled"])
-    return _Known(phrases, Templates(vectors, lengths, phrase_of), laws, fields)
+    calibrations = tuple(Calibration(**entry["calibration"]) for entry in fields["enrolled"])
+    return _EnrolledModel(phrases, Templates(vectors, lengths, phrase_of), calibrations, fields)
 
 
-def _joined(known: Templates, new: Templates, phrases: int) -> Templates:
-    return Templates.of(known.sequences + new.sequences, [*known.phrase_of, *(new.phrase_of + phrases)])
+def _join_templates(existing: Templates, new: Templates, phrases: int) -> Templates:
+    return Templates.of(existing.sequences + new.sequences, [*existing.phrase_of, *(new.phrase_of + phrases)])
 
 
 def _leave_one_out(
-    judged: Sequence[Take],
-    takes: Sequence[Take],
-    owner: NDArray[np.int64],
+    tested: Sequence[Take],
+    take_of: NDArray[np.int64],
     scorer: TemplateScorer,
-    talk: NDArray[np.float32],
+    talk_scores: NDArray[np.float32],
     bank: Bank,
     embedding: SpeechEmbedding,
     threshold: float,
 ) -> tuple[float, list[Take]]:
-    """Return the share of the takes that the templates of the others detect, at those others' own calibration, and the rest.
+    """Test each take with the templates of the other takes.
 
-    Raises HarkenError where a take is so unlike the others that it must hold another word.
+    Parameters
+    ----------
+    tested
+        The takes to test. They are the first of the takes.
+    take_of
+        Number of the take from which each template was made [templates].
+    scorer, embedding
+        Scores of all templates.
+    talk_scores
+        Scores [templates, steps] in the speech of `bank`, for the calibration of the other takes.
+    threshold
+        Threshold of the phrase.
+
+    Returns
+    -------
+    tuple of float and list of Take
+        The fraction of the takes that are detected, and the takes that are missed.
+
+    Raises
+    ------
+    HarkenError
+        If a take is so different from the others that it must contain another word.
     """
     logit = np.log(threshold / (1 - threshold))
-    lost: list[Take] = []
-    strange: list[str] = []
-    for number, take in enumerate(takes[: len(judged)]):
-        others = owner != number
-        law = fit_tail(peaks_of(talk[others].mean(axis=0)), bank.hours)
-        best = float(scorer.scores(whole_embeddings(take, embedding))[others].mean(axis=0).max())
-        reached = law.slope * best + law.offset
-        if reached < logit:
-            lost.append(take)
-        if reached < -np.log(_STRANGE_PER_HOUR / REFERENCE_PER_HOUR):
-            strange.append(take.name)
-    if strange:
-        which = f"{strange[0]} sounds unlike the other takes"
-        if len(strange) == len(judged):
-            which = "the takes sound unlike each other"
-        raise HarkenError(f"{which}: name recordings of one phrase, and leave out or record again what holds another")
-    return 1 - len(lost) / len(judged), lost
+    missed: list[Take] = []
+    outliers: list[str] = []
+    for number, take in enumerate(tested):
+        others = take_of != number
+        calibration = fit_tail(peaks_of(talk_scores[others].mean(axis=0)), bank.hours)
+        score = float(scorer.scores(whole_embeddings(take, embedding))[others].mean(axis=0).max())
+        take_logit = calibration.slope * score + calibration.offset
+        if take_logit < logit:
+            missed.append(take)
+        if take_logit < -np.log(_OUTLIER_PER_HOUR / REFERENCE_PER_HOUR):
+            outliers.append(take.name)
+    if outliers:
+        problem = f"{outliers[0]} sounds unlike the other takes"
+        if len(outliers) == len(tested):
+            problem = "the takes sound unlike each other"
+        raise HarkenError(
+            f"{problem}: give recordings of one phrase, and leave out or record again those of another one"
+        )
+    return 1 - len(missed) / len(tested), missed
 
 
-def _background_peaks(folder: Path, scorer: TemplateScorer, embedding: SpeechEmbedding) -> tuple[Calibration, str]:
-    """Return the law of the highest scores in a folder of recordings, and a note where they are few."""
+def _calibrate_on_background(
+    folder: Path, scorer: TemplateScorer, embedding: SpeechEmbedding
+) -> tuple[Calibration, str]:
+    """Return the calibration on a folder of recordings, and a note if they are short."""
     paths = (
         sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES) if folder.is_dir() else []
     )
     if not paths:
-        raise HarkenError(f"{folder} holds no recording: name a folder with WAV, FLAC, OGG or MP3")
-    parts = [embedding.embed(load_clip(path, SAMPLE_RATE)) for path in paths]
-    sound = np.concatenate(parts)
-    if len(sound) * STEP < _MIN_BACKGROUND_S * SAMPLE_RATE:
-        raise HarkenError(f"{folder} holds less than {_MIN_BACKGROUND_S:g} s of sound: name more of it")
-    hours = hours_of(sound)
-    note = (
-        f"{60 * hours:.0f} minutes of background tell little of rare alarms: an hour is better" if hours < 0.5 else ""
-    )
-    return fit_tail(peaks_of(scorer.scores(sound).mean(axis=0)), hours), note
+        raise HarkenError(f"{folder} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
+    embeddings = np.concatenate([embedding.embed(load_clip(path, SAMPLE_RATE)) for path in paths])
+    if len(embeddings) * STEP < _MIN_BACKGROUND_S * SAMPLE_RATE:
+        raise HarkenError(f"{folder} contains less than {_MIN_BACKGROUND_S:g} s of sound: add more recordings")
+    hours = hours_of(embeddings)
+    note = f"{60 * hours:.0f} minutes of background are few: an hour shows rare false alarms" if hours < 0.5 else ""
+    return fit_tail(peaks_of(scorer.scores(embeddings).mean(axis=0)), hours), note
 
 
-def _stricter(bank: Calibration, own: Calibration, rate: float) -> Calibration:
-    """Return the law that asks for the higher score at a rate of false alarms."""
-    return max((bank, own), key=lambda law: law.start + law.scale * np.log(law.per_hour / rate))
+def _stricter(bank: Calibration, background: Calibration, per_hour: float) -> Calibration:
+    """Return the calibration that requires the higher score for a rate of false alarms."""
+    return max((bank, background), key=lambda fit: fit.start + fit.scale * np.log(fit.per_hour / per_hour))
 
 
-def _counted(scores: NDArray[np.float32], law: Calibration, threshold: float) -> int:
-    least = (np.log(threshold / (1 - threshold)) - law.offset) / law.slope
-    return int((peaks_of(scores) >= least).sum())
+def _count_false_alarms(scores: NDArray[np.float32], calibration: Calibration, threshold: float) -> int:
+    min_score = (np.log(threshold / (1 - threshold)) - calibration.offset) / calibration.slope
+    return int((peaks_of(scores) >= min_score).sum())
 
 
 def _poisson_upper(count: int) -> float:
-    """Return what a Poisson mean is at most, at 95 % confidence, given the count (Garwood, 1936)."""
+    """Return the upper 95 % confidence limit of the mean of a Poisson distribution, given a count (Garwood, 1936)."""
     low, high = float(count), 2.0 * count + 20.0
     for _ in range(60):
         mean = (low + high) / 2
@@ -289,17 +382,17 @@ def _poisson_upper(count: int) -> float:
     return float(high)
 
 
-def _doubts(spoken: Sequence[Take], takes: Sequence[Take], recognized: float | None) -> list[str]:
+def _quality_notes(recorded: Sequence[Take], takes: Sequence[Take], recognized: float | None) -> list[str]:
     notes = []
-    if (length := float(np.median([take.seconds for take in takes]))) < _SHORT_S:
+    if (length := float(np.median([take.seconds for take in takes]))) < _SHORT_PHRASE_S:
         notes.append(
-            f"the phrase lasts {length:.1f} s: short words are found in the midst of others; three syllables or more are better"
+            f"the phrase lasts {length:.1f} s: short words are often detected inside other words; use three or more syllables"
         )
-    if note := check_lengths(spoken):
+    if note := check_lengths(recorded):
         notes.append(note)
-    if recognized is not None and recognized < _NEAR_WORDS:
+    if recognized is not None and recognized < _MIN_RECOGNIZED:
         notes.append(
-            "the phrase is too near to common words, or its takes disagree: choose another, or record it again"
+            "the phrase is too similar to common words, or its takes differ too much: choose another, or record it again"
         )
     return notes
 
@@ -309,7 +402,6 @@ def _metadata(
     templates: Templates,
     thresholds: dict[str, float],
     enrolled: list[dict[str, Any]],
-    embedding: SpeechEmbedding,
 ) -> dict[str, Any]:
     hop_ms = 1000 * HOP_STEPS * STEP / SAMPLE_RATE
     return {

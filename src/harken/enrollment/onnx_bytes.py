@@ -1,10 +1,12 @@
-"""ONNX files without the package `onnx`: as much of their protobuf as enrolling needs.
+"""Read and write ONNX files without the package `onnx`: the part of the format that enrollment needs.
 
 read_initializers   the constants of a model file, by name
-read_metadata       its metadata entries
-node, model         a graph, written out
+read_metadata       the metadata entries of a model file
+Tensor              an input or output of a graph
+node                one node of a graph
+model               a whole model
 
-A field of protobuf is a key (field number << 3 | wire type) and a value; the numbers are those of onnx.proto3.
+A protobuf field consists of a key (field number << 3 | wire type) and a value. The field numbers are those of onnx.proto3.
 """
 
 import struct
@@ -27,14 +29,22 @@ Attribute = int | float | str | Sequence[int]
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a graph. shape : a size, or the name of one that varies."""
+    """An input or output of a graph.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    shape
+        Its sizes. A text is the name of a size that varies.
+    """
 
     name: str
     shape: tuple[int | str, ...]
 
 
 def node(op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Attribute) -> bytes:
-    """Return a NodeProto."""
+    """Return a node as a serialized NodeProto."""
     parts = [_text(1, name) for name in inputs] + [_text(2, name) for name in outputs]
     parts += [_text(3, outputs[0]), _text(4, op_type)]
     parts += [_bytes(5, _attribute(name, value)) for name, value in attributes.items()]
@@ -48,7 +58,19 @@ def model(
     outputs: Sequence[Tensor],
     metadata: Mapping[str, str],
 ) -> bytes:
-    """Return a ModelProto."""
+    """Return a model as a serialized ModelProto.
+
+    Parameters
+    ----------
+    nodes
+        The nodes of the graph, from `node`.
+    constants
+        Constants that the nodes use, by name.
+    inputs, outputs
+        Inputs and outputs of the graph.
+    metadata
+        Metadata entries.
+    """
     graph = b"".join(
         [
             *(_bytes(1, part) for part in nodes),
@@ -70,7 +92,13 @@ def model(
 
 
 def read_initializers(content: bytes) -> dict[str, Array]:
-    """Return the float and integer constants of a model file. Raises HarkenError when it is not ONNX."""
+    """Return the float32 and int64 constants of a model file.
+
+    Raises
+    ------
+    HarkenError
+        If the content is not an ONNX model.
+    """
     found: dict[str, Array] = {}
     try:
         for number, graph in _fields(content):
@@ -81,12 +109,18 @@ def read_initializers(content: bytes) -> dict[str, Array]:
                         if values is not None:
                             found[name] = values
     except (IndexError, ValueError, struct.error) as error:
-        raise HarkenError("the file is not a whole ONNX model: download or export it again") from error
+        raise HarkenError("the file is not a complete ONNX model: download or export it again") from error
     return found
 
 
 def read_metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata entries of a model file. Raises HarkenError when it is not ONNX."""
+    """Return the metadata entries of a model file.
+
+    Raises
+    ------
+    HarkenError
+        If the content is not an ONNX model.
+    """
     found: dict[str, str] = {}
     try:
         for number, entry in _fields(content):
@@ -94,7 +128,7 @@ def read_metadata(content: bytes) -> dict[str, str]:
                 values = {part: value for part, value in _fields(entry) if isinstance(value, bytes)}
                 found[values.get(1, b"").decode()] = values.get(2, b"").decode()
     except (IndexError, ValueError, struct.error) as error:
-        raise HarkenError("the file is not a whole ONNX model: download or export it again") from error
+        raise HarkenError("the file is not a complete ONNX model: download or export it again") from error
     return found
 
 
@@ -147,35 +181,35 @@ def _value_info(tensor: Tensor) -> bytes:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the fields of a message: number, and an integer or the bytes."""
-    place = 0
-    while place < len(content):
-        key, place = _read_varint(content, place)
+    """Yield the number and the value of each field of a message."""
+    position = 0
+    while position < len(content):
+        key, position = _read_varint(content, position)
         number, wire = key >> 3, key & 7
         if wire == 0:
-            value, place = _read_varint(content, place)
+            value, position = _read_varint(content, position)
             yield number, value
             continue
         if wire == 2:
-            size, place = _read_varint(content, place)
+            size, position = _read_varint(content, position)
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
             raise ValueError(f"wire type {wire}")
-        if place + size > len(content):
-            raise ValueError("the message is cut short")
-        yield number, content[place : place + size]
-        place += size
+        if position + size > len(content):
+            raise ValueError("the message is incomplete")
+        yield number, content[position : position + size]
+        position += size
 
 
-def _read_varint(content: bytes, place: int) -> tuple[int, int]:
+def _read_varint(content: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        byte = content[place]
-        place += 1
+        byte = content[position]
+        position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
+            return value, position
         shift += 7
         if shift > 63:
             raise ValueError("a number is too long")
@@ -189,9 +223,9 @@ def _read_tensor(content: bytes) -> tuple[str, Array | None]:
             if isinstance(value, int):
                 dims.append(value)
             else:  # packed
-                place = 0
-                while place < len(value):
-                    size, place = _read_varint(value, place)
+                position = 0
+                while position < len(value):
+                    size, position = _read_varint(value, position)
                     dims.append(size)
         elif number == 2 and isinstance(value, int):
             kind = value

@@ -1,6 +1,7 @@
-"""Takes of a phrase from its spelling: the synthetic voices of the extra `synth` speak it.
+"""Create takes of a phrase from its spelling, with the synthetic voices of the extra `synth`.
 
-speak_phrase    a phrase -> takes, and a line that says which voices spoke
+speak_phrase    a phrase -> takes, and a description of the voices
+check_phrase    refuse a phrase that cannot be a label or cannot be spoken
 """
 
 import re
@@ -13,17 +14,31 @@ from harken.enrollment.embedding import SAMPLE_RATE
 from harken.enrollment.takes import LONGEST_S, Take, read_take
 from harken.errors import HarkenError
 
-_VOICES = {"espeak": 12, "hibari": 12, "piper": 12, "kokoro": 24}  # takes of each engine
-_RATES, _PITCHES = (0.8, 1.2), (0.85, 1.2)
+_VOICES = {"espeak": 12, "hibari": 12, "piper": 12, "kokoro": 24}  # number of takes for each engine
+_RATES, _PITCHES = (0.8, 1.2), (0.85, 1.2)  # ranges of the factors that vary a voice
 _PAUSE_S = 0.4
 _LONGEST_PHRASE = 60  # characters
 
 
 def speak_phrase(phrase: str, *, seed: int = 0) -> tuple[list[Take], str]:
-    """Return takes of a phrase in many synthetic voices, and a line that names the voices.
+    """Speak a phrase in many synthetic voices.
 
-    The phrase may hold spaces, digits and apostrophes: each engine reads them in its own way.
-    Raises HarkenError when no voice is installed, or too few of them can say the phrase.
+    Parameters
+    ----------
+    phrase
+        The phrase. Spaces, digits and apostrophes are allowed. Each engine reads them in its own way.
+    seed
+        Random seed for the voices, speaking rates and pitches.
+
+    Returns
+    -------
+    tuple of list of Take and str
+        The takes, and the engines with the number of takes from each.
+
+    Raises
+    ------
+    HarkenError
+        If no voice is installed, or too few voices can speak the phrase.
     """
     check_phrase(phrase)
     from harken.synth.voices import Voice, engine_of, voices
@@ -33,11 +48,11 @@ def speak_phrase(phrase: str, *, seed: int = 0) -> tuple[list[Take], str]:
     for voice in voices():
         by_engine.setdefault(engine_of(voice), []).append(voice)
     takes: list[Take] = []
-    said: Counter[str] = Counter()
-    fault = ""
+    takes_by_engine: Counter[str] = Counter()
+    problem = ""
     for engine, wanted in _VOICES.items():
         members = by_engine.get(engine, [])
-        # An engine with many voices speaks with as many; one with a single voice varies its pace and pitch.
+        # An engine with many voices uses a different one for each take. With few voices, only the rate and pitch differ.
         order = [members[index] for index in rng.permutation(len(members))]
         for number in range(wanted if order else 0):
             voice = order[number % len(order)]
@@ -48,18 +63,26 @@ def speak_phrase(phrase: str, *, seed: int = 0) -> tuple[list[Take], str]:
                 pause = round(_PAUSE_S * SAMPLE_RATE)
                 take = read_take(np.pad(resampled, pause), source_rate=SAMPLE_RATE, name=f"{phrase!r} by {voice.name}")
             except HarkenError as error:
-                fault = str(error)
+                problem = str(error)
                 continue
             takes.append(take)
-            said[engine] += 1
+            takes_by_engine[engine] += 1
     if len(takes) < min(6, sum(_VOICES[engine] for engine in by_engine)):
-        raise HarkenError(f"no synthetic voice can say {phrase!r} ({fault}): spell it as it sounds, or record it")
-    voices_used = ", ".join(f"{engine} ({count} takes)" for engine, count in said.items())
+        raise HarkenError(
+            f"too few synthetic voices can say {phrase!r} ({problem}): spell it as it sounds, or record it"
+        )
+    voices_used = ", ".join(f"{engine} ({count} takes)" for engine, count in takes_by_engine.items())
     return takes, voices_used
 
 
 def check_phrase(phrase: str) -> None:
-    """Raise HarkenError unless a phrase is one that can be a label and be spoken."""
+    """Check that a phrase can be a label and can be spoken.
+
+    Raises
+    ------
+    HarkenError
+        If it is empty, too long, or contains no letter or digit.
+    """
     if not phrase.strip() or phrase != phrase.strip():
         raise HarkenError(f"the phrase {phrase!r} is empty or has spaces around it: write it as it is spoken")
     if len(phrase) > _LONGEST_PHRASE:
@@ -67,6 +90,6 @@ def check_phrase(phrase: str) -> None:
             f"the phrase has {len(phrase)} characters: it must be spoken within {LONGEST_S:g} s, so {_LONGEST_PHRASE} at most"
         )
     if not re.search(r"[^\W_]", phrase):
-        raise HarkenError(f"the phrase {phrase!r} holds no letter or digit: write it as it is spoken")
+        raise HarkenError(f"the phrase {phrase!r} contains no letter or digit: write it as it is spoken")
     if re.search(r"[\x00-\x1f\x7f]", phrase) or (phrase.startswith("_") and phrase.endswith("_")):
         raise HarkenError(f"the phrase {phrase!r} cannot be a label: use letters, digits, spaces and apostrophes")
