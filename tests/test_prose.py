@@ -24,7 +24,7 @@ _SOURCES = [
 ]
 
 # Typed wrongly on purpose in tests, a flag of numpy, and an author.
-_RIGHT_WORDS = "tutoral,tutoriel,writeable,berkley"
+_RIGHT_WORDS = "tutoral,tutoriel,writeable,berkley,caf"
 # The key of a model file's metadata, names of the Web Audio API, a color of rich.
 _RIGHT_NAMES = r"[`\"'.]licence\b|\w*[aA]nalyser\w*|grey\d+"
 

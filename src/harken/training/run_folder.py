@@ -117,14 +117,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # torch warns about some pickles before it refuses them
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise HarkenError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from error
     except Exception as error:  # damaged files end in errors of many types
         raise HarkenError(
             f"{path} is damaged, or contains code instead of weights: it was not loaded; get the run again from its author"
         ) from error
-    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    checkpoint: dict[str, Any] = content if isinstance(content, dict) else {}
+    state = checkpoint.get("state_dict")
     if not isinstance(state, dict) or not all(isinstance(weight, Tensor) for weight in state.values()):
         raise HarkenError(f"{path} is not a checkpoint of harken: give the folder that was passed to --out")
     found: dict[str, Any] = checkpoint
