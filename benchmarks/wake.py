@@ -1,16 +1,17 @@
-"""Wake phrases in long streams: harken's enrolled phrases beside Porcupine, pocketsphinx and openWakeWord.
+"""Measure wake phrases in long streams: harken's enrolled phrases, Porcupine, pocketsphinx and openWakeWord.
 
     python benchmarks/wake.py --phrases wake_phrases --speech LIBRISPEECH... --noise NOISE
 
-The streams are built as Picovoice's wake-word-benchmark builds its own: every recording of the phrase once; between two of
-them utterances of running speech, each of them silenced with a probability of 0.8; noise under all of it, 10 dB below the
-speech (loudest 32 ms against loudest 32 ms). Takes to enroll from come from other recordings than those in the stream.
+The streams are built like those of Picovoice's wake-word-benchmark. Each contains every recording of the phrase once.
+Between two recordings there are utterances of continuous speech, each of which is silenced with a probability of 0.8.
+Noise is added to the whole stream, 10 dB below the speech (the loudest 32 ms of each are compared). The takes that the
+phrase is enrolled from are not in the stream.
 
-    --phrases   DIR/PHRASE/*.ogg: half of the recordings are placed, the others are takes
-    --speech    DIR/SPEAKER/*.flac, of which speakers from 3170 on are used: the bank was built from those up to 3000
-    --noise     DIR/**/FOLD-*.ogg, of which fold 3 is used: the bank was built with folds 1 and 2
+    --phrases   DIR/PHRASE/*.ogg: half of the recordings are placed in the stream, the others are takes
+    --speech    DIR/SPEAKER/*.flac: only speakers from 3170 on are used, since the speech bank was built from those up to 3000
+    --noise     DIR/**/FOLD-*.ogg: only fold 3 is used, since the speech bank was built with folds 1 and 2
 
-Peers run where they are installed and know the phrase: pip install pvporcupine==1.9.5 pocketsphinx openwakeword.
+A peer runs if it is installed and knows the phrase: pip install pvporcupine==1.9.5 pocketsphinx openwakeword.
 """
 
 import argparse
@@ -35,30 +36,50 @@ from harken.runtime.streamfile import open_stream_model
 RATE = 16_000
 FIRST_SPEAKER = 3170
 NOISE_FOLD = "3"
-TALK = 0.2  # probability that an utterance is heard
+SPEECH_PROBABILITY = 0.2  # that an utterance is not silenced
 SNR_DB = 10.0
-SPAN = 512
-LATE_S = 0.5  # after a recording's end, in which its phrase may still be detected
-APART_S = 1.5  # alarms nearer to each other are one
-RATES = (1.0, 0.5, 0.1)  # false alarms an hour
+LEVEL_SAMPLES = 512  # length of the loudest part of speech and noise, whose levels are compared
+LATE_S = 0.5  # a phrase may be detected up to this time after the end of its recording
+MIN_GAP_S = 1.5  # false alarms that are closer together count as one
+RATES = (1.0, 0.5, 0.1)  # false alarms per hour
 SENSITIVITIES = (0.3, 0.6, 0.9)  # of Porcupine
 KWS_THRESHOLDS = (1e-30, 1e-20, 1e-10)  # of pocketsphinx
-MOST_LOUD = 5.0  # what a sum of noise, at most 1, and speech above it is divided by
+MAX_PEAK = 5.0  # the mixture is divided by this: noise has a peak of at most 1, and the speech over it is louder
 
 Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a stream. phrase : whether it is a recording of the phrase."""
+    """A part of a stream.
+
+    Attributes
+    ----------
+    samples
+        Its samples.
+    phrase
+        Whether it is a recording of the phrase.
+    """
 
     samples: NDArray[np.int16]
     phrase: bool
 
 
 @dataclass
-class Heard:
-    """What an engine made of a stream. times, scores : candidates, of which a threshold chooses; a fixed one gives 1.0 alike."""
+class Detections:
+    """What an engine detected in a stream.
+
+    Attributes
+    ----------
+    setting
+        The engine's setting, if it ran with several.
+    times
+        Times of the candidates, in seconds.
+    scores
+        Their scores, to which a threshold is applied. An engine with a fixed threshold has 1.0 for all.
+    cpu_s
+        CPU time in seconds.
+    """
 
     setting: str
     times: NDArray[np.float64]
@@ -67,15 +88,15 @@ class Heard:
 
 
 class Engine(Protocol):
-    """A peer: takes a stream in parts and says when it detected the phrase, at each of its settings."""
+    """An engine that detects a phrase in a stream, at one or more settings."""
 
     name: str
 
-    def run(self, parts: Iterator[Part]) -> list[Heard]: ...
+    def run(self, parts: Iterator[Part]) -> list[Detections]: ...
 
 
 class Harken:
-    """An enrolled phrase in a Listener that is never silent: the score of every hop is a candidate."""
+    """harken's Listener with an enrolled phrase. Each hop is a candidate, with its probability as the score."""
 
     name = "harken"
 
@@ -83,9 +104,9 @@ class Harken:
         self.recognizer = open_stream_model(model)
         self.phrase = phrase
 
-    def run(self, parts: Iterator[Part]) -> list[Heard]:
+    def run(self, parts: Iterator[Part]) -> list[Detections]:
         listener = Listener(self.recognizer, source_rate=RATE)
-        place = listener.labels.index(self.phrase)
+        label = listener.labels.index(self.phrase)
         times, scores, cpu = [], [], 0.0
         waiting = np.zeros(0, np.int16)
         for part in parts:
@@ -96,13 +117,13 @@ class Harken:
                 listener.push(waiting[start : start + listener.hop])
                 cpu += time.thread_time() - begun
                 times.append(listener.hops * listener.hop / RATE)
-                scores.append(_logit(float(listener.posteriors[place])))
+                scores.append(_logit(float(listener.posteriors[label])))
             waiting = waiting[whole:]
-        return [Heard("", np.array(times), np.array(scores), cpu)]
+        return [Detections("", np.array(times), np.array(scores), cpu)]
 
 
 class Porcupine:
-    """Porcupine 1.9.5, the last that needs no key, at several sensitivities."""
+    """Porcupine 1.9.5, the last version that needs no access key, at several sensitivities."""
 
     name = "Porcupine 1.9.5"
 
@@ -114,7 +135,7 @@ class Porcupine:
         self.path = pvporcupine.KEYWORD_PATHS[phrase]
         self.create = pvporcupine.create
 
-    def run(self, parts: Iterator[Part]) -> list[Heard]:
+    def run(self, parts: Iterator[Part]) -> list[Detections]:
         engines = [self.create(keyword_paths=[self.path], sensitivities=[value]) for value in SENSITIVITIES]
         size, done = engines[0].frame_length, 0
         times: list[list[float]] = [[] for _ in engines]
@@ -132,7 +153,7 @@ class Porcupine:
             done += whole
             waiting = waiting[whole:]
         return [
-            Heard(f"sensitivity {value:g}", np.array(at), np.ones(len(at)), used)
+            Detections(f"sensitivity {value:g}", np.array(at), np.ones(len(at)), used)
             for value, at, used in zip(SENSITIVITIES, times, cpu, strict=True)
         ]
 
@@ -147,7 +168,7 @@ class Pocketsphinx:
 
         self.decoder_class: Any = pocketsphinx.Decoder
         self.phrase = phrase
-        self._decoder(KWS_THRESHOLDS[0])  # refuses what is not in its dictionary
+        self._decoder(KWS_THRESHOLDS[0])  # raises an error if a word is not in the dictionary
 
     def _decoder(self, threshold: float) -> Any:
         try:
@@ -155,7 +176,7 @@ class Pocketsphinx:
         except RuntimeError as error:
             raise HarkenError(f"it does not know {self.phrase!r}") from error
 
-    def run(self, parts: Iterator[Part]) -> list[Heard]:
+    def run(self, parts: Iterator[Part]) -> list[Detections]:
         decoders = [self._decoder(value) for value in KWS_THRESHOLDS]
         times: list[list[float]] = [[] for _ in decoders]
         cpu = [0.0] * len(decoders)
@@ -175,7 +196,7 @@ class Pocketsphinx:
                         decoder.start_utt()
                     cpu[number] += time.thread_time() - begun
         return [
-            Heard(f"threshold {value:g}", np.array(at), np.ones(len(at)), used)
+            Detections(f"threshold {value:g}", np.array(at), np.ones(len(at)), used)
             for value, at, used in zip(KWS_THRESHOLDS, times, cpu, strict=True)
         ]
 
@@ -194,7 +215,7 @@ class OpenWakeWord:
             raise HarkenError(f"it does not know {phrase!r}")
         self.model: Any = Model(wakeword_models=[name], inference_framework="onnx")
 
-    def run(self, parts: Iterator[Part]) -> list[Heard]:
+    def run(self, parts: Iterator[Part]) -> list[Detections]:
         times, scores, cpu, done = [], [], 0.0, 0
         for part in parts:
             for start in range(0, part.samples.size, 1280):
@@ -205,37 +226,37 @@ class OpenWakeWord:
                 cpu += time.thread_time() - begun
                 times.append(done / RATE)
                 scores.append(max(found.values()))
-        return [Heard("", np.array(times), np.array(scores), cpu)]
+        return [Detections("", np.array(times), np.array(scores), cpu)]
 
 
 class Stream:
-    """A stream of one phrase, made anew, and alike, each time it is heard."""
+    """The stream of one phrase. It is created while it is read, and is the same each time."""
 
     def __init__(
         self, recordings: Sequence[Path], speech: Sequence[Path], noise: Sequence[Path], hours: float, seed: int
     ) -> None:
         self.recordings, self.speech, self.seed = recordings, speech, seed
         self.hours = hours
-        self.noise = [loud / np.abs(loud).max() for path in noise if np.abs(loud := load_clip(path, RATE)).max() > 1e-3]
-        self.spans: list[tuple[float, float]] = []
+        self.noise = [clip / np.abs(clip).max() for path in noise if np.abs(clip := load_clip(path, RATE)).max() > 1e-3]
+        self.phrase_times: list[tuple[float, float]] = []
 
     def parts(self) -> Iterator[Part]:
         rng = np.random.default_rng(self.seed)
-        between = self.hours * 3600 * RATE / (len(self.recordings) + 1)
+        gap = self.hours * 3600 * RATE / (len(self.recordings) + 1)
         utterances = self._utterances(rng)
-        self.spans = []
+        self.phrase_times = []
         done = 0
         for number in [*rng.permutation(len(self.recordings)).tolist(), None]:
             made = 0
-            while made < between:
-                said = next(utterances)
-                part = self._mixed(said if rng.random() < TALK else np.zeros_like(said), rng)
+            while made < gap:
+                utterance = next(utterances)
+                part = self._mixed(utterance if rng.random() < SPEECH_PROBABILITY else np.zeros_like(utterance), rng)
                 made += part.size
                 yield Part(part, False)
             done += made
             if number is not None:
                 part = self._mixed(load_clip(self.recordings[number], RATE), rng)
-                self.spans.append((done / RATE, (done + part.size) / RATE + LATE_S))
+                self.phrase_times.append((done / RATE, (done + part.size) / RATE + LATE_S))
                 done += part.size
                 yield Part(part, True)
         self.seconds = done / RATE
@@ -252,11 +273,11 @@ class Stream:
         noise = np.concatenate(pieces)[: speech.size]
         if (loudest := _loudest(speech)) > 0:
             noise = noise + speech * np.float32(math.sqrt(_loudest(noise) * 10 ** (SNR_DB / 10) / loudest))
-        return to_int16(np.clip(noise / np.float32(MOST_LOUD), -1, 1).astype(np.float32))
+        return to_int16(np.clip(noise / np.float32(MAX_PEAK), -1, 1).astype(np.float32))
 
 
 def _loudest(samples: Samples) -> float:
-    whole = samples[: samples.size // SPAN * SPAN].reshape(-1, SPAN)
+    whole = samples[: samples.size // LEVEL_SAMPLES * LEVEL_SAMPLES].reshape(-1, LEVEL_SAMPLES)
     return float(np.square(whole, dtype=np.float64).sum(axis=1).max(initial=0.0))
 
 
@@ -265,42 +286,45 @@ def _logit(probability: float) -> float:
     return math.log(inside / (1 - inside))
 
 
-def judged(heard: Heard, stream: Stream, threshold: float) -> tuple[int, int]:
-    """Return how many phrases were missed, and how many false alarms there were."""
-    times = heard.times[heard.scores >= threshold]
-    spans = np.array(stream.spans)
+def count_errors(detections: Detections, stream: Stream, threshold: float) -> tuple[int, int]:
+    """Return the number of missed phrases and the number of false alarms."""
+    times = detections.times[detections.scores >= threshold]
+    spans = np.array(stream.phrase_times)
     index = np.searchsorted(spans[:, 0], times) - 1
     inside = (index >= 0) & (times <= spans[np.maximum(index, 0), 1])
     false = times[~inside]
-    alarms = int(false.size > 0) + int((np.diff(false) > APART_S).sum())
+    alarms = int(false.size > 0) + int((np.diff(false) > MIN_GAP_S).sum())
     return len(spans) - len(set(index[inside].tolist())), alarms
 
 
-def missed_at(heard: list[Heard], stream: Stream, rate: float) -> float | None:
-    """Return the least share missed with at most so many false alarms an hour; None where no setting keeps to it."""
+def missed_at(runs: list[Detections], stream: Stream, rate: float) -> float | None:
+    """Return the lowest miss rate with at most `rate` false alarms per hour, or None if no setting achieves that rate."""
     allowed = rate * stream.seconds / 3600
     best: float | None = None
-    for run in heard:
+    for run in runs:
         points = np.unique(np.quantile(run.scores, 1 - np.geomspace(1e-6, 0.2, 400))) if run.scores.size else np.ones(1)
         for threshold in points:
-            missed, alarms = judged(run, stream, float(threshold))
-            share = missed / len(stream.spans)
+            missed, alarms = count_errors(run, stream, float(threshold))
+            share = missed / len(stream.phrase_times)
             if alarms <= allowed and (best is None or share < best):
                 best = share
     return best
 
 
 def main() -> None:
+    """Run the benchmark, and print a table for each phrase."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--phrases", type=Path, required=True)
     parser.add_argument("--speech", type=Path, nargs="+", required=True)
     parser.add_argument("--noise", type=Path, required=True)
-    parser.add_argument("--hours", type=float, default=4.0, help="Length of a stream.")
-    parser.add_argument("--sets", type=int, default=5, help="Sets of takes to enroll from.")
-    parser.add_argument("--takes", type=int, default=5, help="Takes in a set.")
-    parser.add_argument("--typed", action="store_true", help="Enroll from the spelling, too.")
-    parser.add_argument("--peers", default="porcupine,pocketsphinx,openwakeword", help="Peers to run.")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hours", type=float, default=4.0, help="Length of a stream, in hours.")
+    parser.add_argument("--sets", type=int, default=5, help="Number of sets of takes to enroll from.")
+    parser.add_argument("--takes", type=int, default=5, help="Number of takes in a set.")
+    parser.add_argument("--typed", action="store_true", help="Also enroll from the spelling.")
+    parser.add_argument(
+        "--peers", default="porcupine,pocketsphinx,openwakeword", help="Engines to compare with, separated by commas."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Random seed for the streams and the sets of takes.")
     arguments = parser.parse_args()
     speakers = [path for folder in arguments.speech for path in folder.iterdir() if path.name.isdigit()]
     speech = sorted(clip for path in speakers if int(path.name) >= FIRST_SPEAKER for clip in path.glob("*.flac"))
@@ -316,10 +340,10 @@ def main() -> None:
             try:
                 peer = peers[name](phrase)
             except (ImportError, HarkenError) as error:
-                print(f"  {name} left out: {error}")
+                print(f"  {name} was left out: {error}")
                 continue
-            heard = peer.run(stream.parts())
-            line(peer.name, [[missed_at(heard, stream, rate) for rate in RATES]], heard, stream)
+            runs = peer.run(stream.parts())
+            print_row(peer.name, [[missed_at(runs, stream, rate) for rate in RATES]], runs, stream)
         rng = np.random.default_rng(arguments.seed)
         ways = [(f"harken, {arguments.takes} takes", False)] + ([("harken, typed", True)] if arguments.typed else [])
         for way, typed in ways:
@@ -331,22 +355,22 @@ def main() -> None:
                     else [recordings[1::2][i] for i in rng.choice(len(recordings) // 2, arguments.takes, replace=False)]
                 )
                 with tempfile.TemporaryDirectory() as temporary:
-                    model, form = Path(temporary) / "phrase.onnx", Path(temporary) / "phrase.stream.onnx"
-                    enroll(phrase, takes, typed=typed, out=model, stream=form)
-                    last = Harken(phrase, form).run(stream.parts())
+                    model, stream_file = Path(temporary) / "phrase.onnx", Path(temporary) / "phrase.stream.onnx"
+                    enroll(phrase, takes, typed=typed, out=model, stream=stream_file)
+                    last = Harken(phrase, stream_file).run(stream.parts())
                 shares.append([missed_at(last, stream, rate) for rate in RATES])
-            line(way, shares, last, stream)
-    print(f"memory of the whole run: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+            print_row(way, shares, last, stream)
+    print(f"peak memory of the whole run: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
-def line(name: str, shares: list[list[float | None]], heard: list[Heard], stream: Stream) -> None:
-    """Print a row: the mean of the sets of takes, and the worst of them."""
+def print_row(name: str, shares: list[list[float | None]], runs: list[Detections], stream: Stream) -> None:
+    """Print a row of the table: the mean over the sets of takes, and the worst set."""
     cells = []
     for column in zip(*shares, strict=True):
         known = [100 * share for share in column if share is not None]
         cell = "-" if not known else f"{statistics.mean(known):.1f} %"
         cells.append(cell if len(known) < 2 else f"{cell} (worst {max(known):.1f})")
-    factor = statistics.mean(run.cpu_s for run in heard) / stream.seconds
+    factor = statistics.mean(run.cpu_s for run in runs) / stream.seconds
     print(f"  {name:24}" + "".join(f"{cell:>18}" for cell in cells) + f"   {factor:.4f}", flush=True)
 
 

@@ -30,6 +30,7 @@ from wyoming.wake import Detect, Detection, NotDetected
 
 from conftest import MakeModel, Run
 from harken.errors import HarkenError
+from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import bundled_models
 from harken.serve.limits import Limits
 from harken.serve.wyoming_messages import AudioFormat
@@ -598,3 +599,9 @@ def test_the_server_is_announced(words: WakeWords, monkeypatch: pytest.MonkeyPat
     asyncio.run(run())
     assert seen[1:] == ["unregistered", "closed"]
     assert discovery.default_name().startswith("harken-")
+
+
+def test_sensitivity_moves_the_thresholds_of_all_models() -> None:
+    plain, lenient = (WakeWords(["tiny"], sensitivity=sensitivity) for sensitivity in (None, 1.0))
+    thresholds = [ListenerSettings.from_card(next(iter(words._given)).card).thresholds for words in (plain, lenient)]
+    assert all(thresholds[1][word] < thresholds[0][word] for word in thresholds[0])

@@ -1,13 +1,14 @@
-"""Build src/harken/enrollment/bank.npz: what enrolling knows of speech in general.
+"""Build the speech bank src/harken/enrollment/bank.npz: statistics and embeddings of speech, for enrollment.
 
     python tools/build_bank.py --speech DIR... --words DIR --noise DIR
 
-The bank holds numbers, no recordings: embeddings of 775 ms each in 8 bits. It was built from
-  --speech  LibriSpeech (CC BY 4.0), speakers numbered up to 3000: DIR/SPEAKER/*.flac. Speakers from 3170 on measure.
-  --words   Speech Commands v0.02 (CC BY 4.0), training side, without the ten commands: DIR/WORD/*.wav
-  --noise   ESC-10 (CC BY 3.0), folds 1 and 2: DIR/**/FOLD-*.ogg. Fold 3 measures.
+The bank contains numbers and no recordings: embeddings of 775 ms each, in 8 bits. It was built from
 
-Half of each speaker's stretch is left as it is; noise is mixed into the other half, 5 to 20 dB below the speech.
+  --speech  LibriSpeech (CC BY 4.0), speakers numbered up to 3000: DIR/SPEAKER/*.flac. Benchmarks use speakers from 3170 on.
+  --words   Speech Commands v0.02 (CC BY 4.0), training side, without the ten commands: DIR/WORD/*.wav
+  --noise   ESC-10 (CC BY 3.0), folds 1 and 2: DIR/**/FOLD-*.ogg. Benchmarks use fold 3.
+
+Half of each speaker's speech is clean. The other half is mixed with noise 5 to 20 dB below the speech.
 """
 
 import argparse
@@ -26,16 +27,16 @@ from harken.labels import COMMANDS
 
 LAST_SPEAKER = 3000
 BANK_FOLDS = "12"
-TALK_STEPS = 56_000  # 1.24 hours; with 8 bits each, 5.4 MB
-LEARN_S = 180.0  # of each speaker, that typical embeddings are learned from
-TYPICAL = 1024
-CLIPS_A_WORD = 30
-ROUNDS = 5  # of k-means
+TALK_STEPS = 56_000  # 1.24 hours, 5.4 MB at 8 bits
+SPEAKER_S = 180.0  # duration of the speech of each speaker that typical embeddings are learned from
+TYPICAL = 1024  # number of typical embeddings
+CLIPS_PER_WORD = 30
+ITERATIONS = 5  # of k-means
 OUT = Path("src/harken/enrollment/bank.npz")
 
 
 def main() -> None:
-    """Build the bank from the folders of the command line."""
+    """Build the bank from the folders given on the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--speech", type=Path, nargs="+", required=True)
     parser.add_argument("--words", type=Path, required=True)
@@ -47,17 +48,17 @@ def main() -> None:
     noise = [
         load_clip(path, SAMPLE_RATE) for path in sorted(arguments.noise.rglob("*.ogg")) if path.name[0] in BANK_FOLDS
     ]
-    stretches = []
+    speech = []
     for number, speaker in enumerate(speakers(arguments.speech)):
         print(f"speaker {number}: {speaker.name}", file=sys.stderr)
-        stretches.append(embedded_speaker(speaker, noise, embedding, rng))
+        speech.append(embedded_speaker(speaker, noise, embedding, rng))
     isolated = [embedded_word(path, embedding) for path in word_clips(arguments.words, rng)]
     noises = embedding.embed(np.concatenate(noise))
-    learned = np.concatenate([*stretches, noises])
-    mean = np.concatenate(stretches).mean(axis=0)
-    share = TALK_STEPS / sum(map(len, stretches))
-    # Of each speaker's stretch, the middle: it goes from clean to noisy there.
-    talk = np.concatenate([middle_of(stretch, share) for stretch in stretches])
+    learned = np.concatenate([*speech, noises])
+    mean = np.concatenate(speech).mean(axis=0)
+    share = TALK_STEPS / sum(map(len, speech))
+    # The middle of each speaker's speech is half clean and half noisy.
+    talk = np.concatenate([middle_of(part, share) for part in speech])
     words = np.concatenate(isolated)
     typical = typical_embeddings(np.concatenate([learned[::2], words, words]) - mean, rng)
     scale = np.abs(talk - mean).max(axis=0) / 127
@@ -72,13 +73,11 @@ def main() -> None:
         )
     hours = len(talk) * STEP / SAMPLE_RATE / 3600
     size = arguments.out.stat().st_size / 1e6
-    print(
-        f"{arguments.out}: {len(stretches)} speakers, {hours:.2f} hours of talk, {len(typical)} typical, {size:.1f} MB"
-    )
+    print(f"{arguments.out}: {len(speech)} speakers, {hours:.2f} hours of talk, {len(typical)} typical, {size:.1f} MB")
 
 
 def speakers(folders: list[Path]) -> list[Path]:
-    """Return the folders of the speakers that the bank may hold."""
+    """Return the folders of the speakers up to `LAST_SPEAKER`, by number."""
     found = [path for folder in folders for path in folder.iterdir() if path.name.isdigit()]
     return sorted((path for path in found if int(path.name) <= LAST_SPEAKER), key=lambda path: int(path.name))
 
@@ -86,13 +85,13 @@ def speakers(folders: list[Path]) -> list[Path]:
 def embedded_speaker(
     folder: Path, noise: list[NDArray[np.float32]], embedding: SpeechEmbedding, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Return the embeddings of some minutes of a speaker, the second half of them in noise."""
+    """Return the embeddings of up to three minutes of a speaker. The second half is mixed with noise."""
     parts: list[NDArray[np.float32]] = []
     for path in sorted(folder.glob("*.flac")):
         parts.append(load_clip(path, SAMPLE_RATE))
-        if sum(part.size for part in parts) > LEARN_S * SAMPLE_RATE:
+        if sum(part.size for part in parts) > SPEAKER_S * SAMPLE_RATE:
             break
-    speech = np.concatenate(parts)[: round(LEARN_S * SAMPLE_RATE)]
+    speech = np.concatenate(parts)[: round(SPEAKER_S * SAMPLE_RATE)]
     half = speech.size // 2
     added: list[NDArray[np.float32]] = []
     while sum(part.size for part in added) < speech.size - half:
@@ -105,41 +104,41 @@ def embedded_speaker(
 
 
 def word_clips(folder: Path, rng: np.random.Generator) -> list[Path]:
-    """Return clips of words other than the ten commands, by speakers of the training side."""
+    """Return clips of words other than the ten commands, by training speakers."""
     chosen: list[Path] = []
     for word in sorted(
         path for path in folder.iterdir() if path.is_dir() and path.name not in (*COMMANDS, "_background_noise_")
     ):
         clips = [path for path in sorted(word.glob("*.wav")) if on_training_side(path)]
-        chosen += [clips[index] for index in rng.permutation(len(clips))[:CLIPS_A_WORD]]
+        chosen += [clips[index] for index in rng.permutation(len(clips))[:CLIPS_PER_WORD]]
     return chosen
 
 
 def on_training_side(path: Path) -> bool:
-    """Return whether Speech Commands' own rule puts a clip on its training side."""
+    """Return whether a clip is in the official training set of Speech Commands."""
     speaker = re.sub(r"_nohash_.*$", "", path.name)
     most = 2**27 - 1
     return int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % (most + 1) * (100.0 / most) >= 20
 
 
 def embedded_word(path: Path, embedding: SpeechEmbedding) -> NDArray[np.float32]:
-    """Return the embeddings of a word between two silences."""
+    """Return the embeddings of a clip of a word, with silence before and after it."""
     clip = load_clip(path, SAMPLE_RATE)[:SAMPLE_RATE]
     return embedding.embed(np.pad(clip, (9600, SAMPLE_RATE - clip.size + 8000)))
 
 
-def middle_of(stretch: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """Return a share of a stretch, about its middle."""
-    kept = int(len(stretch) * share)
-    start = (len(stretch) - kept) // 2
-    return stretch[start : start + kept]
+def middle_of(embeddings: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    """Return the middle part of embeddings: `share` of their number."""
+    kept = int(len(embeddings) * share)
+    start = (len(embeddings) - kept) // 2
+    return embeddings[start : start + kept]
 
 
 def typical_embeddings(centered: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the centers [TYPICAL, 96] of a spherical k-means."""
+    """Return the centers [TYPICAL, 96] that spherical k-means finds."""
     vectors = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-6)
     centers = vectors[rng.choice(len(vectors), TYPICAL, replace=False)]
-    for _ in range(ROUNDS):
+    for _ in range(ITERATIONS):
         nearest = np.concatenate(
             [(part @ centers.T).argmax(axis=1) for part in np.array_split(vectors, len(vectors) // 4096 + 1)]
         )
@@ -151,7 +150,7 @@ def typical_embeddings(centered: NDArray[np.float32], rng: np.random.Generator) 
 
 
 def rms(samples: NDArray[np.float32]) -> float:
-    """Return the root of the mean square."""
+    """Return the root mean square."""
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from harken.cli.options import Sensitivity
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
@@ -50,6 +51,7 @@ def wyoming(
             help="Minimum confidence of all wake words, or of one, 0 to 1. Repeatable. Default: stored in the model file.",
         ),
     ] = None,
+    sensitivity: Sensitivity = None,
     refractory_seconds: Annotated[
         float, typer.Option(min=0, max=3600, help="Minimum time between two detections, in seconds.")
     ] = 2.0,
@@ -103,5 +105,6 @@ def wyoming(
         custom_model_dir or [],
         thresholds=Thresholds.read(threshold or []),
         refractory_s=refractory_seconds,
+        sensitivity=sensitivity,
     )
     serve_wyoming(words, address, limits=limits, threads=threads, service_name=service_name)

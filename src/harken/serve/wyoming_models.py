@@ -175,6 +175,8 @@ class WakeWords:
         The values of `--threshold`.
     refractory_s
         Minimum time between two detections, in seconds.
+    sensitivity
+        0 to 1, as in `Recognizer`. Default: the thresholds of the model files.
 
     Raises
     ------
@@ -189,8 +191,10 @@ class WakeWords:
         *,
         thresholds: Thresholds | None = None,
         refractory_s: float = 2.0,
+        sensitivity: float | None = None,
     ) -> None:
         self.refractory_s = refractory_s
+        self._sensitivity = sensitivity
         self._thresholds = thresholds or Thresholds(None, {})
         self._lock = threading.Lock()
         for folder in folders:
@@ -288,7 +292,7 @@ class WakeWords:
         )
 
     def _open(self, path: Path, name: str) -> LoadedModel:
-        recognizer = open_stream_model(path)
+        recognizer = open_stream_model(path, sensitivity=self._sensitivity)
         model = LoadedModel(name, path, recognizer, name.partition(".")[0] in bundled_models())
         if not model.card.words:
             raise HarkenError(f"{path} has no words: give another model")
