@@ -113,9 +113,9 @@ class Harken:
             waiting = np.concatenate([waiting, part.samples])
             whole = waiting.size // listener.hop * listener.hop
             for start in range(0, whole, listener.hop):
-                begun = time.thread_time()
+                started = time.thread_time()
                 listener.push(waiting[start : start + listener.hop])
-                cpu += time.thread_time() - begun
+                cpu += time.thread_time() - started
                 times.append(listener.hops * listener.hop / RATE)
                 scores.append(_logit(float(listener.posteriors[label])))
             waiting = waiting[whole:]
@@ -146,9 +146,9 @@ class Porcupine:
             whole = waiting.size // size * size
             frames = [waiting[start : start + size] for start in range(0, whole, size)]
             for number, engine in enumerate(engines):
-                begun = time.thread_time()
+                started = time.thread_time()
                 found = [index for index, frame in enumerate(frames) if engine.process(frame) >= 0]
-                cpu[number] += time.thread_time() - begun
+                cpu[number] += time.thread_time() - started
                 times[number] += [(done + (index + 1) * size) / RATE for index in found]
             done += whole
             waiting = waiting[whole:]
@@ -188,13 +188,13 @@ class Pocketsphinx:
                 block = part.samples[start : start + 1024]
                 done += block.size
                 for number, decoder in enumerate(decoders):
-                    begun = time.thread_time()
+                    started = time.thread_time()
                     decoder.process_raw(block.tobytes(), no_search=False, full_utt=False)
                     if decoder.hyp() is not None:
                         times[number].append(done / RATE)
                         decoder.end_utt()
                         decoder.start_utt()
-                    cpu[number] += time.thread_time() - begun
+                    cpu[number] += time.thread_time() - started
         return [
             Detections(f"threshold {value:g}", np.array(at), np.ones(len(at)), used)
             for value, at, used in zip(KWS_THRESHOLDS, times, cpu, strict=True)
@@ -221,9 +221,9 @@ class OpenWakeWord:
             for start in range(0, part.samples.size, 1280):
                 block = part.samples[start : start + 1280]
                 done += block.size
-                begun = time.thread_time()
+                started = time.thread_time()
                 found = self.model.predict(block)
-                cpu += time.thread_time() - begun
+                cpu += time.thread_time() - started
                 times.append(done / RATE)
                 scores.append(max(found.values()))
         return [Detections("", np.array(times), np.array(scores), cpu)]
