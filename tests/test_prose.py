@@ -23,7 +23,7 @@ _SOURCES = [
     if path.suffix in (".py", ".js", ".html") and path.name != "sentences.py"  # which holds words to speak
 ]
 
-# Typed wrongly on purpose in tests, a flag of numpy, and an author.
+# Typed wrongly on purpose in tests, a flag of numpy, an author, and an audio format.
 _RIGHT_WORDS = "tutoral,tutoriel,writeable,berkley,caf"
 # The key of a model file's metadata, names of the Web Audio API, a color of rich.
 _RIGHT_NAMES = r"[`\"'.]licence\b|\w*[aA]nalyser\w*|grey\d+"

@@ -1,4 +1,4 @@
-"""Print what `harken corpus import` took, and what it left out."""
+"""Print the result of `harken corpus import`."""
 
 import sys
 

@@ -60,7 +60,7 @@ def read_actions(runs: Sequence[str], words: Sequence[str], *, shell: bool = Fal
     Parameters
     ----------
     runs
-        The values, one `WORD=COMMAND` each.
+        The values, each `WORD=COMMAND`.
     words
         The model's words.
     shell
@@ -69,7 +69,7 @@ def read_actions(runs: Sequence[str], words: Sequence[str], *, shell: bool = Fal
     Raises
     ------
     HarkenError
-        A value has no `=`, its word is not one of the model's or comes twice, or the program does not exist.
+        If a value has no `=`, its word is unknown to the model or given twice, or the program does not exist.
     """
     actions: dict[str, Action] = {}
     for run in runs:
@@ -102,7 +102,7 @@ def read_thresholds(given: Sequence[str]) -> dict[str, float]:
     Raises
     ------
     HarkenError
-        A value is not of this form, or a word comes twice.
+        If a value does not have this form, or a word is given twice.
     """
     thresholds: dict[str, float] = {}
     for line in given:
@@ -139,9 +139,9 @@ def listen(
     sample_rate, channels
         Format of raw PCM.
     device
-        The microphone, by number or part of its name.
+        Microphone, by number or part of its name.
     actions
-        The program to start for each word.
+        Program to start for each word.
     settings
         Settings of the Listener that replace those stored in the model file.
     save
@@ -150,7 +150,7 @@ def listen(
     Raises
     ------
     HarkenError
-        The source cannot be read, or an option does not apply to it.
+        If the source cannot be read, or an option does not apply to it.
     """
     if source != "-" and (sample_rate is not None or channels is not None):
         raise HarkenError("--rate and --channels are for raw PCM on standard input: leave them out")

@@ -15,10 +15,10 @@ _USED_LIMITS = ("connections", "streams", "message_bytes", "header_s", "idle_s")
 
 
 class OptionalZeroconfName(TyperCommand):
-    """A command whose option `--zeroconf` may be given without its value, which typer's options do not offer."""
+    """A command whose option `--zeroconf` has an optional value. Typer does not support such options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Insert an empty value where there is none."""
+        """Insert an empty value after a `--zeroconf` without one."""
         completed = []
         for number, word in enumerate(args):
             follows = args[number + 1] if number + 1 < len(args) else "-"
@@ -40,9 +40,7 @@ def wyoming(
     ] = None,
     custom_model_dir: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="DIR", help="Folder of model files. A file that is put there can be used at once. Repeatable."
-        ),
+        typer.Option(metavar="DIR", help="Folder of model files. New files are available at once. Repeatable."),
     ] = None,
     threshold: Annotated[
         list[str] | None,
@@ -77,7 +75,7 @@ def wyoming(
         str, typer.Option(help="Format of a line of the log, as in Python's `logging`.")
     ] = "%(asctime)s %(levelname)s %(message)s",
 ) -> None:
-    """Detect wake words for Home Assistant and others that speak the Wyoming protocol."""
+    """Detect wake words for Home Assistant and other clients of the Wyoming protocol."""
     require_extra("wyoming", "wyoming", *(["zeroconf"] if zeroconf is not None else []))
     from harken.runtime.recognizer import DEFAULT_MODEL
     from harken.serve.limits import Limits, with_limits

@@ -44,7 +44,7 @@ def folder_word(folder: Path) -> str:
 
 
 def check_layout(root: Path, folders: Sequence[Path], nested: Sequence[Path]) -> None:
-    """Refuse a corpus whose folders are sides, such as `train` and `test`, or contain the folders of words.
+    """Check that the folders of a corpus are words, and not sides such as `train` and `test` or containers of words.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def check_layout(root: Path, folders: Sequence[Path], nested: Sequence[Path]) ->
     folders
         The folders in it that contain clips.
     nested
-        Those of them that have all their clips in folders of their own. These can be speakers, or words.
+        The folders among them whose clips are all in subfolders. The subfolders can be speakers or words.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def _inner(folder: Path) -> Path:
 
 
 def _has_known_words(folder: Path) -> bool:
-    """Return whether a folder contains folders that are no speakers: special ones, or several of the ten command words."""
+    """Return whether a folder contains folders that cannot be speakers: special ones, or several of the ten command words."""
     names = {path.name.casefold() for path in _subfolders(folder)}
     return bool(names & set(_SPECIAL)) or len(names & set(COMMANDS)) > 1
 

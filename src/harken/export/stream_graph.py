@@ -1,7 +1,7 @@
 """One step of a causal BC-ResNet as an ONNX graph with as few and as cheap nodes as onnxruntime allows.
 
-A step has so little arithmetic that its time is that of starting its nodes. The graph that torch exports has twice as many,
-and its fastest axis is time, which has only a few frames. This module therefore builds the graph itself:
+A step needs so little arithmetic that most of its time is spent on starting nodes. The graph that torch exports has twice as
+many nodes, and its last axis is time, which has only a few frames. This module therefore builds the graph itself:
 
 - Features are [N, bands, frames, channels]. Means over bands, and sums with one value for all bands, run over long rows.
 - Batch norms are part of the weights before or after them. The sub-spectral norm and the convolution over bands before it
@@ -135,7 +135,7 @@ class StreamGraph:
             z = graph("MatMul", graph("Mul", z, graph("Sigmoid", z)), block.mix.weight.double().numpy()[:, :, 0, 0].T)
             whole = [y, self._each_frame(shift[:, None]), *([] if block.first else [x]), z]
             x = graph("Relu", graph("Sum", *whole))
-        # The means were taken before the shift of the sub-spectral norm, but zeros in the state stand for means after it.
+        # The means are those before the shift of the sub-spectral norm, but the state contains those after it.
         shifted = graph("Add", graph("Concat", *means, axis=3), np.concatenate(shifts))
         self.means.extend(graph, shifted)
         return x
@@ -163,7 +163,7 @@ class StreamGraph:
     def _over_time(self, conv: TimeConv, norm: nn.BatchNorm2d, mean: str) -> str:
         """Return what this step's frames contribute to a block's convolution over time."""
         weight, _ = _folded(conv, norm)
-        if conv.dilation[1] >= self.steps:  # No frame of this step sees another one.
+        if conv.dilation[1] >= self.steps:  # no frame of this step is in the context of another one
             return self.graph("Mul", mean, weight[:, 0, 0, -1])
         padding = [0, conv.past, 0, 0]
         return self._bands_first(self._conv(self._channels_first(mean), conv, weight, padding=padding))
@@ -217,7 +217,7 @@ class StreamGraph:
         )
 
     def _each_frame(self, value: Array) -> str:
-        """Repeat a constant [..., 1, channels] for each frame of a step: onnxruntime does so when it loads the file."""
+        """Repeat a constant [..., 1, channels] for each frame of a step. onnxruntime computes this when it loads the file."""
         return self.graph("Expand", value, np.array([*value.shape[:-2], self.steps, value.shape[-1]]))
 
     def _channels_first(self, x: str) -> str:

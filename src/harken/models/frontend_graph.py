@@ -1,4 +1,4 @@
-"""The log-mel front-end as few ONNX nodes, with constants that contain all that does not depend on the waveform."""
+"""The log-mel front-end in as few ONNX nodes as possible. Everything that does not depend on the waveform is a constant."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def _framed(graph: GraphBuilder, front_end: LogMel, waveform: str, frames: int) 
 
 
 def _matrices(front_end: LogMel, rows: int, inner: int) -> tuple[NDArray[np.float64], ...]:
-    """Return the two DFT matrices, and the filters by the order of their results.
+    """Return the two DFT matrices, and the filters in the order of the DFT's results.
 
     Since samples are real, the first `rows // 2 + 1` results of the first DFT determine the others.
     """

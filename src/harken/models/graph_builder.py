@@ -1,4 +1,4 @@
-"""Build an ONNX graph node by node, where the graph that torch would export is not the fastest."""
+"""Build an ONNX graph node by node, where the graph that torch exports is too slow."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ Value = str | NDArray[Any]  # the name of a tensor, or a constant
 
 
 class GraphBuilder:
-    """A graph under construction. Tensors are known by their names."""
+    """A graph under construction. Tensors are referred to by name."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -34,7 +34,7 @@ class GraphBuilder:
 
     def several(self, operator: str, *inputs: Value, out: list[str], **attributes: Any) -> list[str]:
         """Add a node with several outputs, and return their names."""
-        names = [given if isinstance(given, str) else self.constant(given) for given in inputs]
+        names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
         self._nodes.append(helper.make_node(operator, names, out, name=f"node_{len(self._nodes)}", **attributes))
         return out
 
@@ -47,12 +47,18 @@ class GraphBuilder:
         return self("Slice", x, np.array([start]), np.array([end]), np.array([axis]))
 
     def model(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> onnx.ModelProto:
-        """Return the model. Its inputs and outputs have shapes [clips, size]."""
-        given, made = (
+        """Return the model.
+
+        Parameters
+        ----------
+        inputs, outputs
+            Sizes of the inputs and outputs, by name. Their shapes are [clips, size].
+        """
+        graph_inputs, graph_outputs = (
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["clips", size]) for name, size in side.items()]
             for side in (inputs, outputs)
         )
-        graph = helper.make_graph(self._nodes, "main_graph", given, made, self._constants)
+        graph = helper.make_graph(self._nodes, "main_graph", graph_inputs, graph_outputs, self._constants)
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="harken")
         onnx.checker.check_model(model)

@@ -1,4 +1,4 @@
-"""Save what a listener detects, and what it nearly detected, as clips.
+"""Save the detections and near misses of a listener as clips.
 
 ClipSaver   a listener that also saves clips
 
@@ -35,7 +35,7 @@ Kind = Literal["detections", "near_misses"]
 
 
 @dataclass
-class _Found:
+class _Episode:
     """A word to save, as soon as the audio after it has arrived. Times are in seconds from the start of the stream.
 
     The clip is the window in which the confidence was highest, even if the word was detected earlier.
@@ -57,9 +57,9 @@ class ClipSaver:
     Parameters
     ----------
     listener
-        Listener to use, before its first chunk.
+        Listener that has not processed any audio yet.
     source_rate
-        Sample rate of the stream in Hz. The clips have it, too.
+        Sample rate of the stream and of the clips in Hz.
     folder
         Folder for the clips, new or existing.
 
@@ -84,8 +84,8 @@ class ClipSaver:
         self._kept = math.ceil(kept_s * source_rate)
         self._samples = np.zeros(0, np.float32)  # the last samples of the stream
         self._received = 0  # samples of the whole stream
-        self._episode: _Found | None = None  # a word that is above the level of a near miss now, or was just detected
-        self._pending: list[_Found] = []
+        self._episode: _Episode | None = None  # a word that is above the level of a near miss now, or was just detected
+        self._pending: list[_Episode] = []
         self._detected_s: list[float] = []  # ends of the last detections
         self._session = time.strftime("%Y%m%dT%H%M%S")
         self._takes = 0
@@ -112,7 +112,7 @@ class ClipSaver:
         events = self._listener.finish()
         self._observe(events)
         self._end_episode()
-        self._save_pending(all_of_them=True)
+        self._save_pending(at_end=True)
         return events
 
     def _observe(self, events: list[Event]) -> None:
@@ -126,9 +126,9 @@ class ClipSaver:
         for event in events:
             self._end_episode()
             self._detected_s.append(event.end_s)
-            self._episode = _Found("detections", event.word, event.end_s, event.end_s, event.confidence)
+            self._episode = _Episode("detections", event.word, event.end_s, event.end_s, event.confidence)
         if near and self._episode is None:
-            self._episode = _Found("near_misses", word, now, now, listener.confidence)
+            self._episode = _Episode("near_misses", word, now, now, listener.confidence)
         if near and self._episode is not None and listener.confidence > self._episode.confidence:
             self._episode.peak_s, self._episode.confidence = now, listener.confidence
         self._save_pending()
@@ -139,16 +139,16 @@ class ClipSaver:
             self._pending.append(self._episode)
             self._episode = None
 
-    def _save_pending(self, *, all_of_them: bool = False) -> None:
+    def _save_pending(self, *, at_end: bool = False) -> None:
         now = self._received / self._rate
-        for found in [one for one in self._pending if all_of_them or now >= one.peak_s + self._wait_s]:
+        for found in [word for word in self._pending if at_end or now >= word.peak_s + self._wait_s]:
             self._pending.remove(found)
-            # A word comes near its threshold before it is detected, and again as it leaves the window.
+            # The confidence of a word is near its threshold before it is detected, and again as the word leaves the window.
             detected = any(abs(end - found.peak_s) <= 2 * self._window_s for end in self._detected_s)
             if found.kind == "detections" or not detected:
                 self._save(found)
 
-    def _save(self, found: _Found) -> None:
+    def _save(self, found: _Episode) -> None:
         end_s = found.peak_s - self._lag_s
         start_s = end_s - self._window_s
         name = f"{self._session}_nohash_{self._takes}.wav"
@@ -168,7 +168,7 @@ class ClipSaver:
         )
 
     def _cut(self, start_s: float, end_s: float) -> NDArray[np.float32]:
-        """Return a part of the stream. What is before its start is silent; what is after its end is left out."""
+        """Return a part of the stream. Before the start of the stream it is silent, and it ends with the stream."""
         first = self._received - self._samples.size  # number of the first sample that is kept
         start, end = round(start_s * self._rate) - first, round(end_s * self._rate) - first
         return np.pad(self._samples[max(0, start) : max(0, end)], (max(0, -start), 0))

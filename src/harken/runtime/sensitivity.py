@@ -1,12 +1,12 @@
 """Sensitivity: one number from 0 to 1 that moves all thresholds of a model along its measured trade-off.
 
 STEPS               the sensitivities for which a model file stores a shift
-with_sensitivity    a card -> the card with its thresholds for clips and for streams moved
-shift_thresholds    thresholds -> the same, moved by a number of logits
+with_sensitivity    shift the thresholds of a card, for clips and for streams
+shift_thresholds    shift thresholds by a number of logits
 stored_shifts       a measured trade-off -> the shifts to store
 
-At 0.5 the thresholds are those of the model file. Toward 0 there are fewer false alarms and more misses, toward 1 the
-reverse: over the whole range, the false alarms change by a factor of 64.
+At 0.5 the thresholds are those of the model file. Lower values give fewer false alarms and more misses,
+higher values the reverse. Over the whole range, the false alarms change by a factor of 64.
 """
 
 import math
@@ -30,13 +30,13 @@ _LOGIT_MARGIN = 1e-6  # thresholds are shifted in logits, in which 0 and 1 do no
 
 
 def with_sensitivity(card: Card, sensitivity: float | None) -> Card:
-    """Return a card whose thresholds are those of a sensitivity.
+    """Return a card with the thresholds for a sensitivity.
 
     Parameters
     ----------
     card
-        Metadata of a model. Its entry `sensitivity` holds the measured shifts; without it, thresholds move by up to 3
-        logits either way.
+        Metadata of a model. Its entry `sensitivity` contains the measured shifts. Without it, thresholds move by up to 3
+        logits in either direction.
     sensitivity
         0 to 1. None and 0.5: the card's own thresholds.
 
@@ -65,8 +65,8 @@ def shift_thresholds(thresholds: Mapping[str, float], logits: float) -> dict[str
         return dict(thresholds)
     shifted = {}
     for word, threshold in thresholds.items():
-        inside = min(max(threshold, _LOGIT_MARGIN), 1 - _LOGIT_MARGIN)
-        shifted[word] = float(1 / (1 + (1 / inside - 1) * math.exp(-logits)))
+        clipped = min(max(threshold, _LOGIT_MARGIN), 1 - _LOGIT_MARGIN)
+        shifted[word] = float(1 / (1 + (1 / clipped - 1) * math.exp(-logits)))
     return shifted
 
 
@@ -76,13 +76,13 @@ def stored_shifts(shifts: NDArray[np.float64], false_alarms: NDArray[np.float64]
     Parameters
     ----------
     shifts
-        Shifts that were measured, rising; 0 is among them.
+        Measured shifts, in ascending order. They include 0.
     false_alarms
         The rate of false alarms (or of false acceptances) at each shift, above 0. It falls as the shift rises.
     """
-    rates = np.minimum.accumulate(np.log(false_alarms))  # what rises again with the shift is chance
-    own = np.interp(0.0, shifts, rates)
-    wanted = own + math.log(RANGE) * (2 * np.array(STEPS) - 1)
+    rates = np.minimum.accumulate(np.log(false_alarms))  # an increase with the shift is chance
+    unshifted = np.interp(0.0, shifts, rates)
+    wanted = unshifted + math.log(RANGE) * (2 * np.array(STEPS) - 1)
     found = np.interp(wanted, rates[::-1], shifts[::-1])
     middle = STEPS.index(DEFAULT_SENSITIVITY)
     return [round(float(value), 3) for value in found - found[middle]]

@@ -24,36 +24,42 @@ from harken.serve.wyoming_messages import AudioFormat, ProtocolError, read_messa
 from harken.serve.wyoming_models import WakeWords
 
 _MAX_PIECE_S = 1.0  # a longer chunk is processed in pieces, so that clients take turns
-_MAX_NAMES = 100  # in one `detect`
+_MAX_NAMES = 100  # maximum in one `detect`
 
 logger = logging.getLogger(__name__)
 
 
 class Streams:
-    """Counter of the open streams, with a limit."""
+    """Counter of the open streams, with a limit.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    Parameters
+    ----------
+    limit
+        Maximum number of open streams.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self.open = 0
 
-    def take(self) -> bool:
-        """Take a place, unless all are taken."""
-        if self.open >= self._most:
+    def try_to_open(self) -> bool:
+        """Count a new stream. Return False if the limit is reached."""
+        if self.open >= self._limit:
             return False
         self.open += 1
         return True
 
-    def give_back(self) -> None:
-        """Give a place back."""
+    def close(self) -> None:
+        """Count a stream that has ended."""
         self.open -= 1
 
 
 @dataclass
 class _Stream:
-    """A stream of audio that is being listened to."""
+    """A stream of audio, with the listeners that process it."""
 
     format: AudioFormat
-    listeners: list[tuple[Listener, Mapping[str, str]]]  # with the names to answer with, by word
+    listeners: list[tuple[Listener, Mapping[str, str]]]  # each with the name to report for each word
     rest: bytes = b""  # the beginning of a frame whose end has not arrived yet
     samples: int = 0
     timestamp: int = 0  # of the last chunk, in milliseconds
@@ -134,7 +140,7 @@ class Connection:
             if self._stream is not None:
                 await asyncio.wait([reading], timeout=self._limits.idle_s)
                 if not reading.done():
-                    # The client may be silent for hours, but its stream does not keep its place.
+                    # The client may stay connected for hours without audio, but its stream must not count toward the limit.
                     logger.debug("%s: no audio for %g s: the stream has ended", self._name, self._limits.idle_s)
                     self._end_stream()
             return await reading
@@ -163,19 +169,19 @@ class Connection:
 
     async def _start_stream(self, audio_format: AudioFormat) -> _Stream:
         self._end_stream()
-        if not self._streams.take():
+        if not self._streams.try_to_open():
             raise ProtocolError("too many streams are open: try again later")
         try:
             self._stream = _Stream(audio_format, await self._listeners(audio_format))
         except BaseException:
-            self._streams.give_back()
+            self._streams.close()
             raise
         return self._stream
 
     def _end_stream(self) -> None:
         if self._stream is not None:
             self._stream = None
-            self._streams.give_back()
+            self._streams.close()
 
     async def _listeners(self, audio_format: AudioFormat) -> list[tuple[Listener, Mapping[str, str]]]:
         selection = await self._workers.run(self._words.select, self._names)
@@ -226,7 +232,7 @@ class Connection:
                 await self._send(Detection(name=names[word.word], timestamp=stream.timestamp))
 
     async def _send(self, answer: Eventable) -> None:
-        async with asyncio.timeout(self._limits.header_s):  # a client that does not read
+        async with asyncio.timeout(self._limits.header_s):  # if the client does not read
             await async_write_event(answer.event(), self._writer)
 
     async def _try_to_send_error(self, text: str, code: str) -> None:

@@ -1,4 +1,4 @@
-"""Announce a Wyoming server in the local network, so that Home Assistant finds it by itself.
+"""Announce a Wyoming server in the local network, so that Home Assistant discovers it.
 
 announce             announce the server until the block ends
 check_announceable   check that other machines can reach an address
@@ -16,7 +16,7 @@ from harken.errors import HarkenError
 
 SERVICE_TYPE = "_wyoming._tcp.local."
 _ANY_MULTICAST = ("224.0.0.251", 5353)  # of mDNS; no packet is sent to find the address
-_MAX_NAME_BYTES = 63  # in one label of DNS
+_MAX_NAME_BYTES = 63  # maximum for a DNS label
 
 
 def default_name() -> str:

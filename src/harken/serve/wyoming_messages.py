@@ -1,10 +1,10 @@
 """Read and check the messages of the Wyoming protocol.
 
-A message is a line of JSON, followed by further JSON and by binary data, whose lengths the line states.
+A message is a line of JSON. Further JSON and binary data can follow. The line contains their lengths.
 
 read_message    read the next message of a client, within limits
 AudioFormat     sample rate, width and channels of raw audio
-ProtocolError   what a client sent is not a message
+ProtocolError   a client sent something that is not a message
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from wyoming.event import Event
 
 from harken.audio.clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
-MAX_JSON_BYTES = 2**16  # of the line, and of the further JSON
+MAX_JSON_BYTES = 2**16  # maximum for the line, and for the further JSON
 _MAX_CHANNELS = 64  # the same limit as in harken.audio.resampler
 _WIDTHS = (1, 2, 3, 4)  # bytes in a sample
 
 
 class ProtocolError(Exception):
-    """What a client sent is not a message of the protocol. The connection cannot continue."""
+    """A client sent something that is not a message of the protocol. The connection cannot continue."""
 
 
 async def read_message(reader: asyncio.StreamReader, *, max_payload: int, timeout_s: float) -> Event | None:
@@ -43,7 +43,7 @@ async def read_message(reader: asyncio.StreamReader, *, max_payload: int, timeou
     Returns
     -------
     Event or None
-        The message. None at the end of the connection, also in the middle of a message.
+        The message. None if the connection has ended, even in the middle of a message.
 
     Raises
     ------
@@ -138,7 +138,7 @@ class AudioFormat:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes in a sample of all channels."""
+        """Bytes in one sample of all channels."""
         return self.width * self.channels
 
     def decode(self, audio: bytes) -> NDArray[Any]:

@@ -1,8 +1,9 @@
-"""The wake words of a Wyoming server: those of its models, and of the files in its folders.
+"""The wake words of a Wyoming server: those of its models and of the model files in its folders.
 
-WakeWords      the wake words that are there now
-WakeWord       a word or phrase of a model, and the name by which clients ask for it
-LoadedModel    a model that is opened once and shared by all clients
+WakeWords      the current wake words
+WakeWord       a word or phrase of a model, and the name that clients use for it
+Selection      the wake words that a client listens for
+LoadedModel    an open model, shared by all clients
 Thresholds     the values of `--threshold`
 """
 
@@ -27,7 +28,7 @@ from harken.runtime.streamfile import StreamFile, open_stream_model
 MODEL_SUFFIX = ".onnx"
 _URL = ""  # the protocol requires one, and the project has no address yet
 _BUNDLED_LANGUAGE = "en"
-_NEVER = 1.0  # threshold of words that a client does not ask for
+_NEVER = 1.0  # threshold of words that a client did not select
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Thresholds:
     of_all
         Threshold of every word. None: the model's own.
     by_name
-        Threshold of single wake words, by the key of their names. It takes precedence.
+        Threshold of single wake words, by the key of their names. It takes precedence over `of_all`.
     """
 
     of_all: float | None
@@ -75,7 +76,7 @@ class Thresholds:
         return cls(of_all, by_name)
 
     def of(self, words: Iterable[str]) -> dict[str, float]:
-        """Return the thresholds of those words of a model that have one here."""
+        """Return the thresholds for the words of a model. Words without a threshold are left out."""
         found = {}
         for word in words:
             value = self.by_name.get(_key(word), self.of_all)
@@ -86,7 +87,7 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model file that is open.
+    """An open model file.
 
     Attributes
     ----------
@@ -97,7 +98,7 @@ class LoadedModel:
     recognizer
         The opened model. Its network is shared by all clients.
     bundled
-        Whether it came with harken.
+        Whether the model is bundled with harken.
     """
 
     name: str
@@ -111,7 +112,7 @@ class LoadedModel:
         return self.recognizer.card
 
     def listener(self, source_rate: int, refractory_s: float, thresholds: Mapping[str, float]) -> Listener:
-        """Return a listener for a new stream, which detects only the words that have a threshold here."""
+        """Return a listener for a new stream. It detects only the words in `thresholds`."""
         return Listener(
             self.recognizer,
             source_rate=source_rate,
@@ -127,7 +128,7 @@ class WakeWord:
     Attributes
     ----------
     name
-        The name by which clients ask for it. Spaces are written as `_`.
+        The name that clients use. Spaces are written as `_`.
     word
         The word in the model's labels.
     model
@@ -140,20 +141,20 @@ class WakeWord:
 
     @property
     def phrase(self) -> str:
-        """What to say."""
+        """The text to say."""
         return self.word.replace("_", " ").strip()
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a client listens for.
+    """The wake words that a client listens for.
 
     Attributes
     ----------
     answers
-        For each model, the name to answer with for each word that the client asks for.
+        For each model, the selected words and the name to report for each.
     unknown
-        Names that no model has.
+        Requested names that do not exist.
     """
 
     answers: Mapping[LoadedModel, Mapping[str, str]]
@@ -161,7 +162,7 @@ class Selection:
 
 
 class WakeWords:
-    """The wake words of the given models, and of the files that are in the folders now.
+    """The wake words of the given models and of the files that are currently in the folders.
 
     All methods may be called from several threads.
 
@@ -170,7 +171,7 @@ class WakeWords:
     models
         Model files, run folders, or names of bundled models.
     folders
-        Folders of model files. They are looked into again at each `refresh`.
+        Folders of model files. `refresh` reads them again.
     thresholds
         The values of `--threshold`.
     refractory_s
@@ -203,7 +204,9 @@ class WakeWords:
         self._folders = tuple(folders)
         given = {find_model(model): model for model in models}
         self._given = tuple(self._open(path, _name_of(path)) for path in given)
-        self._dropped: dict[Path, tuple[object, LoadedModel | None]] = {}  # by path: the file's stamp, and its model
+        self._opened_files: dict[
+            Path, tuple[object, LoadedModel | None]
+        ] = {}  # path -> stamp of the file, and its model
         self._words: tuple[WakeWord, ...] = ()
         words = self.refresh()
         known = {_key(word.word) for word in words}
@@ -218,30 +221,30 @@ class WakeWords:
         return self._words
 
     def refresh(self) -> tuple[WakeWord, ...]:
-        """Look into the folders: open files that are new or have changed, and forget those that are gone."""
+        """Read the folders again: open new and changed files, and drop deleted ones."""
         with self._lock:
             paths = [path for folder in self._folders for path in _files_in(folder)]
-            for path in [path for path in self._dropped if path not in paths]:
+            for path in [path for path in self._opened_files if path not in paths]:
                 logger.info("%s is gone", path)
-                del self._dropped[path]
+                del self._opened_files[path]
             for path in paths:
                 stamp = _stamp(path)
-                if path not in self._dropped or self._dropped[path][0] != stamp:
-                    self._dropped[path] = (stamp, self._try_to_open(path))
-            dropped = [model for _, model in self._dropped.values() if model is not None]
-            self._words = tuple(_named([*self._given, *dropped]))
+                if path not in self._opened_files or self._opened_files[path][0] != stamp:
+                    self._opened_files[path] = (stamp, self._try_to_open(path))
+            from_folders = [model for _, model in self._opened_files.values() if model is not None]
+            self._words = tuple(_name_words([*self._given, *from_folders]))
             return self._words
 
     def select(self, names: Sequence[str] | None) -> Selection:
-        """Return what a client that asks for these names listens for.
+        """Return the wake words for the names that a client requests.
 
-        A name is that of a wake word or of a model, which stands for all its words. Capitals, spaces and `_` make no
-        difference. The answer is always the name that was asked for.
+        A name is that of a wake word or of a model. A model stands for all its words. Case, spaces and `_` make no
+        difference. Detections are reported under the requested name.
 
         Parameters
         ----------
         names
-            The names. None or none: all wake words.
+            The names. None or empty: all wake words.
         """
         words = self.refresh()
         answers: dict[LoadedModel, dict[str, str]] = {}
@@ -259,7 +262,7 @@ class WakeWords:
         return Selection(answers, tuple(unknown))
 
     def listener(self, model: LoadedModel, words: Iterable[str], source_rate: int) -> Listener:
-        """Return a listener for a new stream, which detects some words of a model."""
+        """Return a listener for a new stream that detects some words of a model."""
         own = ListenerSettings.from_card(model.card).thresholds
         thresholds = {word: own[word] for word in words}
         return model.listener(source_rate, self.refractory_s, thresholds | self._thresholds.of(thresholds))
@@ -296,7 +299,7 @@ class WakeWords:
         model = LoadedModel(name, path, recognizer, name.partition(".")[0] in bundled_models())
         if not model.card.words:
             raise HarkenError(f"{path} has no words: give another model")
-        # Finds invalid settings in the file now, instead of at the first client.
+        # This reports invalid settings in the file now, and not when the first client connects.
         self.listener(model, model.card.words, model.card.sample_rate)
         logger.info("%s: %s", path, ", ".join(model.card.words))
         return model
@@ -331,8 +334,8 @@ def _stamp(path: Path) -> object:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _named(models: Iterable[LoadedModel]) -> Iterable[WakeWord]:
-    """Give each word of the models its name. A word that several models have gets the model's name added."""
+def _name_words(models: Iterable[LoadedModel]) -> Iterable[WakeWord]:
+    """Yield each word of the models with its name. If several models have a word, the model's name is appended."""
     taken: set[str] = set()
     for model in models:
         for word in model.card.words:

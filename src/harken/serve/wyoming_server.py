@@ -1,4 +1,4 @@
-"""A wake-word server of the Wyoming protocol, which Home Assistant and other voice assistants speak.
+"""A wake-word server for Home Assistant and other voice assistants that use the Wyoming protocol.
 
 serve_wyoming   run the server until a signal stops it
 parse_uri       read the value of `--uri`
@@ -116,7 +116,7 @@ def serve_wyoming(
 
 
 class WyomingServer:
-    """The server: accepts clients, up to a limit, and answers each in a task of its own.
+    """Accept clients, up to a limit, and answer each in a separate task.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ class WyomingServer:
             server.close()
             tasks = [task for task in self._connections.values() if task is not None]
             for connection in self._connections:
-                connection.close()  # asyncio logs an error for each of its tasks that is canceled instead
+                connection.close()  # asyncio logs an error for each task that is canceled instead
             if tasks:
                 await asyncio.wait(tasks, timeout=self._limits.drain_s)
             if address.scheme == "unix":
@@ -210,7 +210,7 @@ class WyomingServer:
         self._connections[connection] = asyncio.current_task()
         try:
             await connection.run()
-        except Exception:  # a fault of one connection must not end the others
+        except Exception:  # an error in one connection must not end the others
             logger.exception("client %d: internal error", self._accepted)
         finally:
             self._connections.pop(connection, None)

@@ -1,9 +1,10 @@
-"""Recipe files: a training in several stages, written down as TOML.
+"""Recipe files: training in several stages, described in TOML.
 
+is_recipe_file     whether `--recipe` is a file
 read_recipe_file   a file -> its stages
-Stage              one training of it
+Stage              one of its training runs
 
-A file names a recipe, values that all stages share, and the stages in order:
+A file contains the name of a recipe, the values that all stages share, and the stages in order:
 
     recipe = "v12"
 
@@ -19,7 +20,7 @@ A file names a recipe, values that all stages share, and the stages in order:
     start_from = "words"
     hard_share = 0.5
 
-Everything in a stage but its name is a recipe value. `start_from` and `teacher` may name an earlier stage.
+Except for `name`, all entries of a stage are recipe values. `start_from` and `teacher` may name an earlier stage.
 """
 
 import tomllib
@@ -36,12 +37,12 @@ _SUFFIX = ".toml"
 
 @dataclass(frozen=True)
 class Stage:
-    """One training of a recipe file.
+    """One training run of a recipe file.
 
     Attributes
     ----------
     name
-        Its name, which is also that of its folder.
+        Its name, and the name of its folder.
     recipe
         Its recipe. `start_from` and `teacher` may be names of earlier stages.
     """
@@ -51,7 +52,7 @@ class Stage:
 
 
 def is_recipe_file(recipe: str) -> bool:
-    """Return whether `--recipe` names a file rather than one of harken's recipes."""
+    """Return whether the value of `--recipe` is a file, and not the name of a recipe."""
     return recipe.endswith(_SUFFIX)
 
 

@@ -1,9 +1,9 @@
-"""Hard negatives: the windows of running speech that the network takes for a keyword.
+"""Hard negatives: windows of running speech that the network mistakes for a keyword.
 
-HardNegatives    searches recordings for such windows, and draws from those found
+HardNegatives    find such windows, and add them to batches
 
-Most windows of speech are soon recognized as `_unknown_` and teach nothing more. Searching for the others with the network
-as it stands, once per epoch, is online hard example mining (A. Shrivastava et al., 2016, arXiv:1604.03540).
+The network soon recognizes most windows of speech as `_unknown_` and learns nothing more from them. Searching for the others
+with the current network, once per epoch, is online hard example mining (A. Shrivastava et al., 2016, arXiv:1604.03540).
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _PEAK = 0.5  # level at which windows are scored; afterwards they are augmented 
 
 
 class HardNegatives:
-    """Search running speech for windows that a network takes for a keyword.
+    """Search running speech for windows that a network mistakes for a keyword.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ class HardNegatives:
 
     @torch.no_grad()
     def search(self, keyword_probability: Callable[[Tensor], Tensor], *, seed: int) -> None:
-        """Score random windows and keep those most like a keyword.
+        """Score random windows, and keep those with the highest probability of a keyword.
 
         Parameters
         ----------
         keyword_probability
-            Waveforms [N, samples] -> the probability of the most probable keyword [N].
+            Function that returns the probability of the most probable keyword [N] for waveforms [N, samples].
         seed
             Random seed for choosing the windows, so that a resumed run searches the same ones.
         """
@@ -51,7 +51,7 @@ class HardNegatives:
         self.places = places[scores.topk(_KEPT).indices]
 
     def replace_some(self, windows: Tensor, share: float) -> Tensor:
-        """Return windows [N, samples] of which a share is replaced by hard negatives."""
+        """Replace a share of windows [N, samples] with hard negatives, and return the windows."""
         if self.places is None:
             return windows
         rows = random_mask(len(windows), share, windows).flatten().nonzero().flatten()

@@ -1,7 +1,8 @@
-"""Train the stages of a recipe file, one after the other, in a folder that can be resumed.
+"""Train the stages of a recipe file, one after the other. An interrupted run can be resumed.
 
-train_stages     stages and folders of recordings -> the model of the last stage
-resume_stages    continue where they were interrupted
+has_stages       whether a folder contains the run of a recipe file
+train_stages     train all stages
+resume_stages    continue an interrupted run
 
 RUN/stages.json     the stages and the folders          RUN/NAME/    the run of each stage
 RUN/model.onnx      the model of the last stage
@@ -45,7 +46,7 @@ def train_stages(stages: Sequence[Stage], material: Material, out: Path, *, devi
     Returns
     -------
     TrainingResult
-        That of the last stage, with the model at RUN/model.onnx.
+        The result of the last stage, with the model at RUN/model.onnx.
 
     Raises
     ------
@@ -66,7 +67,20 @@ def train_stages(stages: Sequence[Stage], material: Material, out: Path, *, devi
 
 
 def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
-    """Continue with the first stage that is not finished. Raises HarkenError when RUN/stages.json cannot be read."""
+    """Continue with the first stage that is not finished.
+
+    Parameters
+    ----------
+    out
+        Folder of the run.
+    devices
+        See `harken.training.run.train`.
+
+    Raises
+    ------
+    HarkenError
+        If RUN/stages.json cannot be read, or a stage cannot be trained.
+    """
     try:
         content = json.loads((out / _FILE).read_text(encoding="utf-8"))
         stages = [Stage(str(stage["name"]), Recipe.from_json(stage["recipe"])) for stage in content["stages"]]
@@ -90,7 +104,7 @@ def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
 
 
 def _with_folders(recipe: Recipe, stages: set[str], out: Path) -> Recipe:
-    """Return a recipe in which the names of stages are their folders."""
+    """Return a recipe in which names of stages are replaced with their folders."""
 
     def folder(name: str) -> str:
         return str(out / name) if name in stages else name

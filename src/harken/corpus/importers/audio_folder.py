@@ -1,7 +1,7 @@
 """AudioFolder of Hugging Face's `datasets`: audio files and `metadata.csv`, in one folder or in one for each split.
 
-`file_name` is required. The label is in `label`, or in the column that is named in `_LABELS`. Without such a column, the
-file's folder is the label.
+The column `file_name` is required. The label is in the first column of `_LABELS` that exists. Without such a column, the
+name of the file's folder is the label.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def read(root: Path, left_out: LeftOut) -> Iterator[Recording]:
                     raise HarkenError(f"{table} has no column with labels: name one of its columns `label`")
                 word = file.parent.name
             speaker = next((row[column] for column in _SPEAKERS if column in row), "")
-            # The split is stated by the outermost folder whose name is that of a split.
+            # The outermost folder that is named after a split decides.
             names = (row.get("split", ""), *file.relative_to(root).parts[:-1])
             side: str = next(filter(None, map(side_named, names)), None) or ""
             yield from file_recording(file, word, left_out, speaker=speaker, side=side)

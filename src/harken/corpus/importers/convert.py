@@ -1,7 +1,7 @@
-"""Import a corpus: find its layout, and write its recordings in harken's.
+"""Import a corpus: detect its layout, and write its recordings in harken's layout.
 
 import_corpus   convert a folder or an archive
-Imported        what was taken, and what was left out
+Imported        the number of recordings that were imported and left out
 
 The result has a folder for each word, with files named `SPEAKER_nohash_TAKE`, so that harken keeps speakers apart. If the
 source has a split, `splits.csv` contains it.
@@ -27,7 +27,7 @@ from harken.corpus.split import SPLITS_FILE, official_side
 from harken.corpus.unpack import unpacked
 from harken.errors import HarkenError
 
-# In this order: the first that recognizes a folder reads it.
+# The first layout that recognizes a folder reads it.
 LAYOUTS: tuple[ModuleType, ...] = (mswc, edge_impulse, parquet, audio_folder, split_folders, word_folders)
 _ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tm")
 _MAX_NAME = 40  # characters; a longer name of a speaker is replaced by its hash
@@ -53,7 +53,7 @@ class Imported:
     noise
         Number of recordings of noise.
     drawn_validation
-        Whether the source has a test side and no validation side, so that a tenth of the speakers in training was drawn.
+        Whether a tenth of the training speakers was chosen for validation, because the source has only a test side.
     left_out
         Number of recordings that were left out, by reason.
     """
@@ -81,7 +81,7 @@ def import_corpus(source: Path, out: Path) -> Imported:
     Returns
     -------
     Imported
-        What was taken, and what was left out.
+        The number of recordings that were imported and left out.
 
     Raises
     ------

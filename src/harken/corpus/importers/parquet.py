@@ -1,8 +1,8 @@
 """Parquet files of the Hugging Face Hub, with a column of audio, such as google/speech_commands.
 
 The columns are `audio` (a struct with the file's content in `bytes`), `label` (a text, or a number whose name is in the
-metadata), and optionally `speaker_id`. The split is stated by the name of the file (`train-00000-of-00001.parquet`) or of
-its folder.
+metadata), and optionally `speaker_id`. The name of the file (`train-00000-of-00001.parquet`) or of
+its folder contains the split.
 """
 
 import json

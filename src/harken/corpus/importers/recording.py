@@ -1,9 +1,11 @@
-"""What all importers share: a recording and its label, and how splits, speakers and words are written.
+"""Types and functions that all importers use.
 
-Recording     a recording of a word, as it is in the source
-LeftOut       count of what was left out, by reason
-side_named    the side that a name such as `dev` or `testing` stands for
-read_table    read a CSV file with the given columns
+Recording         a recording of a word in the source
+LeftOut           number of recordings that were left out, by reason
+side_named        the side that a name such as `dev` or `testing` stands for
+file_recording    the recording in a file
+read_table        read a CSV file with the given columns
+inside            the path of a listed file, if it is inside the folder
 """
 
 import csv
@@ -32,7 +34,7 @@ class Recording:
     Attributes
     ----------
     word
-        The word, as the source writes it.
+        The word, as it is written in the source.
     audio
         Path of the file, or its content.
     suffix

@@ -1,4 +1,4 @@
-"""A folder for each split, and in it one for each word: `train/WORD`, or `train/audio/WORD` as on Kaggle."""
+"""A folder for each split that contains a folder for each word: `train/WORD`, or `train/audio/WORD` as on Kaggle."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""One folder for each word, as Teachable Machine's downloads and many others have it.
+"""One folder for each word, as in the downloads of Teachable Machine and many corpora.
 
-Files right in the folder have no label and are left out.
+Files directly in the corpus folder have no label and are left out.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def recognize(root: Path) -> bool:
 def read(root: Path, left_out: LeftOut, *, side: str = "") -> Iterator[Recording]:
     """Yield the recordings of the folder.
 
-    The speaker is in the file's name (`SPEAKER_nohash_TAKE`), or is the folder between the word's and the file.
+    The speaker is part of the file name (`SPEAKER_nohash_TAKE`), or the name of the folder between word and file.
     """
     for folder in sorted(root.iterdir()):
         if folder.name.startswith("."):

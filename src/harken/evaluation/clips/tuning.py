@@ -1,11 +1,10 @@
-"""Choose a threshold for clips: as many commands answered as a share of wrongly accepted sounds permits.
+"""Choose a threshold for clips: the lowest one at which a given share of other sounds is accepted.
 
 tune_clips       probabilities of labeled clips -> ClipThreshold
-ClipThreshold    the threshold, and what it was measured to do
+ClipThreshold    the threshold, with its measured error rates
 
-Thresholds for streams are chosen elsewhere (harken.evaluation.stream.tuning). A stream contains thousands of windows of
-speech an hour, a clip is one window that somebody recorded on purpose: a threshold fit for the one is far too strict for
-the other.
+Thresholds for streams are chosen in harken.evaluation.stream.tuning. A stream contains thousands of windows of speech per
+hour, while a clip is a single window that was recorded on purpose. A threshold for streams is much too strict for clips.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ _MARGIN = 1e-7  # probabilities closer than this to 0 or 1 only reflect the roun
 
 @dataclass(frozen=True)
 class ClipThreshold:
-    """A threshold for clips, the same for all words, and what it does on the clips it was chosen on.
+    """A threshold for clips, the same for all words, with its error rates on the clips it was chosen on.
 
     Attributes
     ----------
@@ -54,14 +53,14 @@ class ClipThreshold:
     shifts: list[float]
 
     def metadata(self, labels: Sequence[str], sensitivity: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the entries of a model file that hold it.
+        """Return the metadata entries that store the threshold in a model file.
 
         Parameters
         ----------
         labels
             Class names.
         sensitivity
-            The file's entry of that name so far, whose shifts for streams are kept.
+            The file's present entry `sensitivity`. Its shifts for streams are kept.
         """
         measured = ("answered", "confused", "accepted", "words", "others")
         return {
@@ -79,9 +78,9 @@ def tune_clips(
     Parameters
     ----------
     probabilities
-        Of each clip, [N, classes].
+        Probabilities of each clip [N, classes].
     truth
-        True class of each clip, [N].
+        True class of each clip [N].
     labels
         Class names.
     accepted
@@ -90,7 +89,7 @@ def tune_clips(
     Raises
     ------
     HarkenError
-        If there are no clips of words or of other sounds, or no threshold keeps to the share.
+        If there are no clips of words or of other sounds, or even the highest threshold accepts too many.
     """
     if not 0 < accepted < 1:
         raise HarkenError(f"accepted={accepted:g}: give a share of other sounds, above 0 and below 1")
@@ -99,8 +98,8 @@ def tune_clips(
     if not of_word.any() or of_word.all():
         raise HarkenError("a threshold for clips needs clips of words and clips of other words or noise: add them")
     top = probabilities.argmax(axis=1)
-    inside = np.clip(probabilities.max(axis=1).astype(np.float64), _MARGIN, 1 - _MARGIN)
-    scores = np.where(is_word[top], np.log(inside / (1 - inside)), -np.inf)
+    clipped = np.clip(probabilities.max(axis=1).astype(np.float64), _MARGIN, 1 - _MARGIN)
+    scores = np.where(is_word[top], np.log(clipped / (1 - clipped)), -np.inf)
     accepted_at = (scores[~of_word][:, None] >= _LOGITS).mean(axis=0)
     possible = np.flatnonzero(accepted_at <= accepted)
     if not possible.size:
