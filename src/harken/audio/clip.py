@@ -245,7 +245,7 @@ class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
     that the next frame of an MP3 borrows from earlier frames. A FLAC that does not state its length has no end to seek to.
     """
 
-    def __init__(self, file: str | os.PathLike[str] | IO[bytes], *, mp3: bool) -> None:
+    def __init__(self, file: str | bytes | os.PathLike[str] | IO[bytes], *, mp3: bool) -> None:
         self._filter_stderr = _suppress_libmpg123_notes if mp3 else nullcontext
         with self._filter_stderr():
             super().__init__(file)
@@ -265,7 +265,9 @@ def _open_decoder(raw: IO[bytes], path: str | os.PathLike[str] | None, name: str
         if (completed := complete_header(raw)) is not None:
             return _Decoder(completed, mp3=False)
         # libsndfile opens a path itself, which is faster than reading through Python.
-        return _Decoder(raw if path is None else path, mp3=_may_be_mp3(raw))
+        # As bytes, because soundfile cannot encode names that are not text.
+        named = path if path is None or os.name == "nt" else os.fsencode(path)
+        return _Decoder(raw if named is None else named, mp3=_may_be_mp3(raw))
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: the file name stands for a headerless format
         raise _not_audio(name) from error
 

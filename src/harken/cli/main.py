@@ -1,5 +1,6 @@
 """The command line. Each command parses its options, imports the library when it runs, calls it and prints the result."""
 
+import codecs
 import errno
 import io
 import json
@@ -56,9 +57,10 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 
 def main() -> None:
     """Run the command line. Bad input prints one line and exits with code 2; Ctrl-C exits with 130."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() == "utf-8":
-            stream.reconfigure(errors="surrogateescape")  # File names that are not UTF-8 are printed as they are.
+    codecs.register_error("harken", _replace_unprintable)
+    for stream, errors in ((sys.stdout, "harken"), (sys.stderr, "harken"), (sys.stdin, "surrogateescape")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     try:
         sys.exit(app(prog_name="harken", standalone_mode=False))
     except HarkenError as error:
@@ -77,6 +79,16 @@ def main() -> None:
         what = error.filename or "a file or standard output"
         print(f"harken: cannot write {what}: {error.strerror}; free some disk space", file=sys.stderr)
         sys.exit(2)
+
+
+def _replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Print the bytes of file names that are not text as they are, and `\\u0141` for what the code page lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    character = ord(error.object[error.start])
+    if 0xDC80 <= character <= 0xDCFF:  # how Python stands for a byte that is not text
+        return bytes([character - 0xDC00]), error.start + 1
+    one = UnicodeEncodeError(error.encoding, error.object, error.start, error.start + 1, error.reason)
+    return codecs.backslashreplace_errors(one)
 
 
 def _command_path(error: Any) -> str:
@@ -298,6 +310,11 @@ def predict(
         # Lists made on other systems may have a byte order mark and other line endings.
         lines = (line.strip("\r\n\ufeff") for line in sys.stdin or () if line.strip())
         for given in (path for clip in clips for path in (lines if clip == "-" else [clip])):
+            if "\0" in given:
+                raise HarkenError(
+                    "standard input is not a list of paths, one per line: give the path of the audio file, "
+                    "or pipe audio into `harken listen -`"
+                )
             try:
                 if not (found := audio_files(given)):
                     raise HarkenError(f"{given} contains no WAV, FLAC, OGG or MP3 files: give another folder")
