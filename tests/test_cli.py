@@ -126,7 +126,9 @@ def test_names_that_the_code_page_lacks_are_printed(encoding: str, make_model: M
     assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("content", [b"RIFF\x24\0\0\0WAVEfmt ", b"fLaC\0\0\0\x22\x10", b"\xff\xfb\x90\0\0", b"\0\x01" * 100])
+@pytest.mark.parametrize(
+    "content", [b"RIFF\x24\0\0\0WAVEfmt ", b"fLaC\0\0\0\x22\x10", b"\xff\xfb\x90\0\0", b"\0\x01" * 100]
+)
 def test_audio_instead_of_paths_is_refused(content: bytes, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
     code, out, err = run("predict", "-", "--model", "tiny")

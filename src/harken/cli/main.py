@@ -15,7 +15,7 @@ from rich.console import Console
 from harken import __version__
 from harken.cli.corpus import corpus_app
 from harken.cli.export import export
-from harken.cli.options import Sensitivity
+from harken.cli.options import Channel, Sensitivity
 from harken.cli.record import record
 from harken.cli.serve import serve
 from harken.cli.stream import evaluate_stream, listen
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Print the bytes of file names that are not text as they are, and `\\u0141` for what the code page lacks."""
+    """Print the bytes of file names that are not text as they are, and an escape for what the code page lacks."""
     assert isinstance(error, UnicodeEncodeError)
     character = ord(error.object[error.start])
     if 0xDC80 <= character <= 0xDCFF:  # how Python stands for a byte that is not text
@@ -289,6 +289,7 @@ def predict(
     ],
     model: _Model = "base",
     sensitivity: Sensitivity = None,
+    channel: Channel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
 ) -> None:
     """Print the word spoken in each clip, or why none was recognized.
@@ -323,7 +324,8 @@ def predict(
                 continue
             yield from found
 
-    read = print_predictions(Recognizer(model, sensitivity=sensitivity), paths(), as_json=as_json, report=report)
+    recognizer = Recognizer(model, sensitivity=sensitivity)
+    read = print_predictions(recognizer, paths(), channel=channel, as_json=as_json, report=report)
     if errors:
         raise typer.Exit(1 if read else 2)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harken.cli.options import Sensitivity
+from harken.cli.options import Channel, Sensitivity
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
@@ -71,6 +71,7 @@ def listen(
     isolation: _Isolation = None,
     rate: Annotated[int | None, typer.Option(help="Sample rate of raw PCM, in Hz.")] = None,
     channels: Annotated[int | None, typer.Option(help="Number of channels of raw PCM. Default: 1.")] = None,
+    channel: Channel = None,
     device: Annotated[
         str | None, typer.Option(help="Microphone, by number or part of its name. Default: the system's.")
     ] = None,
@@ -98,7 +99,16 @@ def listen(
         "isolation": isolation,
     }
     actions = read_actions(run or [], recognizer.card.words, shell=shell)
-    run_live(recognizer, source, sample_rate=rate, channels=channels, device=device, actions=actions, settings=settings)
+    run_live(
+        recognizer,
+        source,
+        sample_rate=rate,
+        channels=channels,
+        channel=channel,
+        device=device,
+        actions=actions,
+        settings=settings,
+    )
 
 
 def evaluate_stream(
