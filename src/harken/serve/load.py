@@ -4,6 +4,7 @@ StreamLoad    all open streams: their cost, and how far behind they are
 StreamMeter   one open stream
 """
 
+import math
 import time
 from collections import deque
 from statistics import median
@@ -18,7 +19,8 @@ from harken.runtime.streamfile import StreamFile
 FULL_LOAD = 0.8  # share of the threads' time up to which streams are accepted; clips need some of the rest
 _PRIOR_S = 2.0  # audio for which the estimated cost counts, until a stream's own cost is known
 _AHEAD_S = 2.0  # a stream whose audio arrives earlier than this is not live: it comes as fast as it is processed
-_SETTLING_S = 1.0  # time in which closing one stream takes effect on the others
+_SETTLING_S = 1.0  # time in which closing streams takes effect on the others
+_MEMORY_S = 60.0  # how long no more streams are accepted than the server was able to process
 
 
 class StreamMeter:
@@ -85,13 +87,25 @@ class StreamLoad:
         self._cost = cost
         self._max_lag_s = max_lag_s
         self._meters: list[StreamMeter] = []  # in the order of opening
-        self._checked_at = -np.inf
+        self._checked_at = -math.inf
         self._checked_lag = 0.0
+        self._processed_s = 0.0  # audio of all streams
+        self._history: deque[tuple[float, float]] = deque()  # the last seconds: time, and audio processed until then
+        self._capacity, self._capacity_until = math.inf, 0.0  # number of streams that are known to be too many
 
     def open(self, now: float) -> StreamMeter:
         """Add a stream."""
         self._meters.append(StreamMeter(now, self._cost))
         return self._meters[-1]
+
+    def processed(self, meter: StreamMeter, seconds: float, busy_s: float, now: float) -> None:
+        """Count a stream's oldest waiting message as processed, with the computing time that it took."""
+        meter.processed(seconds, busy_s)
+        self._processed_s += seconds
+        if not self._history or now > self._history[-1][0] + 0.1 * _SETTLING_S:
+            self._history.append((now, self._processed_s))
+        while self._history[0][0] < now - 2 * _SETTLING_S:
+            self._history.popleft()
 
     def close(self, meter: StreamMeter) -> None:
         """Remove a stream."""
@@ -107,7 +121,8 @@ class StreamLoad:
         if not self._meters:
             return False
         one_more = self.load * (len(self._meters) + 1) / len(self._meters)
-        return one_more > FULL_LOAD or self.lag(now) > self._max_lag_s / 2
+        full = len(self._meters) >= self._capacity and now < self._capacity_until
+        return full or one_more > FULL_LOAD or self.lag(now) > self._max_lag_s / 2
 
     def lag(self, now: float, *, quantile: float = 0.5) -> float:
         """Return how far the live streams are behind, in seconds: the median, or another quantile."""
@@ -120,11 +135,20 @@ class StreamLoad:
 
     def must_close(self, meter: StreamMeter, now: float) -> bool:
         """Return whether a stream has to be closed, so that those that were opened before it keep up."""
-        if meter is not self._meters[-1] or now < self._checked_at + _SETTLING_S or not self.is_behind(now):
-            return False
-        catching_up = (lag := self.lag(now)) < self._checked_lag
-        self._checked_at, self._checked_lag = now, lag
-        return not catching_up
+        if now >= self._checked_at + _SETTLING_S and self.is_behind(now):
+            catching_up = (lag := self.lag(now)) < self._checked_lag
+            self._checked_at, self._checked_lag = now, lag
+            if not catching_up:
+                # Each live stream needs a second of audio to be processed per second.
+                start, before_s = self._history[0] if self._history else (now, self._processed_s)
+                rate = (self._processed_s - before_s) / max(now - start, _SETTLING_S)
+                self._capacity = max(1, min(len(self._meters) - 1, math.floor(FULL_LOAD * rate)))
+                self._capacity_until = now + _MEMORY_S
+        return (
+            len(self._meters) > self._capacity
+            and now < self._capacity_until
+            and self._meters.index(meter) >= self._capacity
+        )
 
 
 def estimate_cost(recognizer: Recognizer | StreamFile) -> float:

@@ -208,7 +208,7 @@ async def _process_messages(
             hops_before = listener.hops
             events, busy_s = await workers.run(_timed_push, listener, pcm)
             seconds = messages.seconds(message)
-            messages.meter.processed(seconds, busy_s)
+            load.processed(messages.meter, seconds, busy_s, time.monotonic())
             metrics.audio_s += seconds
             await _send_events(socket, events, metrics)
             if send_posteriors and listener.hops > hops_before:
