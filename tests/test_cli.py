@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -104,6 +105,37 @@ def test_predict_reports_clips_that_cannot_be_read_and_goes_on(
         ["harken:", str(tmp_path / "missing.wav")],
     ]
     assert run("predict", folder / "b.wav", tmp_path / "missing.wav", "--model", model)[:2] == (2, "")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8", "shift_jis"])
+def test_names_that_the_code_page_lacks_are_printed(encoding: str, make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(labels=LABELS, sample_rate=8000, window=8000)
+    names = ["Łukasz.wav", "\udcff.wav"] if sys.platform == "linux" else ["Łukasz.wav"]
+    # libsndfile writes no names that are not UTF-8. It reads one of the two, the plain reader the other.
+    clips = [loud_in_quarter(tmp_path / "clip.wav", 0).rename(tmp_path / name) for name in names]
+    if len(clips) > 1:
+        soundfile.write(tmp_path / "float.wav", soundfile.read(clips[0])[0], 8000, subtype="FLOAT")
+        clips.append((tmp_path / "float.wav").rename(tmp_path / "\udcfe.wav"))
+    command = [sys.executable, "-m", "harken", "predict", *clips, tmp_path / "Ł missing.wav", "--model", model]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert done.returncode == 1, done.stderr
+    lines = [line.split(b"\t") for line in done.stdout.splitlines()]
+    assert [line[1] for line in lines] == [b"yes"] * len(clips)
+    wanted = "Łukasz.wav".encode(encoding, "backslashreplace")
+    assert lines[0][0].endswith(wanted)
+    assert lines[-1][0].endswith(b"\xfe.wav" if len(clips) > 1 else wanted)
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"RIFF\x24\0\0\0WAVEfmt ", b"fLaC\0\0\0\x22\x10", b"\xff\xfb\x90\0\0", b"\0\x01" * 100]
+)
+def test_audio_instead_of_paths_is_refused(content: bytes, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+    code, out, err = run("predict", "-", "--model", "tiny")
+    assert (code, out) == (2, "")
+    assert "standard input is not a list of paths" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

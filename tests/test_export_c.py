@@ -300,7 +300,7 @@ def test_listen_decides_as_the_listener_does(tmp_path: Path) -> None:
     page = (Path(__file__).parents[1] / "docs" / "how-to" / "microcontroller.md").read_text()
     (tmp_path / "main.c").write_text(page.split("```c\n")[1].split("```")[0])
     program, library = tmp_path / "main", tmp_path / "tiny.so"
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O2"]
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O2"]
     sources = [str(tmp_path / name) for name in ("main.c", "tiny.c")]
     subprocess.run([*_compiler(), *flags, "-o", str(program), *sources, "-lm"], check=True)
     subprocess.run([*_compiler(), *flags, "-shared", "-fPIC", "-o", str(library), sources[1], "-lm"], check=True)

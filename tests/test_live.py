@@ -336,6 +336,54 @@ def test_a_microphone_is_recorded_at_its_own_rate(monkeypatch, capsys):
     assert 1.0 < line["end_s"] < 1.6
 
 
+class MicrophoneArray(FakeSoundDevice):
+    """Six channels that can only be opened together: two of silence, the microphone, and a loopback of noise."""
+
+    devices = ({"name": "Array", "max_input_channels": 6, "default_samplerate": 8_000.0},) * 2
+
+    def InputStream(self, *, samplerate, device, channels, dtype, blocksize, callback):  # noqa: N802 - sounddevice's name
+        if channels != 6:
+            raise self.PortAudioError("Invalid number of channels [PaErrorCode -9998]")
+
+        class Stream:
+            def __enter__(self):
+                signal = stream()
+                recorded = np.zeros((signal.size, 6), np.float32)
+                recorded[:, 2] = signal + np.random.default_rng(1).normal(0, 3e-4, signal.size)
+                recorded[:, 5] = np.random.default_rng(0).uniform(-0.5, 0.5, signal.size)
+                for start in range(0, signal.size - blocksize, blocksize):
+                    callback(recorded[start : start + blocksize], blocksize, None, None)
+
+            def __exit__(self, *_):
+                pass
+
+        return Stream()
+
+
+@pytest.mark.parametrize(("channel", "found"), [(None, ["low", "high"]), (3, ["low", "high"]), (1, []), (6, [])])
+def test_a_microphone_array_is_opened_with_all_its_channels(monkeypatch, capsys, channel, found):
+    monkeypatch.setitem(sys.modules, "sounddevice", MicrophoneArray("sounddevice"))
+    monkeypatch.setattr("harken.audio.sources._SILENT_DEVICE_S", 0.01)
+    with pytest.raises(HarkenError, match="no longer sends audio"):
+        listen(ToneRecognizer(), None, channel=channel)
+    assert [line["word"] for line in lines(capsys)] == found
+    with pytest.raises(HarkenError, match="Array has 6 channels, so there is no channel 7"):
+        listen(ToneRecognizer(), None, channel=7)
+
+
+def test_one_channel_of_a_file_or_a_pipe_can_be_chosen(tmp_path, capsys, pipe_in):
+    channels = np.stack([quiet(stream().size / RATE), stream()], axis=1)
+    soundfile.write(tmp_path / "talk.wav", channels, RATE)
+    for channel, found in ((1, []), (2, ["low", "high"])):
+        listen(ToneRecognizer(), str(tmp_path / "talk.wav"), channel=channel)
+        assert [line["word"] for line in lines(capsys)] == found
+        pipe_in(pcm(channels))
+        listen(ToneRecognizer(), "-", sample_rate=RATE, channels=2, channel=channel)
+        assert [line["word"] for line in lines(capsys)] == found
+    with pytest.raises(HarkenError, match="there is no channel 3"):
+        listen(ToneRecognizer(), str(tmp_path / "talk.wav"), channel=3)
+
+
 def test_a_microphone_that_does_not_start_is_reported(monkeypatch):
     sounddevice = FakeSoundDevice("sounddevice")
     monkeypatch.setitem(sys.modules, "sounddevice", sounddevice)

@@ -128,7 +128,7 @@ def test_the_command_prints_one_line_per_prompt_in_a_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @contextmanager
-    def open_microphone(_: str | None = None) -> Iterator[Source]:
+    def open_microphone(_: str | None = None, *, channel: int | None = None) -> Iterator[Source]:
         yield Speaker(utterance(peak=0.003)).source()
 
     monkeypatch.setattr(sources, "open_microphone", open_microphone)

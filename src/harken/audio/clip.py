@@ -29,6 +29,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from harken.audio.channels import mix_channels
 from harken.audio.flac import read_flac
 from harken.audio.wav import complete_header, read_wav
 from harken.errors import HarkenError
@@ -106,11 +107,14 @@ _LIBMPG123_NOTE = re.compile(rb"(Note|Warning): |\[src/libmpg123/|\s*$")
 _mp3_lock = threading.Lock()
 
 
-def load_clip(source: AudioSource, sample_rate: int, *, source_rate: int | None = None) -> NDArray[np.float32]:
+def load_clip(
+    source: AudioSource, sample_rate: int, *, source_rate: int | None = None, channel: int | None = None
+) -> NDArray[np.float32]:
     """Read a clip as float32 mono at a sample rate.
 
-    Channels are averaged. The clip is resampled with soxr's high quality setting (band-limited). The result has
-    ceil(samples * ratio) samples, as librosa's has wherever its floating-point product is exact.
+    Channels are averaged, except for those that do not agree with the first (see `harken.audio.channels`).
+    The clip is resampled with soxr's high quality setting (band-limited). The result has ceil(samples * ratio) samples, as
+    librosa's has wherever its floating-point product is exact.
 
     Integer arrays are read as full-scale PCM of their width. Float samples may exceed full scale, up to 100. An open file
     is read from its current position to its end, and is not closed. A WAV whose header states no samples, because its
@@ -125,6 +129,8 @@ def load_clip(source: AudioSource, sample_rate: int, *, source_rate: int | None 
         Sample rate of the result in Hz, 4,000 to 192,000.
     source_rate
         Sample rate of an array in Hz. Required for an array, and not allowed for a file, which contains its own.
+    channel
+        Number of the only channel to use, from 1.
 
     Returns
     -------
@@ -157,7 +163,7 @@ def load_clip(source: AudioSource, sample_rate: int, *, source_rate: int | None 
     _check_rate(rate, f"{name}: the sample rate")
     if samples.size == 0:
         raise HarkenError(f"{name} contains no samples: record it again")
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
+    mono = _one_channel(samples, channel, name)
     if rate == sample_rate:
         return np.ascontiguousarray(mono)
     length = -(-mono.size * int(sample_rate) // int(rate))  # int(): a 32-bit numpy integer would overflow
@@ -165,6 +171,23 @@ def load_clip(source: AudioSource, sample_rate: int, *, source_rate: int | None 
     if resampled.size < length:
         resampled = np.pad(resampled, (0, length - resampled.size))
     return np.ascontiguousarray(resampled[:length], dtype=np.float32)
+
+
+def _one_channel(samples: NDArray[np.float32], channel: int | None, name: str) -> NDArray[np.float32]:
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    check_channel(channel, channels, name)
+    if samples.ndim == 1:
+        return samples
+    if channel is not None or channels == 1:
+        return samples[:, (channel or 1) - 1]
+    return mix_channels(samples)
+
+
+def check_channel(channel: int | None, channels: int, name: str) -> None:
+    """Raise an error if a recording with this number of channels does not have the channel."""
+    if channel is not None and not 1 <= channel <= channels:
+        has = "one channel" if channels == 1 else f"{channels} channels"
+        raise HarkenError(f"{name} has {has}, so there is no channel {channel}: choose 1 to {channels}")
 
 
 def to_int16(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -243,12 +266,23 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     if array.ndim == 2 and 0 < array.shape[0] < array.shape[1]:
         raise HarkenError(f"{name} has more channels than samples, {array.shape}: transpose it to [samples, channels]")
     if array.dtype.kind == "f":
-        return _check_amplitude(array, name).astype(np.float32, copy=False)
+        _check_amplitude(array, name)
+    if (samples := from_pcm(array)) is None:
+        raise HarkenError(f"{name} has the type {array.dtype}: pass floats, signed integers, or 8-bit PCM")
+    return samples
+
+
+def from_pcm(array: NDArray[Any]) -> NDArray[np.float32] | None:
+    """Convert floats, signed integers or 8-bit PCM to float32. Full scale is 1.0. Return None for other types."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
+    if array.dtype == np.int16:
+        return array.astype(np.float32) / np.float32(32768.0)
     if array.dtype.kind == "i":
         return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
     if array.dtype == np.uint8:  # 8-bit PCM is unsigned: 128 is zero
         return (array.astype(np.float32) - 128.0) / 128.0
-    raise HarkenError(f"{name} has the type {array.dtype}: pass floats, signed integers, or 8-bit PCM")
+    return None
 
 
 def _from_file(source: str | os.PathLike[str] | IO[bytes], name: str) -> tuple[NDArray[np.float32], int]:
@@ -271,7 +305,7 @@ class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
     that the next frame of an MP3 borrows from earlier frames. A FLAC that does not state its length has no end to seek to.
     """
 
-    def __init__(self, file: str | os.PathLike[str] | IO[bytes], *, mp3: bool) -> None:
+    def __init__(self, file: str | bytes | os.PathLike[str] | IO[bytes], *, mp3: bool) -> None:
         self._filter_stderr = _suppress_libmpg123_notes if mp3 else nullcontext
         with self._filter_stderr():
             super().__init__(file)
@@ -291,7 +325,9 @@ def _open_decoder(raw: IO[bytes], path: str | os.PathLike[str] | None, name: str
         if (completed := complete_header(raw)) is not None:
             return _Decoder(completed, mp3=False)
         # libsndfile opens a path itself, which is faster than reading through Python.
-        return _Decoder(raw if path is None else path, mp3=_may_be_mp3(raw))
+        # As bytes, because soundfile cannot encode names that are not text.
+        named = path if path is None or os.name == "nt" else os.fsencode(path)
+        return _Decoder(raw if named is None else named, mp3=_may_be_mp3(raw))
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: the file name stands for a headerless format
         raise _not_audio(name) from error
 

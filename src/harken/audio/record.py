@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from harken.audio.resampler import to_mono
+from harken.audio.resampler import Resampler
 from harken.audio.sources import Source
 from harken.audio.take import check_take
 from harken.errors import HarkenError
@@ -128,8 +128,9 @@ def _next_take_number(folder: Path, speaker: str) -> int:
 
 
 def _mono_chunks(source: Source) -> Iterator[NDArray[np.float32]]:
+    mixing = Resampler(source.sample_rate, source.sample_rate)
     for chunk in source.chunks:
-        yield to_mono(chunk)
+        yield mixing.push(chunk)
     raise HarkenError(f"{source.name} ended before all takes were recorded: record into the same folder to continue")
 
 

@@ -1,7 +1,7 @@
 """Resample a stream that comes in chunks.
 
 Resampler   convert chunks of any size to float32 mono at one sample rate
-to_mono     convert a chunk of floats or 16-bit PCM, with any number of channels, to float32 [samples]
+to_float    convert a chunk of floats or integer PCM to float32
 """
 
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from harken.audio.clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from harken.audio.channels import Mixer
+from harken.audio.clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, from_pcm
 from harken.errors import HarkenError
 
 _BLOCKS_PER_SECOND = 100
@@ -50,6 +51,7 @@ class Resampler:
 
     def reset(self) -> None:
         """Forget the stream and get ready for another one."""
+        self._mixer: Mixer | None = None
         self._soxr: Any = None
         if self.source_rate != self.target_rate:
             self._soxr = soxr.ResampleStream(self.source_rate, self.target_rate, 1, dtype="float32")
@@ -64,7 +66,7 @@ class Resampler:
         Parameters
         ----------
         chunk
-            Floats or int16 PCM, [samples] or [samples, channels].
+            Floats or integer PCM, [samples] or [samples, channels].
 
         Returns
         -------
@@ -76,9 +78,13 @@ class Resampler:
         HarkenError
             If the chunk is not audio, in which case nothing of it is used. If the stream was finished.
         """
-        samples = to_mono(chunk)
+        samples = to_float(chunk)
         if self._finished:
             raise HarkenError("the stream is finished: call reset before you push another stream")
+        if samples.ndim == 2:
+            if self._mixer is None or self._mixer.channels != samples.shape[1]:
+                self._mixer = Mixer(self.source_rate, samples.shape[1])
+            samples = self._mixer.push(samples)
         self._input_samples += samples.size
         if self._soxr is None:
             return samples
@@ -116,18 +122,19 @@ class Resampler:
         return np.pad(rest[:missing], (0, max(0, missing - rest.size)))
 
 
-def to_mono(chunk: NDArray[Any]) -> NDArray[np.float32]:
-    """Convert a chunk to mono float32. Channels are averaged.
+def to_float(chunk: NDArray[Any]) -> NDArray[np.float32]:
+    """Convert a chunk to float32.
 
     Parameters
     ----------
     chunk
-        Floats or int16 PCM, [samples] or [samples, channels], with at most 64 channels.
+        Floats, signed integers (full-scale PCM of their width) or 8-bit PCM, [samples] or [samples, channels], with at
+        most 64 channels.
 
     Returns
     -------
     ndarray of float32
-        The chunk [samples]. Full scale is 1.0.
+        The chunk, of the same shape unless it has a single channel: then [samples]. Full scale is 1.0.
 
     Raises
     ------
@@ -141,19 +148,8 @@ def to_mono(chunk: NDArray[Any]) -> NDArray[np.float32]:
             f"a chunk of shape {chunk.shape} has {chunk.shape[1]} channels: pass [samples, channels], "
             f"with 1 to {_MAX_CHANNELS} channels"
         )
-    if chunk.dtype == np.int16:
-        samples = chunk.astype(np.float32) / np.float32(32768.0)
-    elif chunk.dtype.kind == "f":
-        samples = chunk.astype(np.float32, copy=False)
-        if not np.isfinite(samples).all():
-            raise HarkenError("a chunk contains NaN or infinite samples: check the program that recorded it")
-    else:
-        raise HarkenError(f"a chunk has the type {chunk.dtype}: pass floats or 16-bit PCM")
-    if samples.ndim == 1:
-        return np.ascontiguousarray(samples)
-    # Add channel by channel: the order of additions in NumPy's mean can depend on the length of the chunk.
-    mono: NDArray[np.float32] = samples[:, 0].copy()
-    for channel in range(1, samples.shape[1]):
-        mono += samples[:, channel]
-    mono /= samples.shape[1]
-    return mono
+    if (samples := from_pcm(chunk)) is None:
+        raise HarkenError(f"a chunk has the type {chunk.dtype}: pass floats, signed integers, or 8-bit PCM")
+    if chunk.dtype.kind == "f" and not np.isfinite(samples).all():
+        raise HarkenError("a chunk contains NaN or infinite samples: check the program that recorded it")
+    return np.ascontiguousarray(samples[:, 0] if samples.ndim == 2 and samples.shape[1] == 1 else samples)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.audio.clip import STREAMED_WAV_SIZE, open_blocks
+from harken.audio.clip import STREAMED_WAV_SIZE, check_channel, open_blocks
 from harken.errors import HarkenError
 
 _CHUNK_S = 0.05
@@ -60,13 +60,15 @@ class Source:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[Source]:
+def open_file(path: Path, *, channel: int | None = None) -> Iterator[Source]:
     """Open an audio file as a stream.
 
     Parameters
     ----------
     path
         File of any format that `load_clip` reads.
+    channel
+        Number of the only channel to use, from 1.
 
     Yields
     ------
@@ -80,12 +82,23 @@ def open_file(path: Path) -> Iterator[Source]:
         cut short is an error after its last chunk.
     """
     with open_blocks(path, _FILE_CHUNK_S) as (rate, blocks):
-        yield Source(str(path), rate, blocks)
+        yield Source(str(path), rate, _only_channel(blocks, channel, str(path)))
+
+
+def _only_channel(chunks: Iterator[NDArray[Any]], channel: int | None, name: str) -> Iterator[NDArray[Any]]:
+    for chunk in chunks:
+        check_channel(channel, chunk.shape[1], name)
+        yield chunk if channel is None else chunk[:, channel - 1 : channel]
 
 
 @contextmanager
 def open_pcm(
-    pipe: io.BufferedIOBase, name: str, *, sample_rate: int | None, channels: int | None = None
+    pipe: io.BufferedIOBase,
+    name: str,
+    *,
+    sample_rate: int | None,
+    channels: int | None = None,
+    channel: int | None = None,
 ) -> Iterator[Source]:
     """Open a pipe of 16-bit little-endian PCM as a stream.
 
@@ -102,6 +115,8 @@ def open_pcm(
         Sample rate in Hz. Required for raw PCM. For WAV it must be the rate in the header, or None.
     channels
         Number of interleaved channels. Default: 1 for raw PCM, and the number in the header for WAV.
+    channel
+        Number of the only channel to use, from 1.
 
     Yields
     ------
@@ -128,6 +143,7 @@ def open_pcm(
     channels = 1 if channels is None else channels
     if not 1 <= channels <= _MAX_CHANNELS:
         raise HarkenError(f"{name} cannot have {channels} channels: use 1 to {_MAX_CHANNELS}")
+    check_channel(channel, channels, name)
     frame_bytes = 2 * channels
     chunk_bytes = max(frame_bytes, round(_CHUNK_S * sample_rate) * frame_bytes)
 
@@ -144,7 +160,7 @@ def open_pcm(
             remaining = None if remaining is None else remaining - len(more)
             buffered = buffered[whole:] + more
 
-    yield Source(name, sample_rate, chunks())
+    yield Source(name, sample_rate, _only_channel(chunks(), channel, name))
 
 
 def _read_wav_header(pipe: io.BufferedIOBase, name: str) -> tuple[int, int, int | None]:
@@ -176,13 +192,17 @@ def _read(pipe: io.BufferedIOBase, size: int) -> bytes:
 
 
 @contextmanager
-def open_microphone(device: str | None = None) -> Iterator[Source]:
+def open_microphone(device: str | None = None, *, channel: int | None = None) -> Iterator[Source]:
     """Open a microphone or another input device as a stream, at its default sample rate.
+
+    A device that cannot record a single channel, such as a microphone array, is opened with all of its channels.
 
     Parameters
     ----------
     device
         Number of the device, or a part of its name. Default: the system's default input device.
+    channel
+        Number of the only channel to use, from 1.
 
     Yields
     ------
@@ -213,14 +233,25 @@ def open_microphone(device: str | None = None) -> Iterator[Source]:
         selected = int(device) if device is not None and device.isdecimal() else device
         info = sounddevice.query_devices(selected, "input")
         rate = round(info["default_samplerate"])
-        stream = sounddevice.InputStream(
-            samplerate=rate,
-            device=selected,
-            channels=1,
-            dtype="float32",
-            blocksize=round(_CHUNK_S * rate),
-            callback=store,
-        )
+        check_channel(channel, info["max_input_channels"], info["name"])
+
+        def open_stream(channels: int) -> Any:
+            return sounddevice.InputStream(
+                samplerate=rate,
+                device=selected,
+                channels=channels,
+                dtype="float32",
+                blocksize=round(_CHUNK_S * rate),
+                callback=store,
+            )
+
+        try:
+            # Not all channels where fewer suffice: a virtual device offers 32 or more.
+            stream = open_stream(channel or 1)
+        except sounddevice.PortAudioError:
+            if info["max_input_channels"] <= (channel or 1):
+                raise
+            stream = open_stream(min(info["max_input_channels"], _MAX_CHANNELS))
     except (sounddevice.PortAudioError, ValueError) as error:
         which = "no microphone can be opened" if device is None else f"the microphone {device} cannot be opened"
         raise HarkenError(
@@ -246,7 +277,7 @@ def open_microphone(device: str | None = None) -> Iterator[Source]:
             raise HarkenError(
                 f"{info['name']} does not start ({_one_line(error)}): close other programs that record from it"
             ) from error
-        yield Source(str(info["name"]), rate, chunks())
+        yield Source(str(info["name"]), rate, _only_channel(chunks(), channel, info["name"]))
 
 
 def input_devices() -> list[str]:

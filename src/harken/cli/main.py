@@ -1,5 +1,6 @@
 """The command line. Each command parses its options, imports the library when it runs, calls it and prints the result."""
 
+import codecs
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from harken import __version__
 from harken.cli.corpus import corpus_app
 from harken.cli.enroll import enroll
 from harken.cli.export import export
-from harken.cli.options import Sensitivity
+from harken.cli.options import Channel, Sensitivity
 from harken.cli.push import push
 from harken.cli.record import record
 from harken.cli.serve import serve
@@ -64,9 +65,10 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 
 def main() -> None:
     """Run the command line. Bad input prints one line and exits with code 2; Ctrl-C exits with 130."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() == "utf-8":
-            stream.reconfigure(errors="surrogateescape")  # File names that are not UTF-8 are printed as they are.
+    codecs.register_error("harken", _replace_unprintable)
+    for stream, errors in ((sys.stdout, "harken"), (sys.stderr, "harken"), (sys.stdin, "surrogateescape")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     try:
         sys.exit(app(prog_name="harken", standalone_mode=False))
     except HarkenError as error:
@@ -85,6 +87,16 @@ def main() -> None:
         what = error.filename or "a file or standard output"
         print(f"harken: cannot write {what}: {error.strerror}; free some disk space", file=sys.stderr)
         sys.exit(2)
+
+
+def _replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Print the bytes of file names that are not text as they are, and an escape for what the code page lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    character = ord(error.object[error.start])
+    if 0xDC80 <= character <= 0xDCFF:  # how Python stands for a byte that is not text
+        return bytes([character - 0xDC00]), error.start + 1
+    one = UnicodeEncodeError(error.encoding, error.object, error.start, error.start + 1, error.reason)
+    return codecs.backslashreplace_errors(one)
 
 
 def _command_path(error: Any) -> str:
@@ -359,6 +371,7 @@ def predict(
     ],
     model: _Model = "base",
     sensitivity: Sensitivity = None,
+    channel: Channel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
 ) -> None:
     """Print the word spoken in each clip, or why none was recognized.
@@ -380,6 +393,11 @@ def predict(
         # Lists made on other systems may have a byte order mark and other line endings.
         lines = (line.strip("\r\n\ufeff") for line in sys.stdin or () if line.strip())
         for given in (path for clip in clips for path in (lines if clip == "-" else [clip])):
+            if "\0" in given:
+                raise HarkenError(
+                    "standard input is not a list of paths, one per line: give the path of the audio file, "
+                    "or pipe audio into `harken listen -`"
+                )
             try:
                 if not (found := audio_files(given)):
                     raise HarkenError(f"{given} contains no WAV, FLAC, OGG or MP3 files: give another folder")
@@ -390,7 +408,8 @@ def predict(
                 print_note(note)
             yield from found
 
-    read = print_predictions(Recognizer(model, sensitivity=sensitivity), paths(), as_json=as_json, report=report)
+    recognizer = Recognizer(model, sensitivity=sensitivity)
+    read = print_predictions(recognizer, paths(), channel=channel, as_json=as_json, report=report)
     if errors:
         raise typer.Exit(1 if read else 2)
 

@@ -4,6 +4,14 @@ from typing import Annotated
 
 import typer
 
+Channel = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Use only this channel, from 1. Default: the average of all that agree with the first.",
+    ),
+]
+
 Sensitivity = Annotated[
     float | None,
     typer.Option(

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from harken.cli.options import Channel
 from harken.labels import normalize_word
 
 _METER_DB = -60.0
@@ -22,6 +23,7 @@ def record(
     speaker: Annotated[
         str, typer.Option(help="Name of the speaker, in letters and digits. It becomes part of the file names.")
     ] = "me",
+    channel: Channel = None,
     device: Annotated[
         str | None, typer.Option(help="Microphone, by number or part of its name. Default: the system's.")
     ] = None,
@@ -44,7 +46,7 @@ def record(
                 again = f" ({moment.fault})" if moment.fault else ""
                 console.print(f"say {moment.word}, {moment.done + 1} of {moment.wanted}{again}", highlight=False)
 
-    with open_microphone(device) as source, live:
+    with open_microphone(device, channel=channel) as source, live:
         kept = record_corpus(source, directory, spoken, takes=takes, speaker=speaker, show=show)
     print(f"{kept} recordings added to {directory}. To inspect them, and to train on them:")
     print(f"harken corpus show {directory}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harken.cli.options import Sensitivity
+from harken.cli.options import Channel, Sensitivity
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
@@ -72,6 +72,7 @@ def listen(
     isolation: _Isolation = None,
     rate: Annotated[int | None, typer.Option(help="Sample rate of raw PCM, in Hz.")] = None,
     channels: Annotated[int | None, typer.Option(help="Number of channels of raw PCM. Default: 1.")] = None,
+    channel: Channel = None,
     device: Annotated[
         str | None, typer.Option(help="Microphone, by number or part of its name. Default: the system's.")
     ] = None,
@@ -108,6 +109,7 @@ def listen(
         source,
         sample_rate=rate,
         channels=channels,
+        channel=channel,
         device=device,
         actions=actions,
         settings=settings,

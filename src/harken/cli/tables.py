@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harken.audio.clip import load_clip
 from harken.errors import HarkenError
 from harken.models.registry import NETWORKS
 from harken.runtime.modelfile import Card, ModelFile, bundled_models
@@ -104,7 +105,12 @@ def print_layers(name: str) -> None:
 
 
 def print_predictions(
-    recognizer: Recognizer, paths: Iterable[Path], *, as_json: bool, report: Callable[[HarkenError], object]
+    recognizer: Recognizer,
+    paths: Iterable[Path],
+    *,
+    channel: int | None = None,
+    as_json: bool,
+    report: Callable[[HarkenError], object],
 ) -> int:
     """Print the word recognized in each clip: a table on a terminal, tab-separated lines in a pipe.
 
@@ -116,6 +122,8 @@ def print_predictions(
         The model.
     paths
         The clips.
+    channel
+        Number of the only channel to use, from 1.
     as_json
         Print JSON lines instead.
     report
@@ -127,18 +135,18 @@ def print_predictions(
         Number of clips that were read.
     """
     console = _console()
-    count = 0
+    count, rate = 0, recognizer.sample_rate
 
     def recognized() -> Iterator[tuple[Path, Prediction]]:
         nonlocal count
         for path in paths:
             try:
-                prediction = recognizer.predict(path)
+                clip = load_clip(path, rate, channel=channel)
             except HarkenError as error:
                 report(error)
                 continue
             count += 1
-            yield path, prediction
+            yield path, recognizer.predict(clip, source_rate=rate)
 
     predictions = recognized()
     if as_json:

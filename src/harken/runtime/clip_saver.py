@@ -21,7 +21,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from harken.audio.resampler import to_mono
+from harken.audio.channels import Mixer
+from harken.audio.resampler import to_float
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.runtime.listener import Event, Listener
@@ -89,11 +90,16 @@ class ClipSaver:
         self._detected_s: list[float] = []  # ends of the last detections
         self._session = time.strftime("%Y%m%dT%H%M%S")
         self._takes = 0
+        self._mixer: Mixer | None = None
         self._open_log()
 
     def push(self, chunk: NDArray[Any]) -> list[Event]:
         """Process a chunk of audio as `Listener.push` does, and save the clips that are complete."""
-        samples = to_mono(chunk)
+        samples = to_float(chunk)
+        if samples.ndim == 2:
+            if self._mixer is None or self._mixer.channels != samples.shape[1]:
+                self._mixer = Mixer(self._rate, samples.shape[1])
+            samples = self._mixer.push(samples)
         events: list[Event] = []
         # In pieces shorter than a hop, because the listener shows only its last probabilities.
         for start in range(0, samples.size, self._piece):

@@ -4,6 +4,7 @@ create_app   create the ASGI application for a recognizer
 """
 
 import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -21,6 +22,7 @@ from harken.runtime.streamfile import StreamFile
 from harken.serve.card import card_json
 from harken.serve.faults import ErrorMiddleware
 from harken.serve.limits import Limits, RequestError
+from harken.serve.load import StreamLoad, estimate_cost
 from harken.serve.metrics import CONTENT_TYPE, Metrics, MetricsMiddleware
 from harken.serve.predict import predict_clip, read_clip
 from harken.serve.security import Access, AccessMiddleware
@@ -117,7 +119,9 @@ def create_app(
             f"the classes of {streaming.path} are not those of {recognizer.model.path}: export both from the same run"
         )
     limits, metrics = limits or Limits(), Metrics()
-    workers = Workers(threads or os.cpu_count() or 1)
+    threads = threads or os.cpu_count() or 1
+    workers = Workers(threads)
+    load = StreamLoad(threads, estimate_cost(streaming or recognizer), limits.lag_s)
     page = _read_page_files()
 
     @asynccontextmanager
@@ -144,19 +148,26 @@ def create_app(
 
     @app.websocket("/v1/listen")
     async def listen(socket: WebSocket) -> None:
-        await run_listener(socket, streaming or recognizer, limits, workers, metrics)
+        await run_listener(socket, streaming or recognizer, limits, workers, metrics, load)
 
     @app.get("/v1/model", responses=_ERRORS, summary="Return the model's metadata.")
     async def model() -> ModelCard:
         return ModelCard(**card_json(recognizer.model, stream_card=None if streaming is None else streaming.card))
 
-    @app.get("/healthz", summary="Check that the server is running.")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
+    @app.get(
+        "/healthz",
+        responses={503: {"description": "The server is behind with its live streams."}},
+        summary="Check that the server is running and keeps up.",
+    )
+    async def health(response: Response) -> dict[str, str]:
+        if load.is_behind(now := time.monotonic()):
+            response.status_code = 503
+            return {"status": f"the live streams are {load.lag(now):.1f} s behind"}
+        return {"status": "full" if load.is_full(now) else "ok"}
 
     @app.get("/metrics", responses=_ERRORS, summary="Return metrics for Prometheus.", response_class=Response)
     async def prometheus_metrics() -> Response:
-        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+        return Response(metrics.text(load), headers={"Content-Type": CONTENT_TYPE})
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:

@@ -40,6 +40,8 @@ class Limits:
         Maximum size of one message in a stream.
     stream_s
         Maximum duration of a stream, in seconds.
+    lag_s
+        How far live streams may be behind, in seconds. Beyond it, the newest stream is closed.
     idle_s
         Maximum time for which a stream can send no audio, in seconds.
     drain_s
@@ -61,6 +63,7 @@ class Limits:
     streams: int = 100
     message_bytes: int = 2**18
     stream_s: float = 3600.0
+    lag_s: float = 1.0
     idle_s: float = 30.0
     drain_s: float = 10.0
 

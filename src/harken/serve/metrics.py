@@ -11,6 +11,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from harken.serve.load import StreamLoad
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -49,8 +51,9 @@ class Metrics:
         self._durations[bisect_left(_BUCKETS_S, seconds)] += 1
         self._total_s += seconds
 
-    def text(self) -> str:
+    def text(self, load: StreamLoad) -> str:
         """Return all metrics in the Prometheus text format."""
+        now = time.monotonic()
         cumulative = [sum(self._durations[: i + 1]) for i in range(len(_BUCKETS_S))]
         count = sum(self._durations)
         name = "harken_predict_seconds"
@@ -69,6 +72,13 @@ class Metrics:
             f"harken_requests {self.requests}",
             *_head("harken_streams", "gauge", "Open streams."),
             f"harken_streams {self.streams}",
+            *_head("harken_stream_lag_seconds", "gauge", "How far the live streams are behind."),
+            *(
+                f'harken_stream_lag_seconds{{quantile="{quantile}"}} {load.lag(now, quantile=quantile):.3f}'
+                for quantile in (0.5, 0.99)
+            ),
+            *_head("harken_stream_load", "gauge", "Share of the threads' time that the open streams need."),
+            f"harken_stream_load {load.load:.3f}",
             *_head("harken_streams_closed_total", "counter", "Closed streams by close code."),
             *(f'harken_streams_closed_total{{code="{code}"}} {n}' for code, n in sorted(self.closed.items())),
             *_head("harken_stream_audio_seconds_total", "counter", "Audio processed in streams."),

@@ -6,6 +6,8 @@ run_listener   handle one connection from its handshake to its end
 import asyncio
 import json
 import math
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -18,6 +20,7 @@ from harken.runtime.listener import Event, Listener
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile
 from harken.serve.limits import Limits
+from harken.serve.load import StreamLoad, StreamMeter
 from harken.serve.metrics import Metrics
 from harken.serve.security import SUBPROTOCOL
 from harken.serve.workers import Workers
@@ -28,6 +31,8 @@ IDLE, TOO_LONG = 4408, 4413
 
 _SETTINGS = ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db", "isolation")
 _MIN_HOP_MS = 20.0  # with a shorter hop, a single stream could use a whole core
+_READ_AHEAD_S = 5.0
+_READ_AHEAD_MESSAGES = 1000
 _MAX_REASON_BYTES = 120  # a close frame has space for 123
 
 
@@ -41,7 +46,12 @@ class _CloseStream(Exception):  # noqa: N818 - not an error, but the end of a st
 
 
 async def run_listener(
-    socket: WebSocket, recognizer: Recognizer | StreamFile, limits: Limits, workers: Workers, metrics: Metrics
+    socket: WebSocket,
+    recognizer: Recognizer | StreamFile,
+    limits: Limits,
+    workers: Workers,
+    metrics: Metrics,
+    load: StreamLoad,
 ) -> None:
     """Handle one connection, and close it with a code and a reason unless the client closes it.
 
@@ -57,14 +67,21 @@ async def run_listener(
         Threads that run the network.
     metrics
         Counters to update.
+    load
+        The open streams and their cost.
     """
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
     if metrics.streams >= limits.streams:
         await _close(socket, metrics, TRY_AGAIN_LATER, f"{limits.streams} streams are open already: try again later")
         return
+    if load.is_full(time.monotonic()):
+        full = f"this machine can process no more than the {metrics.streams} open streams: try again later"
+        await _close(socket, metrics, TRY_AGAIN_LATER, full)
+        return
     metrics.streams += 1
+    meter = load.open(time.monotonic())
     try:
-        await _process_stream(socket, recognizer, limits, workers, metrics)
+        await _process_stream(socket, recognizer, limits, workers, metrics, load, meter)
         code, reason = NORMAL, ""
     except _CloseStream as close:
         code, reason = close.code, close.reason
@@ -72,11 +89,18 @@ async def run_listener(
         code, reason = disconnect.code, ""
     finally:
         metrics.streams -= 1
+        load.close(meter)
     await _close(socket, metrics, code, reason)
 
 
 async def _process_stream(
-    socket: WebSocket, recognizer: Recognizer | StreamFile, limits: Limits, workers: Workers, metrics: Metrics
+    socket: WebSocket,
+    recognizer: Recognizer | StreamFile,
+    limits: Limits,
+    workers: Workers,
+    metrics: Metrics,
+    load: StreamLoad,
+    meter: StreamMeter,
 ) -> None:
     query = socket.query_params
     try:
@@ -95,14 +119,78 @@ async def _process_stream(
     except HarkenError as error:
         raise _CloseStream(INVALID_SETTINGS, str(error)) from error
     await socket.send_json({"type": "ready", "labels": listener.labels, "settings": listener.settings.to_json()})
-    send_posteriors = query.get("posteriors") == "true"
+    messages = _Messages(socket, meter, rate)
+    try:
+        await _process_messages(messages, socket, listener, limits, workers, metrics, load, rate)
+    finally:
+        await messages.close()
+
+
+class _Messages:
+    """The messages of a stream, read as they arrive, so that it is known how long each has waited.
+
+    Only audio of a few seconds is read ahead. Then a client that is too fast has to wait.
+    """
+
+    def __init__(self, socket: WebSocket, meter: StreamMeter, rate: int) -> None:
+        self.meter = meter
+        self._socket = socket
+        self._rate = rate
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._queued_s = 0.0
+        self._taken = asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            seconds = self.seconds(message)
+            if message.get("bytes") is not None:
+                self.meter.arrived(seconds, time.monotonic())
+            self._queued_s += seconds
+            self._queue.put_nowait(message)
+            if message["type"] == "websocket.disconnect":
+                return
+            while self._queued_s > _READ_AHEAD_S or self._queue.qsize() > _READ_AHEAD_MESSAGES:
+                self._taken.clear()
+                await self._taken.wait()
+
+    def seconds(self, message: Any) -> float:
+        """Return the length of the audio in a message."""
+        return len(message.get("bytes") or b"") / 2 / self._rate
+
+    async def receive(self) -> Any:
+        """Return the next message."""
+        message = await self._queue.get()
+        self._queued_s -= self.seconds(message)
+        self._taken.set()
+        return message
+
+    async def close(self) -> None:
+        """Stop reading."""
+        self._reader.cancel()
+        with suppress(asyncio.CancelledError, RuntimeError):  # RuntimeError: the socket was closed in the meantime
+            await self._reader
+
+
+async def _process_messages(
+    messages: _Messages,
+    socket: WebSocket,
+    listener: Listener,
+    limits: Limits,
+    workers: Workers,
+    metrics: Metrics,
+    load: StreamLoad,
+    rate: int,
+) -> None:
+    send_posteriors = socket.query_params.get("posteriors") == "true"
     now = asyncio.get_running_loop().time
     end, too_long = now() + limits.stream_s, f"the stream is longer than {limits.stream_s:g} s: connect again"
     idle_end = now() + limits.idle_s
     while True:
         try:
             async with asyncio.timeout_at(min(end, idle_end)):
-                message = await socket.receive()
+                message = await messages.receive()
         except TimeoutError as error:
             if now() >= end:
                 raise _CloseStream(TOO_LONG, too_long) from error
@@ -118,15 +206,24 @@ async def _process_stream(
             if pcm:
                 idle_end = now() + limits.idle_s
             hops_before = listener.hops
-            events = await workers.run(listener.push, np.frombuffer(pcm, "<i2"))
-            metrics.audio_s += len(pcm) / 2 / rate
+            events, busy_s = await workers.run(_timed_push, listener, pcm)
+            seconds = messages.seconds(message)
+            load.processed(messages.meter, seconds, busy_s, time.monotonic())
+            metrics.audio_s += seconds
             await _send_events(socket, events, metrics)
             if send_posteriors and listener.hops > hops_before:
                 await socket.send_json(_posteriors_message(listener))
+            if load.must_close(messages.meter, time.monotonic()):
+                raise _CloseStream(TRY_AGAIN_LATER, "this machine is too slow for all open streams: try again later")
         elif await _handle_text(message.get("text") or "", listener, socket):
             await _send_events(socket, await workers.run(listener.finish), metrics)
             await socket.send_json({"type": "end", "seconds": listener.seconds})
             return
+
+
+def _timed_push(listener: Listener, pcm: bytes) -> tuple[list[Event], float]:
+    start = time.perf_counter()
+    return listener.push(np.frombuffer(pcm, "<i2")), time.perf_counter() - start
 
 
 async def _handle_text(text: str, listener: Listener, socket: WebSocket) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harken.errors import HarkenError
 
-_FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O2"]
+_FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O2"]
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 
 

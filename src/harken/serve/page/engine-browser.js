@@ -2,6 +2,7 @@
 // `harken export --to web` writes this file as engine.js. It also runs in Node, where `predict` is not available.
 
 import * as ort from "../ort/ort.wasm.min.mjs";
+import { mixChannels } from "./channels.js";
 import { Listener } from "./listener.js";
 import { Resampler } from "./resampler.js";
 
@@ -83,10 +84,7 @@ export async function predict(file) {
   const audio = await context.decodeAudioData(await file.arrayBuffer()).catch(() => {
     throw new Error("Your browser can't read this file as audio. Use WAV, FLAC, OGG or MP3.");
   });
-  const mono = new Float32Array(audio.length);
-  for (let channel = 0; channel < audio.numberOfChannels; channel++)
-    audio.getChannelData(channel).forEach((x, i) => { mono[i] += x / audio.numberOfChannels; });
-  return predictSamples(mono);
+  return predictSamples(mixChannels(Array.from({ length: audio.numberOfChannels }, (_, i) => audio.getChannelData(i))));
 }
 
 /**

@@ -26,7 +26,7 @@ static void push_level(float sample)
         return;
     for (int i = 1; i < HISTORY_FRAMES; i++)
         levels.powers[i - 1] = levels.powers[i];
-    levels.powers[HISTORY_FRAMES - 1] = levels.energy / LEVEL_FRAME;
+    levels.powers[HISTORY_FRAMES - 1] = levels.energy / (float)LEVEL_FRAME;
     levels.energy = 0.0f;
     levels.filled = 0;
 }

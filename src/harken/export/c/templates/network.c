@@ -72,7 +72,7 @@ static void run_stem(void)
                 add_to_all(past.features[(past.frame + 1 + k) % STEM_REACH][row], stem + (i * STEM_REACH + k) * STEM, STEM);
         }
         for (int c = 0; c < STEM; c++)
-            work.x[band * STEM + c] = to_positive(scaled(work.sums[c], stem_scale, c) + stem_bias[c]);
+            work.x[band * STEM + c] = to_positive(scaled((float)work.sums[c], stem_scale, c) + stem_bias[c]);
     }
 }
 
@@ -84,7 +84,7 @@ static void run_widen(const Block *b)
         for (int i = 0; i < b->in; i++)
             add_to_all(work.x[band * b->in + i], b->widen + i * b->out, b->out);
         for (int c = 0; c < b->out; c++)
-            work.widened[band * b->out + c] = to_positive(scaled(work.sums[c], b->widen_scale, c) + b->widen_bias[c]);
+            work.widened[band * b->out + c] = to_positive(scaled((float)work.sums[c], b->widen_scale, c) + b->widen_bias[c]);
     }
 }
 
@@ -101,7 +101,7 @@ static void run_over_bands(const Block *b, const positive_t *x)
                 add_by_channel(x + row * b->out, b->over_bands + k * b->out, b->out);
         }
         for (int c = 0; c < b->out; c++)
-            work.y[band * b->out + c] = work.sums[c] * b->band_scale[part + c] + b->band_shift[part + c];
+            work.y[band * b->out + c] = (float)work.sums[c] * b->band_scale[part + c] + b->band_shift[part + c];
     }
 }
 
@@ -114,9 +114,9 @@ static void run_over_time(const Block *b)
         float total = 0.0f;
         for (int band = 0; band < b->bands_out; band++)
             total += work.y[band * b->out + c];
-        const signed_t now = to_signed(scaled(total / b->bands_out, b->mean_scale, c));
+        const signed_t now = to_signed(scaled(total / (float)b->bands_out, b->mean_scale, c));
         const sum_t sum = b->over_time[c] * older[c] + b->over_time[b->out + c] * old[c] + b->over_time[2 * b->out + c] * now;
-        const float z = scaled(sum, b->time_scale, c) + b->time_bias[c];
+        const float z = scaled((float)sum, b->time_scale, c) + b->time_bias[c];
         older[c] = now;
         work.z[c] = to_signed(scaled(z / (1.0f + expf(-z)), b->silu_scale, c));
     }
@@ -133,9 +133,9 @@ static void run_block(const Block *b)
         add_to_all(work.z[i], b->mix + i * b->out, b->out);
     for (int band = 0; band < b->bands_out; band++)
         for (int c = 0; c < b->out; c++) {
-            float sum = work.y[band * b->out + c] + scaled(work.sums[c], b->mix_scale, c);
+            float sum = work.y[band * b->out + c] + scaled((float)work.sums[c], b->mix_scale, c);
             if (!b->widen)
-                sum += scaled(work.x[band * b->out + c], b->identity_scale, c);
+                sum += scaled((float)work.x[band * b->out + c], b->identity_scale, c);
             work.x[band * b->out + c] = to_positive(sum);
         }
 }
@@ -151,17 +151,17 @@ static void run_top(void)
         for (int band = 0; band < TOP_BANDS; band++)
             add_by_channel(past.top[(past.step + 1 + k) % TOP_REACH] + band * TOP, last + (k * TOP_BANDS + band) * TOP, TOP);
     for (int c = 0; c < TOP; c++)
-        work.z[c] = to_signed(scaled(work.sums[c], last_scale, c));
+        work.z[c] = to_signed(scaled((float)work.sums[c], last_scale, c));
     clear_sums(EXPANDED);
     for (int i = 0; i < TOP; i++)
         add_to_all(work.z[i], expand + i * EXPANDED, EXPANDED);
     for (int c = 0; c < EXPANDED; c++)
-        work.expanded[c] = to_positive(scaled(work.sums[c], expand_scale, c) + expand_bias[c]);
+        work.expanded[c] = to_positive(scaled((float)work.sums[c], expand_scale, c) + expand_bias[c]);
     clear_sums(CLASSES);
     for (int i = 0; i < EXPANDED; i++)
         add_to_all(work.expanded[i], classify + i * CLASSES, CLASSES);
     for (int c = 0; c < CLASSES; c++)
-        logits[c] = scaled(work.sums[c], classify_scale, c) + classify_bias[c];
+        logits[c] = scaled((float)work.sums[c], classify_scale, c) + classify_bias[c];
 }
 
 /* Add one frame of features. Every TIME_STRIDE frames, the network makes a step. */

@@ -50,7 +50,7 @@ int @name@_probabilities(float probabilities[@NAME@_CLASSES])
         float sum = 0.0f;
         for (int step = 0; step < past.steps; step++) /* A running sum would drift. */
             sum += past.logits[step][c];
-        probabilities[c] = past.steps ? sum / past.steps : 0.0f;
+        probabilities[c] = past.steps ? sum / (float)past.steps : 0.0f;
         if (probabilities[c] > highest)
             highest = probabilities[c];
     }
