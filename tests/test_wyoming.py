@@ -304,7 +304,9 @@ def test_many_clients_share_the_network_and_nothing_else(model: Path, monkeypatc
 
     opened = []
     open_stream_model = module.open_stream_model
-    monkeypatch.setattr(module, "open_stream_model", lambda path: opened.append(path) or open_stream_model(path))
+    monkeypatch.setattr(
+        module, "open_stream_model", lambda path, **given: opened.append(path) or open_stream_model(path, **given)
+    )
     words = WakeWords([str(model)], refractory_s=0.0)
 
     async def client_of(port: int, number: int) -> list[str | None]:
