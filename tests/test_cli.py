@@ -156,7 +156,7 @@ def test_audio_instead_of_paths_is_refused(content: bytes, run: Run, monkeypatch
         (("export", "tiny", "--to", "onnx-stream", "--out", "out"), "written as NAME.onnx"),
         (("evaluate", "MODEL", "EMPTY"), "contains no clips"),
         (("evaluate", "MODEL", "EMPTY", "--split", "half"), "give validation, test or all"),
-        (("listen", "a.wav", "--model", "MODEL", "--rate", "8000"), "--rate and --channels are for raw PCM"),
+        (("listen", "a.wav", "--model", "MODEL", "--rate", "8000"), "--channels and --format are for raw PCM"),
         (("listen", "a.wav", "--model", "MODEL", "--run", "maybe=true"), "maybe"),
         (("models", "bc_resnet_9"), "did you mean bc_resnet_"),
         (("corpus", "show", "EMPTY"), "contains no clips"),

@@ -1,6 +1,8 @@
 """Export to LiteRT: the answers of the original, metadata beside the file, and no file if it disagrees."""
 
 import json
+import sys
+import types
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -229,3 +231,27 @@ def test_a_network_on_the_waveform_has_no_features(tmp_path: Path) -> None:
 def test_no_clips_are_an_error(model: Path, tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match="no clips to check"):
         write_litert(model, tmp_path / "x.tflite", clips(RATE)[:0])
+
+
+def test_clips_of_another_shape_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """LiteRT itself would fill its tensor with the first of several windows, or stop with an error of its own."""
+    tensor = {"shape": np.array([1, 8]), "index": 0, "quantization": (0.0, 0), "dtype": np.float32}
+
+    class Interpreter:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def allocate_tensors(self) -> None: ...
+
+        def get_input_details(self) -> list[Any]:
+            return [tensor]
+
+        get_output_details = get_input_details
+
+    module = types.ModuleType("ai_edge_litert.interpreter")
+    module.Interpreter = Interpreter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", types.ModuleType("ai_edge_litert"))
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", module)
+    opened = LitertFile(tmp_path / "any.tflite")
+    for shape in ((1, 4, 8), (8,), (4, 32), (32,), (0, 8)):
+        with pytest.raises(HarkenError, match=r"do not fit .*any.tflite: pass \[N, 8\]"):
+            opened.run(np.zeros(shape, np.float32))

@@ -148,13 +148,62 @@ def test_only_the_samples_of_a_wav_are_read():
         (wav(b"\x00" * 8, rate=48_000), {"sample_rate": 16_000}, "--rate 48000, not 16000"),
         (wav(b"\x00" * 8, channels=2), {"channels": 1}, "--channels 2, not 1"),
         (wav(b"\x80" * 8, bits=8), {}, "8 bits"),
-        (wav(b"\x00" * 8, bits=32, code=3), {}, "format 3"),
+        (wav(b"\x00" * 8, bits=64, code=3), {}, "64 bits and format 3"),
+        (wav(b"\x00" * 8), {"pcm_format": "f32"}, "--format s16, not f32"),
+        (b"\x00" * 8, {"pcm_format": "s24"}, "--format s24: give s16, s32, f32"),
         (wav(b"\x00" * 8)[:30], {}, "an incomplete header"),
     ],
 )
 def test_wav_that_does_not_match_the_options_or_is_not_pcm_is_refused(content, options, message):
     with pytest.raises(HarkenError, match=message):
         read_pcm(content, **options)
+
+
+FORMATS = {"s16": "<i2", "s32": "<i4", "f32": "<f4"}
+
+
+def voice(seconds=1.0, rate=16_000):
+    """Return a sound like a voice, with the noise of a microphone."""
+    time = np.arange(round(seconds * rate)) / rate
+    harmonics = sum(np.sin(2 * np.pi * 140 * n * time) / n for n in range(1, 12))
+    return 0.1 * harmonics * np.sin(2 * np.pi * 3 * time) ** 2 + np.random.default_rng(0).normal(0, 1e-4, time.size)
+
+
+def raw(samples, kind):
+    scale = {"s16": 2**15, "s32": 2**31, "f32": 1}[kind]
+    return (samples * scale).astype(FORMATS[kind]).tobytes()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("as_wav", [False, True])
+def test_raw_pcm_and_wav_of_each_format_are_read(kind, as_wav):
+    samples = voice().reshape(-1, 2)
+    content = raw(samples, kind)
+    if as_wav:
+        bits, code = 8 * np.dtype(FORMATS[kind]).itemsize, 3 if kind == "f32" else 1
+        rate, found = read_pcm(wav(content, channels=2, rate=16_000, bits=bits, code=code))
+    else:
+        rate, found = read_pcm(content, sample_rate=16_000, channels=2, pcm_format=kind)
+    assert rate == 16_000
+    np.testing.assert_array_equal(found, np.frombuffer(content, FORMATS[kind]).reshape(-1, 2))
+
+
+@pytest.mark.parametrize("actual", [*FORMATS, "s32 of 16 bits", "s32 of 24 bits"])
+@pytest.mark.parametrize("stated", FORMATS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_that_look_like_another_format_are_noted(capsys, actual, stated, channels):
+    kind, samples = actual.split()[0], np.concatenate([np.zeros(4_000), voice(2.0)])
+    if "of" in actual:
+        bits = int(actual.split()[2]) - 1
+        samples = np.round(samples * 2**bits) / 2**bits
+    content = raw(np.repeat(samples, channels), kind)
+    with open_pcm(io.BytesIO(content), "the pipe", sample_rate=16_000, channels=channels, pcm_format=stated) as source:
+        assert sum(len(chunk) for chunk in source.chunks) > 1000
+    note = capsys.readouterr().err
+    if kind == stated or (actual, channels) == ("s32 of 16 bits", 2):  # as s16, it could be one silent channel
+        assert kind != stated or note == ""
+    else:
+        assert note == f"harken: the pipe looks like --format {kind}, not {stated}\n"
 
 
 def test_a_file_is_read_in_blocks(tmp_path):

@@ -2,7 +2,7 @@
 
 Source            an open stream: chunks and their sample rate
 open_file         read an audio file as a stream
-open_pcm          read 16-bit PCM, raw or as WAV, from a pipe
+open_pcm          read PCM, raw or as WAV, from a pipe
 open_microphone   record from an input device, through the package sounddevice
 input_devices     list the input devices
 """
@@ -22,13 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.audio.clip import STREAMED_WAV_SIZE, check_channel, open_blocks
+from harken.audio.pcm_format import PCM_FORMATS, FormatCheck
 from harken.errors import HarkenError
 
 _CHUNK_S = 0.05
 _FILE_CHUNK_S = 1.0
 _MAX_BACKLOG_S = 30.0  # microphone audio that can wait to be processed
 _SILENT_DEVICE_S = 5.0  # longest time without data from the microphone
-_PCM_FORMATS = (1, 0xFFFE)  # WAV format codes of integer PCM: plain, and with the extensible header
+_EXTENSIBLE = 0xFFFE  # WAV format code: the code is in the header's extension
+# WAV format code (1: integers, 3: floats) and bits
+_WAV_FORMATS = {(1, 16): "s16", (1, 32): "s32", (3, 32): "f32"}
 _MAX_CHANNELS = 64  # the same limit as in harken.audio.resampler
 _OTHER_FORMATS = {
     b"fLaC": "FLAC",
@@ -99,10 +102,12 @@ def open_pcm(
     sample_rate: int | None,
     channels: int | None = None,
     channel: int | None = None,
+    pcm_format: str | None = None,
 ) -> Iterator[Source]:
-    """Open a pipe of 16-bit little-endian PCM as a stream.
+    """Open a pipe of little-endian PCM as a stream.
 
-    Raw PCM does not say its format, so `sample_rate` is required. A WAV header states the format. `arecord` writes WAV by
+    Raw PCM does not say its format, so `sample_rate` is required. A note on standard error says if the samples look like
+    another format. A WAV header states the format. `arecord` writes WAV by
     default.
 
     Parameters
@@ -117,6 +122,8 @@ def open_pcm(
         Number of interleaved channels. Default: 1 for raw PCM, and the number in the header for WAV.
     channel
         Number of the only channel to use, from 1.
+    pcm_format
+        `s16`, `s32` (signed integers) or `f32` (floats). Default: `s16` for raw PCM, and that in the header for WAV.
 
     Yields
     ------
@@ -131,20 +138,31 @@ def open_pcm(
     start = _read(pipe, 12)
     if other := _OTHER_FORMATS.get(start[:4]):
         raise HarkenError(f"{name} is {other}, not PCM: pass the path of the file, or decode it first")
+    if pcm_format is not None and pcm_format not in PCM_FORMATS:
+        raise HarkenError(f"--format {pcm_format}: give {', '.join(PCM_FORMATS)}")
     data_bytes: int | None = None
+    is_raw = True
     if start[:4] == b"RIFF" and start[8:] == b"WAVE":
-        wav_channels, wav_rate, data_bytes = _read_wav_header(pipe, name)
-        for option, given, stated in (("--rate", sample_rate, wav_rate), ("--channels", channels, wav_channels)):
+        wav_channels, wav_rate, wav_format, data_bytes = _read_wav_header(pipe, name)
+        for option, given, stated in (
+            ("--rate", sample_rate, wav_rate),
+            ("--channels", channels, wav_channels),
+            ("--format", pcm_format, wav_format),
+        ):
             if given not in (None, stated):
                 raise HarkenError(f"{name} is WAV with {option} {stated}, not {given}: remove {option}")
-        sample_rate, channels, start = wav_rate, wav_channels, b""
+        sample_rate, channels, pcm_format, start = wav_rate, wav_channels, wav_format, b""
+        is_raw = False
     if sample_rate is None:
         raise HarkenError(f"{name} is raw PCM, which does not state its sample rate: add --rate, in Hz")
     channels = 1 if channels is None else channels
     if not 1 <= channels <= _MAX_CHANNELS:
         raise HarkenError(f"{name} cannot have {channels} channels: use 1 to {_MAX_CHANNELS}")
     check_channel(channel, channels, name)
-    frame_bytes = 2 * channels
+    pcm_format = pcm_format or "s16"
+    kind = PCM_FORMATS[pcm_format]
+    check = FormatCheck(pcm_format, channels) if is_raw else None
+    frame_bytes = kind.itemsize * channels
     chunk_bytes = max(frame_bytes, round(_CHUNK_S * sample_rate) * frame_bytes)
 
     def chunks() -> Iterator[NDArray[Any]]:
@@ -152,7 +170,13 @@ def open_pcm(
         while True:
             whole = len(buffered) // frame_bytes * frame_bytes
             if whole:
-                yield np.frombuffer(buffered[:whole], "<i2").astype(np.int16, copy=False).reshape(-1, channels)
+                if check is not None and (likely := check.push(buffered[:whole])) is not None:
+                    print(f"harken: {name} looks like --format {likely}, not {pcm_format}", file=sys.stderr)
+                yield (
+                    np.frombuffer(buffered[:whole], kind)
+                    .astype(kind.newbyteorder("="), copy=False)
+                    .reshape(-1, channels)
+                )
             # read1 returns what the pipe has now. Waiting for a full chunk would delay a slow stream.
             more = pipe.read1(chunk_bytes if remaining is None else min(chunk_bytes, remaining))
             if not more:
@@ -163,9 +187,9 @@ def open_pcm(
     yield Source(name, sample_rate, _only_channel(chunks(), channel, name))
 
 
-def _read_wav_header(pipe: io.BufferedIOBase, name: str) -> tuple[int, int, int | None]:
-    """Read a WAV header up to its samples. Return channels, rate, and the number of data bytes if it is known."""
-    wav_format: tuple[int, int] | None = None
+def _read_wav_header(pipe: io.BufferedIOBase, name: str) -> tuple[int, int, str, int | None]:
+    """Read a WAV header up to its samples. Return channels, rate, format, and the number of data bytes if known."""
+    wav_format: tuple[int, int, str] | None = None
     while len(header := _read(pipe, 8)) == 8:
         kind, size = header[:4], struct.unpack("<I", header[4:])[0]
         if kind == b"data" and wav_format:
@@ -175,11 +199,13 @@ def _read_wav_header(pipe: io.BufferedIOBase, name: str) -> tuple[int, int, int 
         content = _read(pipe, size + size % 2)
         if kind == b"fmt " and len(content) >= 16:
             code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", content[:16])
-            if code not in _PCM_FORMATS or bits != 16 or channels < 1:
+            if code == _EXTENSIBLE and len(content) >= 26:
+                code = struct.unpack("<H", content[24:26])[0]
+            if (code, bits) not in _WAV_FORMATS or channels < 1:
                 raise HarkenError(
                     f"{name} is WAV with {bits} bits and format {code}: pass 16-bit PCM (arecord -f S16_LE)"
                 )
-            wav_format = channels, rate
+            wav_format = channels, rate, _WAV_FORMATS[code, bits]
     raise HarkenError(f"{name} is WAV with an incomplete header: record it again")
 
 

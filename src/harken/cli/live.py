@@ -124,6 +124,7 @@ def listen(
     sample_rate: int | None = None,
     channels: int | None = None,
     channel: int | None = None,
+    pcm_format: str | None = None,
     device: str | None = None,
     actions: Mapping[str, Action] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -137,7 +138,7 @@ def listen(
         The model.
     source
         A file, "-" for raw PCM on standard input, or None for the microphone.
-    sample_rate, channels
+    sample_rate, channels, pcm_format
         Format of raw PCM.
     channel
         Number of the only channel to use, from 1.
@@ -155,13 +156,13 @@ def listen(
     HarkenError
         If the source cannot be read, or an option does not apply to it.
     """
-    if source != "-" and (sample_rate is not None or channels is not None):
+    if source != "-" and (sample_rate, channels, pcm_format) != (None, None, None):
         raise HarkenError(
-            "--rate and --channels are for raw PCM on standard input: leave them out; --channel N chooses a channel"
+            "--rate, --channels and --format are for raw PCM on standard input: leave them out; --channel N chooses a channel"
         )
     if source is not None and device is not None:
         raise HarkenError("--device names a microphone: leave it out, or leave SOURCE out")
-    with _open_source(source, sample_rate, channels, channel, device) as opened:
+    with _open_source(source, sample_rate, channels, channel, pcm_format, device) as opened:
         listener = Listener(recognizer, source_rate=opened.sample_rate, **(settings or {}))
         detector = listener if save is None else ClipSaver(listener, opened.sample_rate, save)
         started: list[subprocess.Popen[bytes]] = []
@@ -174,7 +175,12 @@ def listen(
 
 
 def _open_source(
-    source: str | None, sample_rate: int | None, channels: int | None, channel: int | None, device: str | None
+    source: str | None,
+    sample_rate: int | None,
+    channels: int | None,
+    channel: int | None,
+    pcm_format: str | None,
+    device: str | None,
 ) -> AbstractContextManager[Source]:
     if source is None:
         return open_microphone(device, channel=channel)
@@ -185,7 +191,9 @@ def _open_source(
             "no audio on standard input: pipe some in, as in `arecord -f S16_LE -r 16000 | harken listen -`, or give a file"
         )
     pipe = cast(io.BufferedReader, sys.stdin.buffer)
-    return open_pcm(pipe, "standard input", sample_rate=sample_rate, channels=channels, channel=channel)
+    return open_pcm(
+        pipe, "standard input", sample_rate=sample_rate, channels=channels, channel=channel, pcm_format=pcm_format
+    )
 
 
 def _report(

@@ -72,6 +72,9 @@ def listen(
     isolation: _Isolation = None,
     rate: Annotated[int | None, typer.Option(help="Sample rate of raw PCM, in Hz.")] = None,
     channels: Annotated[int | None, typer.Option(help="Number of channels of raw PCM. Default: 1.")] = None,
+    pcm_format: Annotated[
+        str | None, typer.Option("--format", help="Samples of raw PCM: s16, s32 or f32. Default: s16.")
+    ] = None,
     channel: Channel = None,
     device: Annotated[
         str | None, typer.Option(help="Microphone, by number or part of its name. Default: the system's.")
@@ -110,6 +113,7 @@ def listen(
         sample_rate=rate,
         channels=channels,
         channel=channel,
+        pcm_format=pcm_format,
         device=device,
         actions=actions,
         settings=settings,

@@ -53,7 +53,16 @@ class LitertFile:
         -------
         probabilities, milliseconds
             The probabilities [N, classes], and the median time per clip.
+
+        Raises
+        ------
+        HarkenError
+            The clips do not have the shape that the file takes.
         """
+        shape = tuple(int(size) for size in self.input["shape"][1:])
+        if clips.shape[1:] != shape or clips.ndim != len(shape) + 1 or not len(clips):
+            expected = ", ".join(["N", *map(str, shape)])
+            raise HarkenError(f"clips of shape {clips.shape} do not fit {self.path}: pass [{expected}]")
         rows, times = [], []
         for clip in clips:
             started = time.perf_counter()
