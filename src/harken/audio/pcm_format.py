@@ -4,10 +4,12 @@ PCM_FORMATS    names and NumPy types
 FormatCheck    compare a stream with the format that was stated
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-PCM_FORMATS = {"s16": np.dtype("<i2"), "s32": np.dtype("<i4"), "f32": np.dtype("<f4")}
+PCM_FORMATS: dict[str, np.dtype[Any]] = {"s16": np.dtype("<i2"), "s32": np.dtype("<i4"), "f32": np.dtype("<f4")}
 _NEEDED_BYTES = 32_000  # that are not digital silence
 _MAX_FLOAT, _MIN_FLOAT = 8.0, 1e-9  # magnitudes of float samples, except for 0
 _SMOOTH, _ROUGH = 0.5, 0.8  # mean square of the steps between samples, over twice their variance: noise has 1
