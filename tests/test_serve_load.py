@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from anyio import ClosedResourceError
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -118,7 +119,7 @@ def speaking() -> Iterator[Callable[[Any], None]]:
     threads = []
 
     def speak(stream: Any) -> None:
-        with suppress(RuntimeError):  # the test is over
+        with suppress(RuntimeError, ClosedResourceError):  # the stream was closed, or the test is over
             while not stopped.wait(0.1):
                 stream.send_bytes(SOUND)
 

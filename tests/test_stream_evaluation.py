@@ -329,6 +329,18 @@ def test_backgrounds_are_folders_or_one_group_of_their_speakers(tmp_path):
         read_backgrounds([str(tmp_path / "empty")])
 
 
+def test_read_part_of_a_recording_with_a_header_without_its_size_or_channels_in_antiphase(tmp_path):
+    signal = np.concatenate([quiet(1), tone("low", 2), quiet(1)])
+    path = tmp_path / "talk.wav"
+    soundfile.write(path, np.stack([signal, -signal], axis=1), RATE)
+    expected = signal[4_000:20_000]
+    np.testing.assert_allclose(read_part(path, 0.5, 2.5, RATE), expected, atol=2**-14)
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = bytes(4)  # the recorder was cut off
+    path.write_bytes(content)
+    np.testing.assert_allclose(read_part(path, 0.5, 2.5, RATE), expected, atol=2**-14)
+
+
 def test_read_part_of_a_recording(tmp_path):
     signal = noise(3)
     soundfile.write(tmp_path / "talk.wav", signal, RATE)

@@ -325,11 +325,14 @@ def _open_decoder(raw: IO[bytes], path: str | os.PathLike[str] | None, name: str
         if (completed := complete_header(raw)) is not None:
             return _Decoder(completed, mp3=False)
         # libsndfile opens a path itself, which is faster than reading through Python.
-        # As bytes, because soundfile cannot encode names that are not text.
-        named = path if path is None or os.name == "nt" else os.fsencode(path)
-        return _Decoder(raw if named is None else named, mp3=_may_be_mp3(raw))
+        return _Decoder(raw if path is None else libsndfile_path(path), mp3=_may_be_mp3(raw))
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: the file name stands for a headerless format
         raise _not_audio(name) from error
+
+
+def libsndfile_path(path: str | os.PathLike[str]) -> str | bytes:
+    """Return a path as soundfile can open it. It cannot encode names that are not text."""
+    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
 
 
 def _blocks(file: _Decoder, raw: IO[bytes], name: str, frames: int) -> Iterator[NDArray[np.float32]]:

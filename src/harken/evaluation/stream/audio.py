@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from harken.audio.clip import clip_rate, load_clip, to_int16
+from harken.audio.clip import clip_rate, libsndfile_path, load_clip, to_int16
 from harken.audio.resampler import Resampler
 from harken.audio.sources import open_file
 from harken.corpus.layout import require_spelling
@@ -300,11 +300,11 @@ def read_part(path: Path, start_s: float, end_s: float, sample_rate: int) -> _Wa
     """
     rate = clip_rate(path)  # Raises a clear error if the file cannot be read.
     first, end = (max(0, round(time * rate)) for time in (start_s, end_s))
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(libsndfile_path(path)) as file:
         if _is_seekable(file):
             first, end = min(first, file.frames), min(end, file.frames)
             file.seek(first)
-            samples = file.read(end - first, dtype="float32", always_2d=True).mean(axis=1)
+            samples = file.read(end - first, dtype="float32", always_2d=True)
         else:
             samples = load_clip(path, rate)[first:end]
     if not len(samples):
@@ -313,15 +313,18 @@ def read_part(path: Path, start_s: float, end_s: float, sample_rate: int) -> _Wa
 
 
 def _is_seekable(file: soundfile.SoundFile) -> bool:
-    """Return whether a file is seekable. Some codecs are not, nor is FLAC that was written into a pipe."""
-    return bool(file.seekable() and file.frames < _UNKNOWN_LENGTH)
+    """Return whether a file is seekable. Some codecs are not, nor is FLAC that was written into a pipe.
+
+    A WAV whose recorder was cut off states no samples: only `load_clip` reads it.
+    """
+    return bool(file.seekable() and 0 < file.frames < _UNKNOWN_LENGTH)
 
 
 def _random_part(path: Path, size: int, sample_rate: int, rng: np.random.Generator) -> _Waveform:
     """Return `size` samples of a recording from a random position, or all of it if it is shorter."""
     wanted_s = size / sample_rate
     rate = clip_rate(path)  # Raises a clear error if the file cannot be read.
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(libsndfile_path(path)) as file:
         duration_s = (file.frames if _is_seekable(file) else load_clip(path, rate).size) / rate
     start_s = rng.uniform(0, max(0.0, duration_s - wanted_s))
     return read_part(path, start_s, start_s + wanted_s, sample_rate)[:size]
