@@ -235,10 +235,10 @@ def test_files_use_the_thresholds_of_the_served_page(chromium: str, microphone_f
 
 
 def test_the_page_shows_a_hint_and_the_model_card(chromium: str, microphone_file: Path) -> None:
-    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+    with serving("--model", "large") as server, open_page(chromium, server.url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
         assert page.inner_text("#hint-title") == "Say a word"
-        assert page.locator("#hint-words li").all_inner_texts() == list(Recognizer().card.words)
+        assert page.locator("#hint-words li").all_inner_texts() == list(Recognizer("large").card.words)
         assert "permission to use the microphone" in page.inner_text("#status")
         assert page.is_visible("#visualizer-empty")
         muted = page.evaluate("getComputedStyle(document.querySelector('.muted')).color")
@@ -246,7 +246,7 @@ def test_the_page_shows_a_hint_and_the_model_card(chromium: str, microphone_file
         page.evaluate("document.getElementById('word').classList.add('faded')")
         page.wait_for_function("muted => getComputedStyle(document.getElementById('word')).color === muted", arg=muted)
         page.click("#model-card > summary")
-        command = Recognizer().card.fields["command"]
+        command = Recognizer("large").card.fields["command"]
         assert not page.is_visible("#model-card pre")
         page.click("#model-card details summary")
         assert page.inner_text("#model-card pre") == command
