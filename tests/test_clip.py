@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from conftest import level, tone
+from harken.audio import clip
 from harken.audio.clip import (
     MAX_AMPLITUDE,
     _suppress_libmpg123_notes,
@@ -262,6 +263,17 @@ def test_a_wav_may_lack_ten_milliseconds(container, encoding):
             assert len(load_clip(io.BytesIO(content), 16_000)) >= 16_000
         else:
             assert message in error_of(io.BytesIO(content))
+
+
+def test_the_first_wav_that_lacks_some_milliseconds_is_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(clip, "_missing_noted", False)
+    content = bytearray(encoded(tone(440, 1.0, 16_000), 16_000, "WAV", "PCM_16"))
+    content[40:44] = struct.pack("<I", 32_016)  # 16 bytes too many
+    for name in ("first.wav", "second.wav"):
+        (tmp_path / name).write_bytes(content)
+        load_clip(tmp_path / name, 16_000)
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.getMessage() == f"{tmp_path / 'first.wav'} is 0.5 ms shorter than its header states: read to its end"
 
 
 def test_a_wav_with_an_odd_number_of_bytes_is_read():

@@ -13,6 +13,7 @@ UNREADABLE_SUFFIXES  suffixes of audio that harken cannot read
 """
 
 import io
+import logging
 import math
 import os
 import re
@@ -94,6 +95,8 @@ class InMemoryFile(os.PathLike[str]):
 
 
 STREAMED_WAV_SIZE = 0x7FFF_0000  # a program that writes WAV to a pipe does not know the size, and states this or more
+_log = logging.getLogger(__name__)
+_missing_noted = False
 _TOLERATED_S = 0.01  # some recorders state a few samples more than they write
 _OGG_END_OF_STREAM = 0x04
 _OGG_MAX_PAGE_BYTES = 65_307
@@ -349,7 +352,7 @@ def _blocks(file: _Decoder, raw: IO[bytes], name: str, frames: int) -> Iterator[
             yield _check_amplitude(block, name)
         if len(block) < frames:
             break
-    if not _is_complete(file, raw, samples_read):
+    if not _is_complete(file, raw, name, samples_read):
         raise HarkenError(f"{name} is cut short: copy or record it again")
     if samples_read < file.frames < _LENGTH_UNKNOWN and file.format != "MP3":
         raise HarkenError(
@@ -439,16 +442,27 @@ def _open_raw(source: str | os.PathLike[str] | IO[bytes], name: str) -> IO[bytes
     return raw
 
 
-def _is_complete(file: soundfile.SoundFile, raw: IO[bytes], samples: int) -> bool:
+def _is_complete(file: soundfile.SoundFile, raw: IO[bytes], name: str, samples: int) -> bool:
     """Return whether a file is as long as its header says. libsndfile reads a file that is cut short without an error."""
     if file.format in ("WAV", "WAVEX", "RF64", "AIFF", "AU", "W64"):
-        return _missing_seconds(file.extra_info, samples / file.samplerate) <= _TOLERATED_S
+        missing_s = _missing_seconds(file.extra_info, samples / file.samplerate)
+        if 0 < missing_s <= _TOLERATED_S:
+            _note_missing(name, missing_s)
+        return missing_s <= _TOLERATED_S
     if file.format == "OGG":
         return _ogg_is_complete(raw)
     if file.format == "MP3" and _mp3_states_length(raw):
         # Some encoders also count the frame that states the length.
         return bool(samples >= file.frames - _MP3_FRAME)
     return True
+
+
+def _note_missing(name: str, missing_s: float) -> None:
+    """Log that a file is a little shorter than its header states. Only the first one is a warning: a corpus has thousands."""
+    global _missing_noted
+    level = logging.DEBUG if _missing_noted else logging.WARNING
+    _missing_noted = True
+    _log.log(level, "%s is %.1f ms shorter than its header states: read to its end", name, 1000 * missing_s)
 
 
 def _missing_seconds(libsndfile_log: str, seconds: float) -> float:
