@@ -1,4 +1,4 @@
-"""Is a server there? Asked before a download, so that a machine without a network hears so within seconds."""
+"""Check that a server can be reached before a download, so that a machine without a network falls back within seconds."""
 
 import threading
 import urllib.error

@@ -14,7 +14,7 @@ from torch import Tensor
 from harken.training.augment import WindowBank
 from harken.training.augment.random_draws import random_mask
 
-_SEARCHED = 12_000  # windows scored per epoch: a third of an hour of speech
+_SEARCHED = 12_000  # windows scored per epoch: more than three hours of speech
 _KEPT = 2_000
 _BATCH = 256
 _PEAK = 0.5  # level at which windows are scored; afterwards they are augmented like any other example
