@@ -34,7 +34,7 @@ def model(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_8_bits_give_the_same_answers_in_a_smaller_file(model: Path, tmp_path: Path) -> None:
-    compared = words(RATE, *range(40, 44))
+    compared = words(RATE, *range(40, 52))
     truth = np.arange(len(compared)) % 12
     calibration = words(RATE, *range(30, 34))
     report = write_onnx_int8(model, tmp_path / "int8.onnx", compared, truth=truth, calibration=calibration)
