@@ -338,6 +338,52 @@ def listener() -> Figure:
     return figure
 
 
+def isolation() -> Figure:
+    """A sentence and a command through two listeners: one with isolation, one without."""
+    sentence, command, threshold = "Is the door on the left? Yes, on the left.", "left", 0.6
+    before, between, after = (np.zeros(round(seconds * RATE), np.float32) for seconds in (1.0, 1.8, 1.2))
+    stream = np.concatenate([before, spoken(sentence), between, spoken(command), after])
+    stream += 0.001 * np.random.default_rng(0).standard_normal(stream.size).astype(np.float32)
+    figure = new_figure(WIDTH, 320)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.6))
+    _wave(upper, stream, SOFT)
+    upper.set_ylim(-1, 1)
+    upper.set_yticks([])
+    _titled(upper, f"“{sentence}” … “{command}”", "")
+    lower.axhline(threshold, color=SECOND, linewidth=0.8, linestyle="--")
+    lower.text(0, threshold + 0.03, "threshold", color=SECOND, fontsize=FONT_PT, va="bottom")
+    recognizer = Recognizer()
+    thresholds = dict.fromkeys(recognizer.card.words, threshold)
+    for settings, color, width, name in (
+        ({"isolation": 0.0}, SOFT, 1.2, "without isolation"),
+        ({}, ACCENT, 1.8, "with isolation"),
+    ):
+        heard = Listener(recognizer, source_rate=RATE, thresholds=thresholds, **settings)
+        times, scores, events = [], [], list[Event]()
+        for end in range(heard.hop, stream.size + 1, heard.hop):
+            events += heard.push(stream[end - heard.hop : end])
+            times.append(heard.seconds)
+            is_word = heard.labels[int(heard.posteriors.argmax())] in thresholds
+            scores.append(heard.confidence if is_word else 0.0)
+        lower.plot(times, scores, color=color, linewidth=width, label=name)
+        for event in events:
+            lower.plot(event.end_s, event.confidence, "o", color=color, markersize=5)
+            if settings:  # without isolation there are all events; those with it have the same words
+                lower.text(
+                    event.end_s - 0.1, event.confidence + 0.06, event.word, fontsize=FONT_PT, color=INK, ha="right"
+                )
+    lower.set_ylim(0, 1.25)
+    lower.set_yticks([0, 0.5, 1])
+    lower.set_ylabel("confidence")
+    lower.set_xlabel("time (s)")
+    lower.legend(frameon=False, fontsize=FONT_PT, labelcolor=INK, loc="center left", bbox_to_anchor=(0, 0.25))
+    for axes in (upper, lower):
+        style_axes(axes)
+    upper.spines[:].set_visible(False)
+    upper.tick_params(bottom=False)
+    return figure
+
+
 def false_alarms() -> Figure:
     """How uncertain a rate is, by how many false alarms were counted."""
     figure = new_figure(WIDTH, 250)
@@ -437,7 +483,11 @@ PICTURES: dict[str, tuple[Callable[[], Figure], str]] = {
         "A model file: front-end and network, waveform in, probabilities out, metadata beside them",
     ),
     "listener": (listener, "Two spoken words, the network's probabilities, their average, thresholds and two events"),
-    "false-alarms": (false_alarms, "One false alarm per hour measured over half an hour to 100 hours, with intervals"),
+    "isolation": (
+        isolation,
+        "A sentence and, after a pause, a command; the confidence of a listener with isolation and of one without it",
+    ),
+    "false-alarms": (false_alarms, "One false alarm per hour, measured over 1 hour to 100 hours, with intervals"),
 }
 
 
