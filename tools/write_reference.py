@@ -66,8 +66,8 @@ def commands() -> Iterator[tuple[str, Any]]:
 def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield name, command
-    for child, below in getattr(command, "commands", {}).items():
-        yield from _below(f"{name} {child}", below)
+    for child in command.list_commands(None) if hasattr(command, "commands") else ():
+        yield from _below(f"{name} {child}", command.commands[child])
 
 
 def _commands() -> str:

@@ -10,7 +10,7 @@ from harken.extras import require_extra
 from harken.labels import normalize_word
 
 corpus_app = typer.Typer(
-    help="Download, inspect or synthesize a corpus.", no_args_is_help=True, rich_markup_mode="markdown"
+    help="Download, import, inspect or synthesize a corpus.", no_args_is_help=True, rich_markup_mode="markdown"
 )
 
 _Engines = Annotated[
@@ -24,8 +24,9 @@ def corpus_get(
     name: Annotated[
         str,
         typer.Argument(
+            metavar="NAME",
             help="Corpus to download: speech-commands-v0.01, speech-commands-v0.02, mini-speech-commands, "
-            "speech-commands-test-v0.01 or speech-commands-test-v0.02."
+            "speech-commands-test-v0.01 or speech-commands-test-v0.02.",
         ),
     ],
     out: Annotated[
@@ -33,7 +34,7 @@ def corpus_get(
         typer.Option("--out", help="Folder to create. Default: the corpus's name, in the current folder."),
     ] = None,
 ) -> None:
-    """Download a published corpus, verify it and unpack it. An interrupted download resumes when run again."""
+    """Download a published corpus, verify it and unpack it. After an interruption, the same command continues."""
     from harken.corpus.fetch import get_corpus
 
     print(get_corpus(name, out or Path(name)))
@@ -87,8 +88,7 @@ def corpus_talk(
     avoid: Annotated[
         str,
         typer.Option(
-            help="Words that must not occur, nor anything that sounds like them, separated by commas. "
-            "Default: the ten commands."
+            help="Words to avoid, and everything that sounds like them, separated by commas. Default: the ten commands."
         ),
     ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Random seed. Another seed gives other sentences.")] = 0,

@@ -83,14 +83,14 @@ def run_demo(out: Path, data: Sequence[Path] = (), *, voices: str = "auto") -> N
 
 def _gather(out: Path, data: Sequence[Path], voices: str, progress: "_Steps") -> Voices:
     if data:
-        progress.step("voices", "Part the speakers of your clips")
+        progress.step("voices", "Split your clips by speaker")
         return own_clips(out, data)
     url = voices if voices.startswith(("https://", "http://")) else None
     if url is None and voices not in ("auto", "real", "synthetic"):
         raise HarkenError(f"--voices {voices}: give auto, real, synthetic, or the address of the archive")
     if voices != "synthetic" and (voices == "real" or real_is_at_hand(out, url)):
         progress.step(
-            "voices", f"Get {REAL}: 182 MB, 8,000 clips of real people (to do without: make demo VOICES=synthetic)"
+            "voices", f"Get {REAL}: 182 MB, 8,000 clips of real people (without a download: make demo VOICES=synthetic)"
         )
         return real_voices(out, url)
     if voices == "synthetic":

@@ -71,7 +71,7 @@ def real_voices(out: Path, url: str | None = None) -> Voices:
 
 
 def own_clips(out: Path, folders: Sequence[Path]) -> Voices:
-    """Part the speakers of the user's folders."""
+    """Split the user's folders by speaker."""
     return _parted(folders, out, f"the speakers of {', '.join(map(str, folders))}")
 
 
@@ -94,7 +94,7 @@ def synthetic_voices(out: Path) -> Voices:
         raise HarkenError(
             "only one family of voices is installed, so none is left for evaluation; run pip install 'harken[synth]'"
         )
-    what = "synthetic voices, of which the model base, taught by people, takes many for other words"
+    what = "synthetic voices, in which the model base, trained on people, rejects many words"
     return Voices(folder, made.train, made.test, COMMANDS, what, synthetic=True)
 
 

@@ -30,19 +30,22 @@ def enroll(
     record: Annotated[
         int, typer.Option(min=0, max=_MAX_RECORDED, help="Number of takes to record from the microphone.")
     ] = 0,
-    device: Annotated[str | None, typer.Option(help="Microphone, by number or part of its name.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Microphone, by number or part of its name. Default: the system's.")
+    ] = None,
     into: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Model of enrolled phrases to add this phrase to.")
+        Path | None,
+        typer.Option(metavar="MODEL", help="Add the phrase to this model, which `harken enroll` wrote before."),
     ] = None,
     background: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Recordings without the phrase from the place of use. They can raise the threshold.",
+            help="Folder of recordings from the place of use, without the phrase. False alarms in them raise the threshold.",
         ),
     ] = None,
     false_alarms: Annotated[
-        float, typer.Option(help="False alarms per hour of speech to set the threshold for.")
+        float, typer.Option(help="Set the threshold for this many false alarms per hour of speech.")
     ] = 0.5,
     stream: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the streaming file, which needs less computation.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from harken import __version__
 from harken.cli.corpus import corpus_app
@@ -32,8 +33,34 @@ from harken.threads import let_threads_yield
 if TYPE_CHECKING:
     from harken.evaluation.clips.evaluate import ClipEvaluation
 
+# As a user meets them: recordings, training, evaluation, use, export. Other commands follow.
+_ORDER = (
+    "corpus",
+    "record",
+    "train",
+    "enroll",
+    "evaluate",
+    "evaluate-stream",
+    "predict",
+    "listen",
+    "serve",
+    "wyoming",
+    "export",
+    "push",
+)
+
+
+class _InOrder(TyperGroup):
+    """A group that lists its commands in the order of `_ORDER`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        return sorted(self.commands, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
 app = typer.Typer(
     name="harken",
+    cls=_InOrder,
     help="Recognize spoken keywords: train a recognizer, evaluate it, run it anywhere.",
     no_args_is_help=True,
     rich_markup_mode="markdown",  # Other modes keep the line breaks of the docstrings.
@@ -121,7 +148,9 @@ def _options(
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="Network or bundled model whose layers to print.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Network or bundled model whose layers to print.")
+    ] = None,
 ) -> None:
     """List the bundled models and the networks, or print the layers of one of them."""
     from harken.cli.tables import print_layers, print_models
@@ -169,7 +198,10 @@ def train(
         typer.Option(metavar="DIR", help="Extra corpus used for training only, never for validation. Repeatable."),
     ] = None,
     devices: Annotated[
-        int, typer.Option(help="Number of GPUs to train on. Ignored under torchrun, which sets its own.")
+        int,
+        typer.Option(
+            help="Number of GPUs to train on; without a GPU, of processes. Ignored under torchrun, which sets its own."
+        ),
     ] = 1,
 ) -> None:
     """Train a recognizer and write it to RUN/model.onnx."""

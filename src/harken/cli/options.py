@@ -8,7 +8,7 @@ Channel = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Use only this channel, from 1. Default: the average of all that agree with the first.",
+        help="Use only this channel; the first is 1. Default: the average of all channels with the same sound as the first.",
     ),
 ]
 

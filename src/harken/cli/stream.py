@@ -49,7 +49,10 @@ _MIN_EXPECTED_ALARMS = 3
 
 def listen(
     source: Annotated[
-        str | None, typer.Argument(help="Audio file, or - for raw PCM on standard input. Default: the microphone.")
+        str | None,
+        typer.Argument(
+            metavar="SOURCE", help="Audio file, or - for raw PCM on standard input. Default: the microphone."
+        ),
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Model file, run folder, or name of a bundled model.")] = "base",
     run: Annotated[
@@ -73,7 +76,7 @@ def listen(
     rate: Annotated[int | None, typer.Option(help="Sample rate of raw PCM, in Hz.")] = None,
     channels: Annotated[int | None, typer.Option(help="Number of channels of raw PCM. Default: 1.")] = None,
     pcm_format: Annotated[
-        str | None, typer.Option("--format", help="Samples of raw PCM: s16, s32 or f32. Default: s16.")
+        str | None, typer.Option("--format", help="Sample format of raw PCM: s16, s32 or f32. Default: s16.")
     ] = None,
     channel: Channel = None,
     device: Annotated[
@@ -134,7 +137,7 @@ def evaluate_stream(
         typer.Option(
             metavar="DIR[:SIDE]",
             help="Folder of recordings without the words, to place words in and to count false alarms in. Repeatable. "
-            "With :SIDE, use only the speakers kept for train, thresholds or measure.",
+            "With :SIDE, use only the speakers of this side: train, thresholds or measure.",
         ),
     ],
     split: Annotated[str, typer.Option(help="Clips of --keywords to use: validation, test or all.")] = "validation",

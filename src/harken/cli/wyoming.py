@@ -64,7 +64,7 @@ def wyoming(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help=f"Change a limit, for example `streams=50`. There are {', '.join(_USED_LIMITS)}. Repeatable.",
+            help=f"Change a limit, for example `streams=50`. The limits are {', '.join(_USED_LIMITS)}. Repeatable.",
         ),
     ] = None,
     threads: Annotated[
