@@ -116,8 +116,8 @@ def load_clip(
     """Read a clip as float32 mono at a sample rate.
 
     Channels are averaged, except for those that do not agree with the first (see `harken.audio.channels`).
-    The clip is resampled with soxr's high quality setting (band-limited). The result has ceil(samples * ratio) samples, as
-    librosa's has wherever its floating-point product is exact.
+    The clip is resampled with soxr's high quality setting (band-limited). The result has ceil(samples * ratio) samples, as in
+    librosa, except where the product in librosa has a rounding error.
 
     Integer arrays are read as full-scale PCM of their width. Float samples may exceed full scale, up to 100. An open file
     is read from its current position to its end, and is not closed. A WAV whose header states no samples, because its

@@ -67,7 +67,7 @@ class Recognizer:
         Number of onnxruntime threads.
     sensitivity
         0 to 1: move the thresholds along the model's measured trade-off, for clips and for a `Listener` that is given
-        this recognizer. 0: fewest false alarms. 1: fewest misses. Default: the thresholds of the model file, as 0.5.
+        this recognizer. 0: fewest false alarms. 1: fewest misses. Default: 0.5, the thresholds of the model file.
 
     Attributes
     ----------

@@ -146,7 +146,7 @@ def evaluate_clips(
     folders
         Corpus folders, or a test archive.
     split
-        "validation", "test" or "all"; see `gather_examples` for the default.
+        "validation", "test" or "all". Default: all of a test archive, validation of other folders.
     noise
         Folders of noise recordings that silence is cut from.
     other

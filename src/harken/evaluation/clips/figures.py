@@ -49,7 +49,7 @@ def training_curves(history: Sequence[dict[str, float]]) -> Figure:
     Parameters
     ----------
     history
-        The rows of harken.training.history.read_history.
+        The rows of `harken.tasks.history.read_history`.
     """
     epochs = np.array([row["epoch"] for row in history])
     best = int(np.argmax([row["validation_accuracy"] for row in history]))
