@@ -51,7 +51,7 @@ def test_answers_that_are_no_word_are_wrong_and_stand_in_a_column_of_their_own(t
 def test_the_summary_says_accuracy_size_and_time(two: tuple[Contender, ...]) -> None:
     line = summary(two[0], WORDS)
     assert line.startswith("40.0 % (11.8 to 76.9); trained in 1.5 min; ")  # Wilson, by hand
-    assert line.endswith(" kB; 1.2 ms a clip")
+    assert line.endswith(" KB; 1.2 ms a clip")
     assert "already trained" in summary(replace(two[0], training_s=None), WORDS)
 
 

@@ -74,7 +74,7 @@ def run_demo(out: Path, data: Sequence[Path] = (), *, voices: str = "auto") -> N
             f"{result.epochs} epochs; {100 * result.accuracy:.1f} % of {result.counts['validation']:,} validation clips"
         )
         contenders.append((folder.name, note, result.model, folder / "history.csv"))
-    contenders.append(("base", "bundled model, trained on far more clips of people", Path("base"), None))
+    contenders.append(("base", "bundled model, trained on many people", Path("base"), None))
 
     progress.step("evaluation", "Evaluate three models on the same unseen speakers")
     compared = [_contender(*contender, used) for contender in contenders]

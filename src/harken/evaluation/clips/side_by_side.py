@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 from harken.errors import HarkenError
 from harken.evaluation.clips.evaluate import ClipEvaluation
 from harken.evaluation.clips.figures import text_color_on
+from harken.evaluation.clips.sections import size
 from harken.evaluation.metrics import wilson_interval
 from harken.files import replacing_all
 from harken.pages.drawing import FONT_PT, figure_svg
 from harken.pages.html import COLORS, Html, Section, Sorted, card, document, escape, table
 
-_PANEL_PX = 324.0
-_LEFT_PX, _RIGHT_PX, _GAP_PX = 56.0, 16.0, 34.0
+_PANEL_PX = 264.0  # three panels stay readable at the width of a README
+_LEFT_PX, _RIGHT_PX, _GAP_PX = 56.0, 16.0, 26.0
 _HEAD_PX, _TICKS_PX, _FOOT_PX = 116.0, 46.0, 42.0
-_NUMBER_PX = 134.0
+_NUMBER_PX = 116.0
 _PNG_DPI = 192
 _INK, _SOFT, _PAPER = (COLORS[name][0] for name in ("ink", "soft", "paper"))
 _SHOWN = 0.005  # shares of a row below this stay blank, so that the eye finds the errors that matter
@@ -114,7 +115,7 @@ def write_side_by_side(
     with replacing_all(page, picture) as (new_page, new_picture):
         figure.savefig(new_picture, dpi=_PNG_DPI, facecolor=_PAPER, format="png")
         drawing = figure_svg(figure, label="Confusion matrices of the models, side by side")
-        scroll = Html(f'<div class="scroll"><div style="min-width:1000px">{drawing}</div></div>')
+        scroll = Html(f'<div class="scroll"><div style="min-width:900px">{drawing}</div></div>')
         aside = "blue is correct, orange is wrong; the last column holds answers that are none of the words"
         parts = [
             card("What was spoken, and what each model answered", scroll, aside=aside),
@@ -160,15 +161,15 @@ def _draw_head(figure: Figure, contender: Contender, words: Sequence[str], *, x:
     figure.text(x, 1 - 14 * px, contender.name, va="top", color=_INK, fontsize=FONT_PT + 3, fontweight="bold")
     figure.text(x, 1 - 38 * px, contender.note, va="top", color=_SOFT, fontsize=FONT_PT)
     number = f"{100 * right / clips:.1f} %"
-    figure.text(x, 1 - 97 * px, number, va="baseline", color=_INK, fontsize=23, fontweight="bold")
+    figure.text(x, 1 - 97 * px, number, va="baseline", color=_INK, fontsize=20, fontweight="bold")
     figure.text(beside, 1 - 109 * px, lines, va="bottom", color=_SOFT, fontsize=FONT_PT, linespacing=1.45)
 
 
 def _draw_matrix(axes: Axes, counts: NDArray[np.int64], words: Sequence[str], *, names_rows: bool) -> None:
-    size = len(words)
+    count = len(words)
     shares = counts / counts.sum(axis=1, keepdims=True)
-    for row in range(size):
-        for column in range(size + 1):
+    for row in range(count):
+        for column in range(count + 1):
             share = float(shares[row, column])
             hue = "accent" if row == column else "second"
             # Squared for correct answers and rooted for wrong ones: both show differences where shares usually lie.
@@ -179,32 +180,28 @@ def _draw_matrix(axes: Axes, counts: NDArray[np.int64], words: Sequence[str], *,
             axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=(COLORS[hue][0], alpha), edgecolor="none"))
             ink = text_color_on(hue, alpha)
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=ink, fontsize=FONT_PT)
-    axes.set(xlim=(-0.5, size + 0.5), ylim=(size - 0.5, -0.5))
-    axes.set_xticks(range(size + 1), [*words, _NONE], rotation=45, ha="left", rotation_mode="anchor")
-    axes.set_yticks(range(size), words if names_rows else [])
+    axes.set(xlim=(-0.5, count + 0.5), ylim=(count - 0.5, -0.5))
+    axes.set_xticks(range(count + 1), [*words, _NONE], rotation=45, ha="left", rotation_mode="anchor")
+    axes.set_yticks(range(count), words if names_rows else [])
     axes.xaxis.tick_top()
     axes.tick_params(length=0, pad=4, labelsize=FONT_PT + 0.5, labelcolor=_INK)
     axes.get_xticklabels()[-1].set_color(_SOFT)
     axes.set_facecolor("none")
     axes.spines[:].set_visible(False)
-    for edge in range(size + 1):
+    for edge in range(count + 1):
         axes.axhline(edge - 0.5, color=(_SOFT, 0.22), linewidth=0.6, zorder=0)
-    for edge in range(size + 2):
+    for edge in range(count + 2):
         axes.axvline(edge - 0.5, color=(_SOFT, 0.22), linewidth=0.6, zorder=0)
-    axes.axvline(size - 0.5, color=(_SOFT, 0.6), linewidth=0.8, zorder=0)
+    axes.axvline(count - 0.5, color=(_SOFT, 0.6), linewidth=0.8, zorder=0)
 
 
 def _costs(contender: Contender) -> list[str]:
     trained = "already trained" if contender.training_s is None else f"trained in {_minutes(contender.training_s)}"
-    return [trained, _size(contender.file_bytes), f"{contender.latency_ms:.1f} ms a clip"]
+    return [trained, size(contender.file_bytes), f"{contender.latency_ms:.1f} ms a clip"]
 
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def _percent(contender: Contender, words: Sequence[str]) -> str:
@@ -224,7 +221,7 @@ def _figures(contenders: Sequence[Contender], words: Sequence[str]) -> Html:
                 contender.note,
                 Sorted(f"{100 * right / clips:.1f} % ({100 * low:.1f}–{100 * high:.1f})", right / clips),
                 Sorted(f"{contender.parameters:,}" if contender.parameters else "–", contender.parameters or 0),
-                Sorted(_size(contender.file_bytes), contender.file_bytes),
+                Sorted(size(contender.file_bytes), contender.file_bytes),
                 Sorted(f"{contender.latency_ms:.2f} ms", contender.latency_ms),
                 Sorted(
                     "–" if contender.training_s is None else _minutes(contender.training_s), contender.training_s or 0

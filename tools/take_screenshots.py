@@ -1,0 +1,105 @@
+"""Take the screenshots of the documentation: docs/page.png and docs/report.png.
+
+    python tools/take_screenshots.py page               # the page of `harken serve`, which listens to three words
+    python tools/take_screenshots.py report RUN/report.html
+
+It needs Chromium and `pip install 'harken[serve,synth,dev]'`: a synthetic voice speaks into the browser's microphone.
+"""
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from harken.audio.clip import load_clip
+from harken.synth.voices import find_voice
+
+DOCS = Path(__file__).parents[1] / "docs"
+VOICE, RATE = "hibari-heart", 16_000
+WORDS = ("left", "down", "yes")
+_MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+
+
+def main() -> None:
+    """Take the screenshot that is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=["page", "report"])
+    parser.add_argument("report", type=Path, nargs="?", help="the report that `harken evaluate` wrote")
+    options = parser.parse_args()
+    if options.name == "page":
+        take_page()
+    elif options.report is None:
+        parser.error("give the report that `harken evaluate` wrote")
+    else:
+        take_report(options.report)
+
+
+def take_page() -> None:
+    """Serve the bundled model, speak the words into the page, and save it when the last word is detected."""
+    with tempfile.TemporaryDirectory() as folder:
+        microphone = Path(folder) / "words.wav"
+        soundfile.write(microphone, _words(), RATE)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "harken", "serve", "--port", "0"], stdout=subprocess.PIPE, text=True
+        )
+        assert server.stdout is not None
+        try:
+            url = server.stdout.readline().strip()
+            _save("page", url, (1060, 1160), _listen, f"--use-file-for-fake-audio-capture={microphone}", *_MICROPHONE)
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def take_report(report: Path) -> None:
+    """Save the upper part of a report."""
+    _save("report", report.absolute().as_uri(), (1280, 1080), lambda page: None)
+
+
+def _listen(page: Any) -> None:
+    page.wait_for_selector("html[data-ready]")
+    page.click("#listen")
+    page.locator("#history li").nth(len(WORDS) - 1).wait_for(timeout=60_000)
+
+
+def _save(name: str, url: str, size: tuple[int, int], prepare: Callable[[Any], None], *options: str) -> None:
+    """Open a URL in a window of `size` CSS pixels, and save what it shows as docs/NAME.png."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *options])
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, device_scale_factor=1.5, color_scheme="light"
+        )
+        page = context.new_page()
+        page.goto(url)
+        prepare(page)
+        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        browser.close()
+    path = DOCS / f"{name}.png"
+    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)  # a third of the size
+    print(path)
+
+
+def _words() -> Any:
+    """Return the words with pauses, as float samples."""
+    pause = np.zeros(round(1.4 * RATE), np.float32)
+    parts = [pause]
+    for word in WORDS:
+        waveform, rate = find_voice(VOICE).speak(word)
+        sound = load_clip(waveform, RATE, source_rate=rate)
+        parts += [0.5 * sound / np.abs(sound).max(), pause]
+    return np.concatenate(parts)
+
+
+if __name__ == "__main__":
+    main()
