@@ -26,8 +26,21 @@ from harken.synth.voices import find_voice
 
 DOCS = Path(__file__).parents[1] / "docs"
 VOICE, RATE = "hibari-heart", 16_000
-WORDS = ("left", "down", "yes")
+WORDS = ("left", "go", "yes")
 _MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+# Stops the page at the last word: on a busy machine, the picture is taken seconds later.
+_FREEZE = """
+let messages = Infinity;  // how many the page still gets
+const Socket = window.WebSocket;
+window.WebSocket = class extends Socket {
+  set onmessage(handler) { super.onmessage = (message) => { if (messages-- > 0) handler(message); }; }
+};
+new MutationObserver(() => {
+  if (messages < Infinity || document.querySelectorAll("#history li").length < COUNT) return;
+  messages = 2;  // the probabilities that belong to the detection
+  window.requestAnimationFrame = () => 0;
+}).observe(document, { childList: true, subtree: true });
+"""
 
 
 def main() -> None:
@@ -55,7 +68,7 @@ def take_page() -> None:
         assert server.stdout is not None
         try:
             url = server.stdout.readline().strip()
-            _save("page", url, (1060, 1160), _listen, f"--use-file-for-fake-audio-capture={microphone}", *_MICROPHONE)
+            _save("page", url, (1060, 1240), _listen, f"--use-file-for-fake-audio-capture={microphone}", *_MICROPHONE)
         finally:
             server.terminate()
             server.wait(30)
@@ -67,6 +80,8 @@ def take_report(report: Path) -> None:
 
 
 def _listen(page: Any) -> None:
+    page.add_init_script(_FREEZE.replace("COUNT", str(len(WORDS))))
+    page.reload()
     page.wait_for_selector("html[data-ready]")
     page.click("#listen")
     page.locator("#history li").nth(len(WORDS) - 1).wait_for(timeout=60_000)
