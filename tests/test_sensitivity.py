@@ -69,6 +69,18 @@ def test_shifts_of_a_curve_that_rises_by_chance_still_fall():
     assert found == sorted(found, reverse=True)
 
 
+def test_the_lowest_sensitivity_stops_where_the_last_false_alarm_is_gone():
+    shifts = np.arange(-4, 9.01, 0.25)
+    rates = np.where(shifts < 1.5, 2.0, 0.25)
+    assert stored_shifts(shifts, rates)[0] == pytest.approx(1.5)
+
+
+def test_one_confident_false_alarm_does_not_raise_thresholds_beyond_all_words():
+    shifts = np.arange(-4, 9.01, 0.25)
+    rates = np.where(shifts < 8.0, 1.0, 0.25)
+    assert stored_shifts(shifts, rates)[:5] == pytest.approx([3.0, 2.4, 1.8, 1.2, 0.6])
+
+
 def test_thresholds_shift_in_logits():
     assert shift_thresholds({"a": 0.5, "b": 0.0}, math.log(9))["a"] == pytest.approx(0.9)
 

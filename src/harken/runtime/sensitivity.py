@@ -6,7 +6,8 @@ shift_thresholds    shift thresholds by a number of logits
 stored_shifts       a measured trade-off -> the shifts to store
 
 At 0.5 the thresholds are those of the model file. Lower values give fewer false alarms and more misses,
-higher values the reverse. Over the whole range, the false alarms change by a factor of 64.
+higher values the reverse. Over the whole range, the false alarms change by a factor of 64, unless that takes more than
+3 logits on one side.
 """
 
 import math
@@ -25,7 +26,7 @@ from harken.runtime.modelfile import Card
 STEPS = tuple(step / 10 for step in range(11))
 DEFAULT_SENSITIVITY = 0.5
 RANGE = 8.0  # at 0 the model file's false alarms are divided by this, at 1 they are multiplied by it
-_DEFAULT_LOGITS = 3.0  # shift at 0 and 1 of a model without a measured trade-off
+_MAX_LOGITS = 3.0  # largest shift, at 0 and at 1; also the shift of a model without a measured trade-off
 _LOGIT_MARGIN = 1e-6  # thresholds are shifted in logits, in which 0 and 1 do not exist
 
 
@@ -81,18 +82,23 @@ def stored_shifts(shifts: NDArray[np.float64], false_alarms: NDArray[np.float64]
         The rate of false alarms (or of false acceptances) at each shift, above 0. It falls as the shift rises.
     """
     rates = np.minimum.accumulate(np.log(false_alarms))  # an increase with the shift is chance
+    # Beyond the first shift with the fewest false alarms there is nothing to gain, only words to miss.
+    useful = int(np.argmax(rates == rates[-1])) + 1
+    shifts, rates = shifts[:useful], rates[:useful]
     unshifted = np.interp(0.0, shifts, rates)
     wanted = unshifted + math.log(RANGE) * (2 * np.array(STEPS) - 1)
     found = np.interp(wanted, rates[::-1], shifts[::-1])
-    middle = STEPS.index(DEFAULT_SENSITIVITY)
-    return [round(float(value), 3) for value in found - found[middle]]
+    found[STEPS.index(DEFAULT_SENSITIVITY)] = 0.0
+    # A single confident false alarm would move the thresholds further than it is worth: all words would be missed.
+    most = _MAX_LOGITS * np.abs(2 * np.array(STEPS) - 1)
+    return [round(float(value), 3) for value in np.clip(found, -most, most)]
 
 
 def _shift(card: Card, use: str, sensitivity: float) -> float:
     stored: Any = card.fields.get("sensitivity", {})
     shifts = stored.get(use) if isinstance(stored, Mapping) else stored
     if shifts is None:
-        return _DEFAULT_LOGITS * (1 - 2 * sensitivity)
+        return _MAX_LOGITS * (1 - 2 * sensitivity)
     if not isinstance(shifts, Sequence) or len(shifts) != len(STEPS) or not all(map(is_number, shifts)):
         raise HarkenError("the model's metadata key `sensitivity` contains no valid shifts: tune the model again")
     return float(np.interp(sensitivity, STEPS, shifts))
