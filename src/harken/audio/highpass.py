@@ -59,15 +59,15 @@ class HighPass:
         blocks.reshape(-1)[: samples.size] = self._gain * (inputs[2:] - 2 * inputs[1:-1] + inputs[:-2])
         # Each block starts from zero. Results before the block act like additions to its first two inputs.
         filtered = blocks @ self._responses
-        additions = np.empty((len(blocks), 2))
+        additions = []
         newest, older = self._newest, self._older
         first, second = self._responses[:2, -2:].tolist()
-        for addition, (last_but_one, last) in zip(additions, filtered[:, -2:].tolist(), strict=True):
+        for last_but_one, last in filtered[:, -2:].tolist():
             to_first, to_second = self._a * newest + self._b * older, self._b * newest
-            addition[:] = to_first, to_second
+            additions.append((to_first, to_second))
             older = last_but_one + to_first * first[0] + to_second * second[0]
             newest = last + to_first * first[1] + to_second * second[1]
-        filtered += additions @ self._responses[:2]
+        filtered += np.array(additions).reshape(-1, 2) @ self._responses[:2]
         result: NDArray[np.float64] = filtered.reshape(-1)[: samples.size]
-        self._older, self._newest = np.concatenate([[self._older, self._newest], result])[-2:].tolist()
+        self._older, self._newest = [self._older, self._newest, *result[-2:].tolist()][-2:]
         return result
