@@ -45,7 +45,9 @@ class ToneRecognizer:
 
 
 def tone(word, seconds=0.3, rate=RATE, amplitude=0.5):
-    return (amplitude * np.sin(2 * np.pi * (TONES | WAKE_TONES)[word] * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    return (
+        amplitude * np.sin(2 * np.pi * (TONES | WAKE_TONES)[word] * np.arange(round(seconds * rate)) / rate)
+    ).astype(np.float32)
 
 
 def quiet(seconds, rate=RATE):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harken.cli.options import Channel, Sensitivity
+from harken.cli.options import Channel, CommandTime, Sensitivity, Wake, read_command_time
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
@@ -52,6 +52,8 @@ def listen(
         str | None, typer.Argument(help="Audio file, or - for raw PCM on standard input. Default: the microphone.")
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Model file, run folder, or name of a bundled model.")] = "base",
+    wake: Wake = None,
+    command_s: CommandTime = None,
     run: Annotated[
         list[str] | None,
         typer.Option(metavar="WORD=COMMAND", help="Start a program when a word is detected. Repeatable."),
@@ -97,7 +99,9 @@ def listen(
     if devices:
         print(*input_devices(), sep="\n")
         return
+    command_s = read_command_time(command_s, wake)
     recognizer = open_stream_model(model, sensitivity=sensitivity)
+    wake_recognizer = None if wake is None else open_stream_model(wake, sensitivity=sensitivity)
     settings = {
         "thresholds": read_thresholds(threshold or []),
         "hop_ms": hop_ms,
@@ -106,7 +110,8 @@ def listen(
         "gate_db": gate_db,
         "isolation": isolation,
     }
-    actions = read_actions(run or [], recognizer.card.words, shell=shell)
+    wake_words = () if wake_recognizer is None else wake_recognizer.card.words
+    actions = read_actions(run or [], (*recognizer.card.words, *wake_words), shell=shell)
     run_live(
         recognizer,
         source,
@@ -118,6 +123,8 @@ def listen(
         actions=actions,
         settings=settings,
         save=save,
+        wake=wake_recognizer,
+        command_s=command_s,
     )
 
 
