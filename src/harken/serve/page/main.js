@@ -105,7 +105,7 @@ function setUpListening(bars, history, wakeState) {
       button.dataset.listening = "true";
       button.textContent = "Stop listening";
       button.disabled = false;
-      showStatus("Listening …");
+      showStatus(wakeState.isUsed ? "" : "Listening …");
       wakeState.show(0, null);
     } catch (error) {
       stop(error.message);

@@ -14,9 +14,12 @@ export class WakeState {
 
   #wake;
 
+  /** Whether there is a wake phrase. */
+  get isUsed() { return Boolean(this.#wake); }
+
   /** Show the state at a time in the stream. `until_s` is the time until which commands count, or null. */
   show(at_s, until_s) {
-    if (!this.#wake) return;
+    if (!this.isUsed) return;
     $("wake").hidden = false;
     const counts = until_s !== null && until_s > at_s;
     // A screen reader announces this text when it changes. The time left changes too often for that.
