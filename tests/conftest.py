@@ -171,6 +171,12 @@ def background_noise() -> Path:
     return _shared("background_noise")
 
 
+@pytest.fixture(scope="session")
+def wake_phrases() -> Path:
+    """Two wake phrases by many speakers, in a folder each."""
+    return _shared("wake_phrases")
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return a caller of the command line that gives exit code, standard output and standard error."""

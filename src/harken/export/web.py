@@ -24,7 +24,10 @@ from harken.cache import default_cache
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.progress import progress
+from harken.runtime.listener import Listener
 from harken.runtime.modelfile import ModelFile
+from harken.runtime.recognizer import Recognizer
+from harken.runtime.wake_listener import DEFAULT_COMMAND_S, WakeListener
 from harken.serve.card import card_json
 
 ORT_VERSION = "1.23.2"
@@ -43,7 +46,14 @@ _POLICY = (
 _SERVED_ONLY = frozenset({"engine.js", "docs.html", "docs.js", "index.html"})
 
 
-def write_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], *, ort: Path | None = None) -> Path:
+def write_web(
+    model: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    ort: Path | None = None,
+    wake: str | os.PathLike[str] | None = None,
+    command_s: float = DEFAULT_COMMAND_S,
+) -> Path:
     """Write page, model, card and onnxruntime-web into a folder for any static host.
 
     The model file is copied unchanged.
@@ -56,6 +66,10 @@ def write_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], *, 
         The folder to create. An earlier export in it is replaced.
     ort
         Folder that contains ORT_FILES. Default: download them once and keep them in the cache.
+    wake
+        Model of a wake phrase, which is copied, too. In live audio, words then count only after it. Default: none.
+    command_s
+        Time after the wake phrase during which words count, in seconds.
 
     Returns
     -------
@@ -65,9 +79,16 @@ def write_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], *, 
     Raises
     ------
     HarkenError
-        `folder` contains anything but an earlier export, or onnxruntime-web cannot be downloaded.
+        `folder` contains anything but an earlier export, onnxruntime-web cannot be downloaded, both models have the same
+        words, or `command_s` is out of range.
     """
     source = ModelFile(model)
+    phrase, wake_card = None, None
+    if wake is not None:
+        listener = Listener(Recognizer(wake), source_rate=source.card.sample_rate)
+        WakeListener(listener, Listener(Recognizer(model), source_rate=source.card.sample_rate), command_s=command_s)
+        phrase = ModelFile(wake)
+        wake_card = {"words": list(phrase.card.words), "command_s": command_s}
     runtime = fetch_ort() if ort is None else _require_ort_files(ort)
     target = Path(folder)
     with _replacing_folder(target) as made:
@@ -81,8 +102,11 @@ def write_web(model: str | os.PathLike[str], folder: str | os.PathLike[str], *, 
         policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         index = re.sub(r'(<meta charset="utf-8">)', rf"\1\n{policy}", index, count=1)
         (made / "index.html").write_text(index, encoding="utf-8")
-        (made / "card.json").write_text(json.dumps(card_json(source), indent=1), encoding="utf-8")
+        (made / "card.json").write_text(json.dumps(card_json(source, wake=wake_card), indent=1), encoding="utf-8")
         shutil.copyfile(source.path, made / "model.onnx")
+        if phrase is not None:
+            (made / "wake-card.json").write_text(json.dumps(card_json(phrase), indent=1), encoding="utf-8")
+            shutil.copyfile(phrase.path, made / "wake.onnx")
         # With this file, all versions of Node load page/engine.js as a module.
         (made / "package.json").write_text('{"type": "module"}\n', encoding="utf-8")
         (made / "ort").mkdir()

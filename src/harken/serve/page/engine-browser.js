@@ -5,6 +5,7 @@ import * as ort from "../ort/ort.wasm.min.mjs";
 import { mixChannels } from "./channels.js";
 import { Listener } from "./listener.js";
 import { Resampler } from "./resampler.js";
+import { WakeListener } from "./wake-listener.js";
 
 export const PRIVACY_NOTE = "The model runs in this page. Audio never leaves your device.";
 
@@ -28,12 +29,19 @@ async function readExported(name) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-const loading = (async () => {
-  const [cardBytes, modelBytes] = await Promise.all([readExported("card.json"), readExported("model.onnx")]);
+/** Open a model and its card. */
+async function openModel(cardName, modelName) {
+  const [cardBytes, modelBytes] = await Promise.all([readExported(cardName), readExported(modelName)]);
   const card = JSON.parse(new TextDecoder().decode(cardBytes));
   const session = await ort.InferenceSession.create(modelBytes, { executionProviders: ["wasm"] });
   const [silence] = await runModel(session, card, [new Float32Array(card.window)]);
   return { card, session, silence };
+}
+
+const loading = (async () => {
+  const model = await openModel("card.json", "model.onnx");
+  const wake = model.card.wake ? await openModel("wake-card.json", "wake.onnx") : null;
+  return { ...model, wake };
 })();
 
 let lastRun = Promise.resolve(); // a session can run only one call at a time
@@ -50,6 +58,9 @@ function runModel(session, { window, labels }, windows) {
   lastRun = run.catch(() => {});
   return run;
 }
+
+const openListener = ({ card, session, silence }) =>
+  new Listener(card, async (window) => (await runModel(session, card, [window]))[0], silence);
 
 /** Return the model card. */
 export const loadCard = async () => (await loading).card;
@@ -91,19 +102,25 @@ export async function predict(file) {
  * Detect words in a stream of samples at `rate` Hz.
  *
  * `handlers.event` gets each detected word and `handlers.error` each problem. `handlers.posteriors`, if given, gets the
- * smoothed probabilities after each hop. `push` returns a promise that resolves when its samples are processed.
+ * smoothed probabilities after each hop. With a wake phrase, it also gets the time until which words count. `push` returns a promise that resolves when its samples are processed.
  */
 export async function listen(rate, handlers) {
-  const { card, session, silence } = await loading;
-  const resampler = new Resampler(rate, card.sample_rate);
-  const listener = new Listener(card, async (window) => (await runModel(session, card, [window]))[0], silence);
+  const model = await loading, { card, wake } = model;
+  const resampler = new Resampler(rate, card.sample_rate), listener = openListener(model);
+  const isSameRate = wake?.card.sample_rate === card.sample_rate;
+  const wakeResampler = wake && !isSameRate ? new Resampler(rate, wake.card.sample_rate) : null;
+  const wakeListener = wake ? new WakeListener(openListener(wake), listener, card.wake.command_s) : null;
   let queue = Promise.resolve(), open = true;
   const processChunk = async (samples) => {
     const hopsBefore = listener.hops;
-    const events = await listener.push(resampler.push(samples));
+    const resampled = resampler.push(samples);
+    const events = wakeListener
+      ? await wakeListener.push(wakeResampler ? wakeResampler.push(samples) : resampled, resampled)
+      : await listener.push(resampled);
     if (!open) return;
     events.forEach((event) => handlers.event(event));
-    if (listener.hops > hopsBefore) handlers.posteriors?.({ posteriors: listener.posteriors, confidence: listener.confidence });
+    const { posteriors, confidence, at_s } = listener;
+    if (listener.hops > hopsBefore) handlers.posteriors?.({ posteriors, confidence, at_s, until_s: wakeListener?.until_s ?? null });
   };
   return {
     push: (samples) => {

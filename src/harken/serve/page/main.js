@@ -8,6 +8,7 @@ import { showModelCard } from "./model-card.js";
 import { DEFAULT_SENSITIVITY, ProbabilityBars } from "./probability-bars.js";
 import { setUpRecording } from "./record.js";
 import { Visualizer } from "./visualizer.js";
+import { quotedPhrases, WakeState } from "./wake-state.js";
 
 const FADE_AFTER_MS = 1500;
 const MAX_HINT_WORDS = 12;
@@ -30,10 +31,11 @@ function showWord(word) {
 }
 
 /** Tell the user what to do first: say one of the words, or drop files where there is no microphone. */
-function showHint(words, canListen) {
+function showHint({ words, wake }, canListen) {
   const shown = words.slice(0, MAX_HINT_WORDS).map((word) => create("li", { textContent: word }));
   if (words.length > MAX_HINT_WORDS) shown.push(create("li", { textContent: `and ${words.length - MAX_HINT_WORDS} more` }));
-  $("hint-title").textContent = canListen ? "Say a word" : "Drop an audio file";
+  const sayWord = wake ? `Say ${quotedPhrases(wake)}, then a word` : "Say a word";
+  $("hint-title").textContent = canListen ? sayWord : "Drop an audio file";
   $("hint-words").replaceChildren(...shown);
 }
 
@@ -54,7 +56,7 @@ function askForToken() {
 }
 
 /** Connect the button that starts and stops listening. */
-function setUpListening(bars, history) {
+function setUpListening(bars, history, wakeState) {
   const visualizer = new Visualizer($("waveform"), $("spectrogram")), button = $("listen");
   let live = null; // {microphone, stream} while listening
 
@@ -63,6 +65,7 @@ function setUpListening(bars, history) {
     live?.stream.close();
     live = null;
     visualizer.stop();
+    wakeState.hide();
     button.dataset.listening = "false";
     button.textContent = "Start listening";
     button.disabled = false;
@@ -79,7 +82,10 @@ function setUpListening(bars, history) {
       let offset_s = 0;
       try {
         stream = await engine.listen(microphone.rate, {
-          posteriors: ({ posteriors, confidence }) => bars.show(posteriors, confidence),
+          posteriors: ({ posteriors, confidence, at_s, until_s }) => {
+            bars.show(posteriors, confidence);
+            if (live) wakeState.show(at_s, until_s);
+          },
           event: (event) => {
             showWord(event.word);
             history.addEvent(event, microphone.slice(offset_s + event.start_s, offset_s + event.end_s), microphone.rate);
@@ -99,7 +105,8 @@ function setUpListening(bars, history) {
       button.dataset.listening = "true";
       button.textContent = "Stop listening";
       button.disabled = false;
-      showStatus("Listening …");
+      showStatus(wakeState.isUsed ? "" : "Listening …");
+      wakeState.show(0, null);
     } catch (error) {
       stop(error.message);
     }
@@ -157,9 +164,9 @@ async function start() {
   $("privacy").textContent = engine.PRIVACY_NOTE;
   showModelCard(card);
 
-  const history = new DetectionHistory(card.labels);
+  const history = new DetectionHistory([...new Set([...card.labels, ...(card.wake?.words ?? [])])]);
   const bars = new ProbabilityBars(card, (thresholds) => listening.setThresholds(thresholds));
-  const listening = setUpListening(bars, history);
+  const listening = setUpListening(bars, history, new WakeState(card.wake));
   const setSensitivity = () => { bars.setSensitivity(Number($("sensitivity").value)); listening.setThresholds(bars.thresholds()); };
   $("sensitivity").oninput = setSensitivity;
   $("reset-thresholds").onclick = () => { $("sensitivity").value = DEFAULT_SENSITIVITY; setSensitivity(); };
@@ -168,7 +175,7 @@ async function start() {
 
   const problem = unavailableReason();
   $("listen").disabled = Boolean(problem);
-  showHint(card.words, !problem);
+  showHint(card, !problem);
   showStatus(problem || IDLE_STATUS, { alert: Boolean(problem) });
   document.documentElement.dataset.ready = "true";
 }
