@@ -74,6 +74,13 @@ def export(
     ort: Annotated[
         Path | None, typer.Option(help="For web: folder with onnxruntime-web. Default: download it from npm.")
     ] = None,
+    teach: Annotated[
+        bool,
+        typer.Option(
+            "--teach",
+            help="For web: visitors can teach the page a wake phrase in their browser. Needs the extra `own`, adds 10 MB.",
+        ),
+    ] = False,
 ) -> None:
     """Export a model to another format, and check it against the original.
 
@@ -91,10 +98,12 @@ def export(
     litert = export_format in ("litert", "litert-int8")
     if features and not litert:
         raise HarkenError(f"--features is for litert and litert-int8: leave it out for {export_format}")
+    if teach and export_format != "web":
+        raise HarkenError(f"--teach is for web: leave it out for {export_format}")
     if export_format == "web":
         from harken.export.web import write_web
 
-        print(write_web(model, out, ort=ort))
+        print(write_web(model, out, ort=ort, teach=teach))
         return
     if listener is not None and export_format not in ("c", "c-int8"):
         raise HarkenError(f"--listener is for c and c-int8: leave it out for {export_format}")

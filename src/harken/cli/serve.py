@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from harken.cli.options import Sensitivity
+from harken.errors import HarkenError
 from harken.extras import require_extra
 
 
@@ -43,6 +44,18 @@ def serve(
         list[str] | None,
         typer.Option(help="Other website whose pages may use this server, as `https://HOST`. Repeatable."),
     ] = None,
+    teach: Annotated[
+        bool,
+        typer.Option(
+            "--teach",
+            help="Visitors can teach the page a wake phrase in their browser. Needs the extra `own`, and downloads "
+            "onnxruntime-web (12 MB) once.",
+        ),
+    ] = False,
+    ort: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="For --teach: folder with onnxruntime-web. Default: download it from npm."),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Change a limit, for example `streams=50`. Repeatable."),
@@ -64,8 +77,20 @@ def serve(
     limits = with_limits(Limits(), limit or [])
     access = Access(token=token, origins=tuple(origin or ()), loopback_only=is_loopback(host))
     stream_file = StreamFile(streaming, sensitivity=sensitivity) if streaming is not None else None
+    teaching = None
+    if teach:
+        from harken.export.web import teaching_page_files
+
+        teaching = teaching_page_files(ort=ort)
+    elif ort is not None:
+        raise HarkenError("--ort goes with --teach: add it, or leave out --ort")
     app = create_app(
-        Recognizer(model, sensitivity=sensitivity), limits=limits, access=access, threads=threads, streaming=stream_file
+        Recognizer(model, sensitivity=sensitivity),
+        limits=limits,
+        access=access,
+        threads=threads,
+        streaming=stream_file,
+        teaching=teaching,
     )
     if not access.loopback_only and token is None:
         print("harken: anyone who can reach this machine can use the server: set --token", file=sys.stderr)
