@@ -42,7 +42,8 @@ export async function loadTeachingFiles(onProgress = () => {}) {
   }));
   const template = readModel(new Uint8Array(templateBytes));
   const scale = new Float32Array(bankBytes, 0, DIMENSIONS), center = floatsOf(template.constants.get("speech_mean"));
-  const talk = Float32Array.from(new Int8Array(bankBytes, 4 * DIMENSIONS), (x, i) => x * scale[i % DIMENSIONS] + center[i % DIMENSIONS]);
+  const quantized = new Int8Array(bankBytes, 4 * DIMENSIONS), talk = new Float32Array(quantized.length);
+  for (let i = 0; i < talk.length; i++) talk[i] = quantized[i] * scale[i % DIMENSIONS] + center[i % DIMENSIONS];
   return { template, center, talk, noise: new Int16Array(noiseBytes) };
 }
 

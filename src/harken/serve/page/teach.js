@@ -128,14 +128,13 @@ class TakeCard {
         showStatus(`Take ${this.#number}: ${fault}`, { alert: true });
       } else {
         this.#show({ take: { samples, start, end }, note: `${((end - start) / SAMPLE_RATE).toFixed(1)} s` });
-        this.#onChange(`Take ${this.#number} recorded.`);
       }
     } catch (error) {
       this.#show({ take: null, note: "" });
       showStatus(error.message, { alert: true });
-    } finally {
-      this.#mayRecord(false);
     }
+    this.#mayRecord(false); // before the focus moves on to a button that is disabled meanwhile
+    if (this.take) this.#onChange(`Take ${this.#number} recorded.`);
   }
 
   #show({ take, note, hint = "", recording = false, failed = false }) {
