@@ -32,8 +32,8 @@ ENROLL = """async ([phrase, takes]) => {
     const { enroll, loadTeachingFiles } = await import("./page/enroll.js");
     const { findPhrase } = await import("./page/phrase-takes.js");
     const decoded = takes.map((pcm) => Float32Array.from(pcm, (x) => x / 32768));
-    const { bytes, ...rest } = await enroll(
-        phrase, decoded.map((samples) => ({ samples, ...findPhrase(samples) })), await loadTeachingFiles());
+    const named = decoded.map((samples, i) => ({ name: `Take ${i + 1}`, samples, ...findPhrase(samples) }));
+    const { bytes, ...rest } = await enroll(phrase, named, await loadTeachingFiles());
     let text = "";
     for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
     return { ...rest, bytes: btoa(text) };
@@ -178,7 +178,7 @@ def test_the_page_learns_the_model_that_enroll_writes(
     check_same_model(found, expected, [*clips, np.zeros(RATE, np.float32)])
     assert [Recognizer(found).predict(clip, source_rate=RATE).word for clip in clips] == [PHRASE, None] * 4
     assert (learned["falseAlarms"], learned["recognized"]) == (enrolled.false_alarms, enrolled.recognized)
-    assert learned["atMost"] == pytest.approx(enrolled.at_most)
+    assert learned["upperLimit"] == pytest.approx(enrolled.at_most)
     assert learned["hours"] == pytest.approx(enrolled.hours)
     assert len(learned["notes"]) == len(enrolled.notes)
     # Python can add a phrase to the page's model.

@@ -170,10 +170,10 @@ async function openScorer(template, nodes, constants, count, longest) {
  * Learn a phrase.
  *
  * @param phrase the phrase, which becomes a label
- * @param takes {samples, start, end} of each take: `TAKE_SAMPLES` samples at 16 kHz, and the phrase in them, from `findPhrase`
+ * @param takes {name, samples, start, end} of each: `TAKE_SAMPLES` samples at 16 kHz, and the phrase in them, from `findPhrase`
  * @param files from `loadTeachingFiles`
  * @param onProgress gets how much is done, from 0 to 1
- * @return {bytes, card} of the model file, and what to expect: {falseAlarms, hours, atMost, recognized, notes}
+ * @return {bytes, card} of the model file, and what to expect: {falseAlarms, hours, upperLimit, recognized, notes}
  */
 export async function enroll(phrase, takes, files, onProgress = () => {}) {
   const { template, center, talk, noise } = files;
@@ -201,7 +201,7 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
     const peaks = peaksOf(meanRow(talkScores)), calibration = fitTail(peaks, hours);
     const takeScores = [];
     for (const embeddings of whole) takeScores.push(await scorer.score(embeddings));
-    const { recognized, missed } = leaveOneOut(takes.length, talkScores, takeScores, hours);
+    const { recognized, missed } = leaveOneOut(takes, talkScores, takeScores, hours);
     onProgress(1);
 
     const minScore = (Math.log(threshold / (1 - threshold)) - calibration.offset) / calibration.slope;
@@ -228,8 +228,8 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
     });
     const { labels: _, thresholds: __, sample_rate, window, ...fields } = metadata;
     const card = { name: phrase, labels, words: [phrase], sample_rate, window, thresholds, listener: metadata.listener, fields };
-    const notes = [...missed.map((number) => `Take ${number + 1} would be missed by a model of the other takes.`), ...qualityNotes(takes, recognized)];
-    return { bytes, card, falseAlarms, hours, atMost: poissonUpper(falseAlarms) / hours, recognized, notes };
+    const notes = [...missed.map((name) => `${name} would be missed by a model of the other takes.`), ...qualityNotes(takes, recognized)];
+    return { bytes, card, falseAlarms, hours, upperLimit: poissonUpper(falseAlarms) / hours, recognized, notes };
   } finally {
     embedding.close();
     scorer?.close();
@@ -238,17 +238,17 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
 
 /** Test each take with the templates of the other takes. */
 function leaveOneOut(takes, talkScores, takeScores, hours) {
-  const templatesPerTake = talkScores.length / takes, missed = [], outliers = [];
-  for (let number = 0; number < takes; number++) {
+  const templatesPerTake = talkScores.length / takes.length, missed = [], outliers = [];
+  for (const [number, { name }] of takes.entries()) {
     const others = (rows) => rows.filter((_, t) => Math.floor(t / templatesPerTake) !== number);
     const { slope, offset } = fitTail(peaksOf(meanRow(others(talkScores))), hours);
     const logit = slope * Math.max(...meanRow(others(takeScores[number]))) + offset;
-    if (logit < Math.log(threshold / (1 - threshold))) missed.push(number);
-    if (logit < -Math.log(OUTLIER_PER_HOUR / REFERENCE_PER_HOUR)) outliers.push(number);
+    if (logit < Math.log(threshold / (1 - threshold))) missed.push(name);
+    if (logit < -Math.log(OUTLIER_PER_HOUR / REFERENCE_PER_HOUR)) outliers.push(name);
   }
-  if (outliers.length === takes) throw new Error("The takes sound unlike each other. Say the same phrase in each, then try again.");
-  if (outliers.length) throw new Error(`Take ${outliers[0] + 1} sounds unlike the other takes. Record it again, then try again.`);
-  return { recognized: 1 - missed.length / takes, missed };
+  if (outliers.length === takes.length) throw new Error("The takes sound unlike each other. Say the same phrase in each, then try again.");
+  if (outliers.length) throw new Error(`${outliers[0]} sounds unlike the other takes. Record it again, then try again.`);
+  return { recognized: 1 - missed.length / takes.length, missed };
 }
 
 /** Return possible problems, one sentence each. */

@@ -57,8 +57,11 @@ async function recordSamples(onStart, onChunk) {
 
 /** One take: a card with its waveform and its buttons. */
 class TakeCard {
-  /** `onChange` is called after a take was recorded or deleted, and `onRemove` to remove a card that is not needed. */
-  constructor(number, { onChange, onRemove, mayRecord }) {
+  /**
+   * `onChange` is called after a take was recorded or deleted, with a text that says so. `mayRecord` is called with true
+   * before a recording, which starts only if it returns true, and with false after it.
+   */
+  constructor(number, { onChange, mayRecord }) {
     this.#onChange = onChange;
     this.#mayRecord = mayRecord;
     this.#number = number;
@@ -74,8 +77,7 @@ class TakeCard {
     this.#deleteButton = create("button", { type: "button", textContent: "Delete", ariaLabel: `Delete take ${number}` });
     this.#deleteButton.onclick = () => {
       this.#show({ take: null, note: "" });
-      if (number > MIN_TAKES) onRemove(this);
-      else this.#recordButton.focus();
+      this.#recordButton.focus();
       onChange(`Take ${number} deleted.`);
     };
     const title = create("h3", { textContent: `Take ${number}` }, this.#note);
@@ -95,7 +97,7 @@ class TakeCard {
   #playButton;
   #deleteButton;
   #drawn = { samples: new Float32Array(0), rate: SAMPLE_RATE };
-  take = null; // {samples, start, end} once it is recorded
+  take = null; // {name, samples, start, end} once it is recorded
 
   wav() {
     return encodeWav(this.take.samples, SAMPLE_RATE);
@@ -127,7 +129,7 @@ class TakeCard {
         this.#show({ take: null, note: "", hint: fault, failed: true });
         showStatus(`Take ${this.#number}: ${fault}`, { alert: true });
       } else {
-        this.#show({ take: { samples, start, end }, note: `${((end - start) / SAMPLE_RATE).toFixed(1)} s` });
+        this.#show({ take: { name: `Take ${this.#number}`, samples, start, end }, note: `${((end - start) / SAMPLE_RATE).toFixed(1)} s` });
       }
     } catch (error) {
       this.#show({ take: null, note: "" });
@@ -208,7 +210,7 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
   }
 
   function addCard() {
-    const card = new TakeCard(cards.length + 1, { onChange, onRemove: removeCard, mayRecord: (start) => {
+    const card = new TakeCard(cards.length + 1, { onChange, mayRecord: (start) => {
       if (!setBusy(start)) return false;
       if (start) load().catch(() => {}); // in the meantime; a problem is shown when the user starts to teach
       return true;
@@ -218,13 +220,6 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
     card.draw();
     $("teach-add").hidden = cards.length >= MAX_TAKES;
     return card;
-  }
-
-  function removeCard(card) {
-    cards.splice(cards.indexOf(card), 1);
-    card.element.remove();
-    $("teach-add").hidden = false;
-    $("teach-add").focus();
   }
 
   const showProgress = (share) => { $("teach-progress").value = share; };
@@ -253,26 +248,26 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
       return;
     }
     if (!setBusy(true)) return;
-    const start = performance.now();
     $("teach-progress").hidden = false;
     showProgress(0);
     try {
       showStatus("Loading what is needed to learn, about 22 MB …");
       const { enroll, files } = await load();
-      showStatus(`Learning “${phrase}” …`);
+      showStatus(`Learning “${phrase}”. This takes a few seconds …`);
       const onProgress = (share) => showProgress(LOADING_SHARE + (1 - LOADING_SHARE) * share);
       const result = await enroll(phrase, takes.map(({ take }) => take), files, onProgress);
       const { openModel } = await import("./onnx-model.js");
       onTaught(await openModel(result.card, result.bytes), result.card);
       taught = { phrase, bytes: result.bytes, wavs: takes.map((card) => card.wav()) };
       showResult(phrase, result);
-      showStatus(`Learned “${phrase}” in ${Math.ceil((performance.now() - start) / 1000)} s.`);
+      showStatus(`Learned “${phrase}”.`);
       $("teach-listen").focus();
     } catch (error) {
       showStatus(error.message, { alert: true });
     } finally {
       $("teach-progress").hidden = true;
       setBusy(false);
+      if (document.activeElement === document.body) $("teach-start").focus(); // it was disabled, so it lost the focus
     }
   }
 
@@ -306,10 +301,10 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
 }
 
 /** Show what to expect of the learned phrase, as `harken enroll` prints it. */
-function showResult(phrase, { falseAlarms, hours, atMost, recognized, notes }) {
+function showResult(phrase, { falseAlarms, hours, upperLimit, recognized, notes }) {
   $("teach-result-title").textContent = `The page now detects “${phrase}”`;
   const alarms = `${falseAlarms} false alarm${falseAlarms === 1 ? "" : "s"} in ${hours.toFixed(1)} hours of other people's speech: `
-    + `at most ${atMost.toFixed(1)} per hour, at 95% confidence.`;
+    + `at most ${upperLimit.toFixed(1)} per hour, at 95% confidence.`;
   const recognition = `${Math.round(100 * recognized)}% of the takes would be recognized, each by a model of the others.`;
   const items = [recognition, alarms, ...notes].map((text) => create("li", { textContent: text }));
   items.slice(2).forEach((item) => item.classList.add("alert"));
