@@ -174,7 +174,7 @@ def background_noise() -> Path:
 
 @pytest.fixture(scope="session")
 def wake_phrases() -> Path:
-    """Recordings of two wake phrases by many speakers, Ogg."""
+    """Two wake phrases by many speakers, in a folder each."""
     return _shared("wake_phrases")
 
 

@@ -11,7 +11,8 @@ from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 from harken.runtime.clip_saver import ClipSaver
 from harken.runtime.listener import Listener
-from tones import RATE, ToneRecognizer, quiet, tone
+from harken.runtime.wake_listener import WakeListener
+from tones import RATE, WAKE_TONES, ToneRecognizer, quiet, tone
 
 SETTINGS = {"hop_ms": 100, "smoothing_ms": 200, "refractory_ms": 500, "isolation": 0}
 DETECTED, MISSED = 0.5, 0.03  # amplitudes of tones: the score of silence is 0.02
@@ -97,6 +98,35 @@ def test_listen_saves(tmp_path, capsys):
     listen(ToneRecognizer(), str(tmp_path / "talk.wav"), settings=settings, save=tmp_path / "kept")
     assert len(rows(tmp_path / "kept")) == 3
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("chunk", [400, 9_000])
+def test_wake_phrases_and_commands_that_count_are_saved(tmp_path, chunk):
+    sound = quiet(14)
+    for word, at_s, amplitude in [
+        ("high", 1, DETECTED), ("high", 2.5, MISSED), ("bell", 4, MISSED), ("bell", 6, DETECTED), ("low", 8, DETECTED),
+        ("high", 9.5, MISSED), ("low", 12.5, DETECTED),
+    ]:  # fmt: skip
+        played = tone(word, 0.4, RATE, amplitude)
+        sound[round(at_s * RATE) : round(at_s * RATE) + played.size] = played
+    wake = Listener(ToneRecognizer({"bell": 0.6}, tones=WAKE_TONES), source_rate=RATE, gate_db=-90, **SETTINGS)
+    thresholds = {"low": 0.6, "high": 0.6}
+    commands = Listener(ToneRecognizer(), source_rate=RATE, gate_db=-90, thresholds=thresholds, **SETTINGS)
+    saver = ClipSaver(WakeListener(wake, commands, command_s=5), RATE, tmp_path)
+    events = []
+    for start in range(0, sound.size, chunk):
+        events += saver.push(sound[start : start + chunk])
+    events += saver.finish()
+    assert [event.word for event in events] == ["bell", "low"]
+    assert sorted((row["kind"], row["word"], round(float(row["second"]))) for row in rows(tmp_path)) == [
+        ("detections", "bell", 6),
+        ("detections", "low", 8),
+        ("near_misses", "bell", 4),
+        ("near_misses", "high", 10),
+    ]
+    for row in rows(tmp_path):
+        samples, _ = soundfile.read(tmp_path / row["file"])
+        assert np.abs(samples).max() > 0.02
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):

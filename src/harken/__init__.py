@@ -8,6 +8,8 @@ Clips
 Streams
     Listener        detect words in live audio
     Event           a detected word, with its time and confidence
+    WakeListener    detect commands only after a wake phrase
+    WakeEvent       a detected wake phrase or command, with the time until which commands count
     StreamFile      a model that computes step by step, for less work in streams
 
 Own phrases
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from harken.runtime.modelfile import ModelFile, bundled_models
     from harken.runtime.recognizer import Prediction, Recognizer
     from harken.runtime.streamfile import StreamFile
+    from harken.runtime.wake_listener import WakeEvent, WakeListener
 
 __version__ = "0.1.0"
 __all__ = [
@@ -46,6 +49,8 @@ __all__ = [
     "Prediction",
     "Recognizer",
     "StreamFile",
+    "WakeEvent",
+    "WakeListener",
     "bundled_models",
     "enroll",
     "load_clip",
@@ -62,6 +67,8 @@ _MODULES = {
     "Prediction": "harken.runtime.recognizer",
     "Recognizer": "harken.runtime.recognizer",
     "StreamFile": "harken.runtime.streamfile",
+    "WakeEvent": "harken.runtime.wake_listener",
+    "WakeListener": "harken.runtime.wake_listener",
     "bundled_models": "harken.runtime.modelfile",
     "enroll": "harken.enrollment.learn",
     "load_clip": "harken.audio.clip",

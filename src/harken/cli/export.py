@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harken.cli.options import CommandTime, read_command_time
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
@@ -81,6 +82,14 @@ def export(
             help="For web: visitors can teach the page a wake phrase in their browser. Needs the extra `own`, adds 10 MB.",
         ),
     ] = False,
+    wake: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="For web: model of a wake phrase, after which the words count. Default: they always count.",
+        ),
+    ] = None,
+    command_s: CommandTime = None,
 ) -> None:
     """Export a model to another format, and check it against the original.
 
@@ -100,10 +109,13 @@ def export(
         raise HarkenError(f"--features is for litert and litert-int8: leave it out for {export_format}")
     if teach and export_format != "web":
         raise HarkenError(f"--teach is for web: leave it out for {export_format}")
+    if wake is not None and export_format != "web":
+        raise HarkenError(f"--wake is for web: leave it out for {export_format}")
+    command_s = read_command_time(command_s, wake)
     if export_format == "web":
         from harken.export.web import write_web
 
-        print(write_web(model, out, ort=ort, teach=teach))
+        print(write_web(model, out, ort=ort, teach=teach, wake=wake, command_s=command_s))
         return
     if listener is not None and export_format not in ("c", "c-int8"):
         raise HarkenError(f"--listener is for c and c-int8: leave it out for {export_format}")

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from harken.runtime.clip_saver import ClipSaver
 from harken.runtime.listener import Event, Listener
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile
+from harken.runtime.wake_listener import DEFAULT_COMMAND_S, WakeEvent, WakeListener
 
 _FRAMES_PER_SECOND = 10
 _SHOWN_CLASSES = 6
@@ -129,6 +130,8 @@ def listen(
     actions: Mapping[str, Action] | None = None,
     settings: Mapping[str, Any] | None = None,
     save: Path | None = None,
+    wake: Recognizer | StreamFile | None = None,
+    command_s: float = DEFAULT_COMMAND_S,
 ) -> None:
     """Detect words in a source until it ends: print each word, and start its program.
 
@@ -145,11 +148,16 @@ def listen(
     device
         Microphone, by number or part of its name.
     actions
-        Program to start for each word.
+        Program to start for each word. The program of a word that both models have is started for the command only.
     settings
-        Settings of the Listener that replace those stored in the model file.
+        Settings of the Listener that replace those stored in the model file. With `wake`, thresholds of the wake model's
+        own words apply to that model.
     save
         Folder in which to save each detection and near miss as a clip.
+    wake
+        Model of a wake phrase. The words of `recognizer` then count only after it.
+    command_s
+        Time after the wake phrase during which they count, in seconds.
 
     Raises
     ------
@@ -163,15 +171,43 @@ def listen(
     if source is not None and device is not None:
         raise HarkenError("--device names a microphone: leave it out, or leave SOURCE out")
     with _open_source(source, sample_rate, channels, channel, pcm_format, device) as opened:
-        listener = Listener(recognizer, source_rate=opened.sample_rate, **(settings or {}))
+        listener = _make_listener(recognizer, wake, opened.sample_rate, settings or {}, command_s)
         detector = listener if save is None else ClipSaver(listener, opened.sample_rate, save)
         started: list[subprocess.Popen[bytes]] = []
         console = Console(highlight=False)
         live_display = _LiveDisplay(console, listener, opened) if console.is_terminal else None
         with live_display or _JsonLines() as output:
             for chunk in opened.chunks:
-                _report(detector.push(chunk), output, actions or {}, started)
-            _report(detector.finish(), output, actions or {}, started)
+                _report(detector.push(chunk), output, actions or {}, recognizer.card.words, started)
+            _report(detector.finish(), output, actions or {}, recognizer.card.words, started)
+
+
+def _make_listener(
+    recognizer: Recognizer | StreamFile,
+    wake: Recognizer | StreamFile | None,
+    source_rate: int,
+    settings: Mapping[str, Any],
+    command_s: float,
+) -> Listener | WakeListener:
+    if wake is None:
+        return Listener(recognizer, source_rate=source_rate, **settings)
+    own, of_wake = _split_thresholds(settings.get("thresholds", {}), recognizer.card.words, wake.card.words)
+    commands = Listener(recognizer, source_rate=source_rate, **{**settings, "thresholds": own})
+    return WakeListener(Listener(wake, source_rate=source_rate, thresholds=of_wake), commands, command_s=command_s)
+
+
+def _split_thresholds(
+    thresholds: Mapping[str, float], words: Iterable[str], wake_words: Iterable[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the thresholds for the command model and those for the wake model. Words of both are for the commands."""
+    of_wake = {word for word in thresholds if word in {*wake_words} - {*words}}
+    if unknown := [word for word in thresholds if word not in {*words, *wake_words}]:
+        known = ", ".join([*words, *wake_words])
+        raise HarkenError(f"--threshold {unknown[0]}: neither model has this word; their words are {known}")
+    return (
+        {word: value for word, value in thresholds.items() if word not in of_wake},
+        {word: value for word, value in thresholds.items() if word in of_wake},
+    )
 
 
 def _open_source(
@@ -200,11 +236,13 @@ def _report(
     events: Sequence[Event],
     output: "_JsonLines | _LiveDisplay",
     actions: Mapping[str, Action],
+    words: Sequence[str],
     started: "list[subprocess.Popen[bytes]]",
 ) -> None:
     for event in events:
         output.show_word(event)
-        if event.word in actions:
+        is_shared_wake_word = isinstance(event, WakeEvent) and event.kind == "wake" and event.word in words
+        if event.word in actions and not is_shared_wake_word:
             try:
                 started.append(actions[event.word].start())
             except OSError as error:
@@ -227,11 +265,15 @@ class _JsonLines:
 
 
 class _LiveDisplay:
-    """The live display: level and most probable classes, below the words detected so far."""
+    """The live display: level and most probable classes, below the words detected so far.
 
-    def __init__(self, console: Console, listener: Listener, source: Source) -> None:
+    With a wake listener, it also shows whether commands count now. The classes are those of the command model.
+    """
+
+    def __init__(self, console: Console, listener: Listener | WakeListener, source: Source) -> None:
         self._console = console
-        self._listener = listener
+        self._wake_listener = listener if isinstance(listener, WakeListener) else None
+        self._listener = listener.commands if isinstance(listener, WakeListener) else listener
         self._source = source
         self._live = Live(console=console, refresh_per_second=_FRAMES_PER_SECOND, get_renderable=self._draw)
 
@@ -247,8 +289,10 @@ class _LiveDisplay:
             self._console.print(f"[dim]{listener.seconds:.1f} s of audio, {silent:.0f} % of it silence[/dim]")
 
     def show_word(self, event: Event) -> None:
+        is_wake = isinstance(event, WakeEvent) and event.kind == "wake"
         self._console.print(
             f"[dim]{event.end_s:8.1f} s[/dim]  [bold]{event.word}[/bold]  [dim]{event.confidence:.2f}[/dim]"
+            f"{'  [dim]wake phrase[/dim]' if is_wake else ''}"
         )
 
     def _draw(self) -> RenderableType:
@@ -270,7 +314,17 @@ class _LiveDisplay:
             bars.add_row(label.strip("_"), _bar(posteriors[index], "green" if detected else "blue" if is_word else "grey50"),
                          f"{posteriors[index]:.2f}")  # fmt: skip
         title = Text.assemble(self._source.name, (f"  {self._source.sample_rate} Hz  {listener.seconds:.1f} s", "dim"))
-        return Group(title, bars)
+        return Group(title, *self._draw_wake_state(), bars)
+
+    def _draw_wake_state(self) -> Iterator[RenderableType]:
+        if self._wake_listener is None:
+            return
+        if (until_s := self._wake_listener.until_s) is None:
+            phrases = " or ".join(f"“{word}”" for word in self._wake_listener.wake.settings.thresholds)
+            yield Text(f"waiting for {phrases}", "dim")
+        else:
+            left_s = math.ceil(until_s - self._wake_listener.seconds)
+            yield Text(f"listening for commands, {left_s} s left", "bold green")
 
 
 def _bar(share: float, style: str) -> ProgressBar:

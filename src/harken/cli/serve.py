@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harken.cli.options import Sensitivity
+from harken.cli.options import CommandTime, Sensitivity, Wake, read_command_time
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
@@ -21,6 +21,8 @@ def serve(
             "Default: --model.",
         ),
     ] = None,
+    wake: Wake = None,
+    command_s: CommandTime = None,
     sensitivity: Sensitivity = None,
     host: Annotated[
         str,
@@ -67,13 +69,14 @@ def serve(
     """Serve a model over HTTP (clips), WebSocket (live audio) and a web page to try it on."""
     require_extra("serve", "fastapi", "uvicorn", "websockets", "python_multipart")
     from harken.runtime.recognizer import Recognizer
-    from harken.runtime.streamfile import StreamFile
+    from harken.runtime.streamfile import StreamFile, open_stream_model
     from harken.serve.app import create_app
     from harken.serve.limits import Limits, with_limits
     from harken.serve.security import Access
     from harken.serve.server import is_loopback
     from harken.serve.server import serve as serve_app
 
+    command_s = read_command_time(command_s, wake)
     limits = with_limits(Limits(), limit or [])
     access = Access(token=token, origins=tuple(origin or ()), loopback_only=is_loopback(host))
     stream_file = StreamFile(streaming, sensitivity=sensitivity) if streaming is not None else None
@@ -91,6 +94,8 @@ def serve(
         threads=threads,
         streaming=stream_file,
         teaching=teaching,
+        wake=None if wake is None else open_stream_model(wake, sensitivity=sensitivity),
+        command_s=command_s,
     )
     if not access.loopback_only and token is None:
         print("harken: anyone who can reach this machine can use the server: set --token", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harken.cli.options import Channel, Sensitivity
+from harken.cli.options import Channel, CommandTime, Sensitivity, Wake, read_command_time
 from harken.errors import HarkenError
 from harken.extras import require_extra
 
@@ -52,6 +52,8 @@ def listen(
         str | None, typer.Argument(help="Audio file, or - for raw PCM on standard input. Default: the microphone.")
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Model file, run folder, or name of a bundled model.")] = "base",
+    wake: Wake = None,
+    command_s: CommandTime = None,
     run: Annotated[
         list[str] | None,
         typer.Option(metavar="WORD=COMMAND", help="Start a program when a word is detected. Repeatable."),
@@ -97,7 +99,9 @@ def listen(
     if devices:
         print(*input_devices(), sep="\n")
         return
+    command_s = read_command_time(command_s, wake)
     recognizer = open_stream_model(model, sensitivity=sensitivity)
+    wake_recognizer = None if wake is None else open_stream_model(wake, sensitivity=sensitivity)
     settings = {
         "thresholds": read_thresholds(threshold or []),
         "hop_ms": hop_ms,
@@ -106,7 +110,8 @@ def listen(
         "gate_db": gate_db,
         "isolation": isolation,
     }
-    actions = read_actions(run or [], recognizer.card.words, shell=shell)
+    wake_words = () if wake_recognizer is None else wake_recognizer.card.words
+    actions = read_actions(run or [], (*recognizer.card.words, *wake_words), shell=shell)
     run_live(
         recognizer,
         source,
@@ -118,6 +123,8 @@ def listen(
         actions=actions,
         settings=settings,
         save=save,
+        wake=wake_recognizer,
+        command_s=command_s,
     )
 
 
@@ -156,6 +163,22 @@ def evaluate_stream(
     out: Annotated[
         Path | None, typer.Option(help="With --tune: file to write, a copy of the model with the new thresholds.")
     ] = None,
+    wake: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Also evaluate the words when they count only after the wake phrase of this model. Default: off.",
+        ),
+    ] = None,
+    command_s: CommandTime = None,
+    wake_clips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="With --wake: recordings of the wake phrase. One is placed 0.5 to 1.5 s before each word. Default: none, "
+            "and only false alarms are counted.",
+        ),
+    ] = None,
     hop_ms: _HopMs = None,
     smoothing_ms: _SmoothingMs = None,
     refractory_ms: _RefractoryMs = None,
@@ -174,19 +197,22 @@ def evaluate_stream(
     """Evaluate a model on continuous audio: miss rate, false alarms per hour, latency.
 
     Clips of the words are placed in background recordings. With --tune, also choose thresholds for a given rate of false
-    alarms and write a copy of the model that contains them.
+    alarms and write a copy of the model that contains them. With --wake, the words are also evaluated as commands that
+    count only after a wake phrase, in the same stream.
     """
     require_extra("train", "matplotlib", "filelock", "onnx", "torch")
-    from harken.cli.tables import print_note, print_stream_evaluation
-    from harken.evaluation.stream.audio import StreamAudio, keyword_clips, read_backgrounds
+    from harken.cli.tables import print_note, print_stream_evaluation, print_wake_evaluation
+    from harken.evaluation.stream.audio import StreamAudio, keyword_clips, read_backgrounds, read_wake_clips
     from harken.evaluation.stream.evaluate import evaluate_run, run_listener
     from harken.evaluation.stream.report import write_stream_report
     from harken.evaluation.stream.tuning import tune_listener
+    from harken.evaluation.stream.wake import evaluate_wake
     from harken.files import replacing, require_writable
     from harken.models.onnx_writer import change_metadata
     from harken.runtime.listener import Listener
     from harken.runtime.modelfile import find_model, report_folder
     from harken.runtime.streamfile import open_stream_model
+    from harken.runtime.wake_listener import WakeListener
 
     if split not in ("validation", "test", "all"):
         raise HarkenError(f"--split {split}: give validation, test or all")
@@ -194,7 +220,11 @@ def evaluate_stream(
         raise HarkenError("--tune RATE and --out FILE go together: give both, since a tuned model is written as a copy")
     if tune is not None and not 0 < tune < math.inf:
         raise HarkenError(f"--tune {tune:g}: give the allowed false alarms per hour, a number above 0")
+    if wake_clips is not None and wake is None:
+        raise HarkenError("--wake-clips has an effect only with --wake: add the model of the wake phrase")
+    command_s = read_command_time(command_s, wake)
     recognizer = open_stream_model(model)
+    wake_recognizer = None if wake is None else open_stream_model(wake)
     given: dict[str, Any] = {
         "hop_ms": hop_ms,
         "smoothing_ms": smoothing_ms,
@@ -202,7 +232,10 @@ def evaluate_stream(
         "gate_db": gate_db,
         "isolation": isolation,
     }
-    Listener(recognizer, source_rate=recognizer.sample_rate, **given)  # Rejects bad settings before any audio is read.
+    # These reject bad settings before any audio is read.
+    listener = Listener(recognizer, source_rate=recognizer.sample_rate, **given)
+    if wake_recognizer is not None:
+        WakeListener(Listener(wake_recognizer, source_rate=recognizer.sample_rate), listener, command_s=command_s)
     path = find_model(model)
     page = report or report_folder(path) / "stream.html"
     require_writable(*filter(None, (out, page, json_file)))
@@ -211,10 +244,11 @@ def evaluate_stream(
         backgrounds=read_backgrounds(background),
         sample_rate=recognizer.sample_rate,
         seed=seed,
+        wake_clips=() if wake_clips is None else read_wake_clips(wake_clips),
         **({"snrs_db": tuple(snr)} if snr else {}),
     )
     _check_readable(file for files in audio.backgrounds.values() for file in files)
-    listener_run = run_listener(recognizer, audio, **given)
+    listener_run = run_listener(recognizer, audio, wake=wake_recognizer, **given)
     settings, title = listener_run.settings, path.stem
     if tune is not None and out is not None:
         settings = tune_listener(listener_run, false_alarms_per_hour=tune)
@@ -226,15 +260,21 @@ def evaluate_stream(
             )
         listener_run = replace(listener_run, tuned_on=listener_run.sources)
     evaluation = evaluate_run(listener_run, settings)
+    wake_evaluation = None if wake is None else evaluate_wake(evaluation, command_s)
     if out is not None:
         sensitivity = {**recognizer.card.fields.get("sensitivity", {}), "stream": evaluation.sensitivity_shifts}
         changes = {"listener": settings.to_json(), "sensitivity": sensitivity, "tuned_on": sorted(listener_run.sources)}
         change_metadata(path, out, changes)
     print_stream_evaluation(evaluation)  # first, so that the figures are there if a file cannot be written after all
-    write_stream_report(evaluation, page, title=title, sample_rate=recognizer.sample_rate)
+    if wake_evaluation is not None:
+        print_wake_evaluation(wake_evaluation)
+    write_stream_report(evaluation, page, title=title, sample_rate=recognizer.sample_rate, wake=wake_evaluation)
     if json_file is not None:
+        figures = evaluation.to_json()
+        if wake_evaluation is not None:
+            figures["wake"] = wake_evaluation.to_json()
         with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
+            temporary.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     if out is not None:
         print(out)
     print(page)

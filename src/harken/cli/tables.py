@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harken.evaluation.clips.steady_noise import SteadyNoiseScore
     from harken.evaluation.clips.tuning import ClipThreshold
     from harken.evaluation.stream.evaluate import StreamEvaluation
+    from harken.evaluation.stream.wake import WakeEvaluation
 
 _ROWS_PER_TABLE = 64  # of predictions on a terminal
 _UNWRAPPED_WIDTH = 10_000  # columns
@@ -256,6 +257,28 @@ def print_stream_evaluation(evaluation: "StreamEvaluation") -> None:
         median, p95 = (float(value) for value in np.percentile(evaluation.latencies_s, (50, 95)))
         console.print(f"latency from the end of a word: median {median:.2f} s, 95 % within {p95:.2f} s")
     console.print(f"real-time factor on one thread: {evaluation.real_time_factor:.4f}")
+
+
+def print_wake_evaluation(evaluation: "WakeEvaluation") -> None:
+    """Print the figures of commands that count only after a wake phrase, below those of the commands alone."""
+    console = _console()
+    figures = evaluation.to_json()
+    phrases = " or ".join(evaluation.wake.words)
+    for name, found in (
+        (f"{phrases} alone", figures),
+        (f"commands within {evaluation.command_s:g} s after it", figures["pair"]),
+    ):
+        low, high = found["false_alarms_per_hour_interval"]
+        console.print(
+            f"{name}: false alarms per hour [bold]{found['false_alarms_per_hour']:.2f}[/bold], at most {high:.2f} "
+            f"({low:.2f} to {high:.2f}, 95 % interval): {found['false_alarms']:,} in {evaluation.hours:.2f} hours of background"
+        )
+    console.print(f"commands counted during {100 * evaluation.share_of_background:.2f} % of the background")
+    if evaluation.phrases:
+        console.print(
+            f"of {evaluation.phrases:,} wake phrases, {100 * figures['miss_rate']:.1f} % were missed; of the words after them, "
+            f"[bold]{100 * figures['pair']['miss_rate']:.1f} %[/bold]"
+        )
 
 
 def _console() -> Console:

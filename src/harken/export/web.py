@@ -25,7 +25,10 @@ from harken.enrollment.teaching import teaching_files
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.progress import progress
+from harken.runtime.listener import Listener
 from harken.runtime.modelfile import ModelFile
+from harken.runtime.recognizer import Recognizer
+from harken.runtime.wake_listener import DEFAULT_COMMAND_S, WakeListener
 from harken.serve.card import card_json
 from harken.serve.page_files import mark_teaching, page_files
 
@@ -46,7 +49,13 @@ _SERVED_ONLY = frozenset({"engine.js", "docs.html", "docs.js", "index.html"})
 
 
 def write_web(
-    model: str | os.PathLike[str], folder: str | os.PathLike[str], *, ort: Path | None = None, teach: bool = False
+    model: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    ort: Path | None = None,
+    teach: bool = False,
+    wake: str | os.PathLike[str] | None = None,
+    command_s: float = DEFAULT_COMMAND_S,
 ) -> Path:
     """Write page, model, card and onnxruntime-web into a folder for any static host.
 
@@ -62,6 +71,10 @@ def write_web(
         Folder that contains ORT_FILES. Default: download them once and keep them in the cache.
     teach
         Add the files with which visitors can teach the page a wake phrase (10 MB).
+    wake
+        Model of a wake phrase, which is copied, too. In live audio, words then count only after it. Default: none.
+    command_s
+        Time after the wake phrase during which words count, in seconds.
 
     Returns
     -------
@@ -71,10 +84,16 @@ def write_web(
     Raises
     ------
     HarkenError
-        `folder` contains anything but an earlier export, onnxruntime-web cannot be downloaded, or the package with the
-        speech embedding is missing, which `teach` needs.
+        `folder` contains anything but an earlier export, onnxruntime-web cannot be downloaded, the package with the
+        speech embedding is missing, which `teach` needs, both models have the same words, or `command_s` is out of range.
     """
     source = ModelFile(model)
+    phrase, wake_card = None, None
+    if wake is not None:
+        listener = Listener(Recognizer(wake), source_rate=source.card.sample_rate)
+        WakeListener(listener, Listener(Recognizer(model), source_rate=source.card.sample_rate), command_s=command_s)
+        phrase = ModelFile(wake)
+        wake_card = {"words": list(phrase.card.words), "command_s": command_s}
     runtime = fetch_ort() if ort is None else _require_ort_files(ort)
     teaching = teaching_files() if teach else {}
     target = Path(folder)
@@ -88,8 +107,11 @@ def write_web(
         policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         index = re.sub(r'(<meta charset="utf-8">)', rf"\1\n{policy}", index, count=1)
         (made / "index.html").write_text(index, encoding="utf-8")
-        (made / "card.json").write_text(json.dumps(card_json(source), indent=1), encoding="utf-8")
+        (made / "card.json").write_text(json.dumps(card_json(source, wake=wake_card), indent=1), encoding="utf-8")
         shutil.copyfile(source.path, made / "model.onnx")
+        if phrase is not None:
+            (made / "wake-card.json").write_text(json.dumps(card_json(phrase), indent=1), encoding="utf-8")
+            shutil.copyfile(phrase.path, made / "wake.onnx")
         # With this file, all versions of Node load page/engine.js as a module.
         (made / "package.json").write_text('{"type": "module"}\n', encoding="utf-8")
         (made / "ort").mkdir()

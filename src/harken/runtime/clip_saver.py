@@ -1,6 +1,6 @@
 """Save the detections and near misses of a listener as clips.
 
-ClipSaver   a listener that also saves clips
+ClipSaver   a listener, or a wake listener, that also saves clips
 
 The folder contains:
 
@@ -12,7 +12,7 @@ The folder contains:
 import csv
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from harken.audio.resampler import to_float
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.runtime.listener import Event, Listener
+from harken.runtime.wake_listener import WakeEvent, WakeListener
 
 BEFORE_S = 1.0
 AFTER_S = 0.5
@@ -55,6 +56,8 @@ class ClipSaver:
     A near miss is a word that was the most probable class with at least half the confidence of its threshold, and that was
     not detected. Each run counts as a speaker of its own, so that a later split by speaker keeps its clips together.
 
+    With a `WakeListener`, wake phrases and commands are saved. Commands at times when they do not count are not.
+
     Parameters
     ----------
     listener
@@ -70,93 +73,70 @@ class ClipSaver:
         If the folder cannot be written, or one of the model's words cannot be the name of a folder.
     """
 
-    def __init__(self, listener: Listener, source_rate: int, folder: Path) -> None:
-        for word in listener.settings.thresholds:
+    def __init__(self, listener: Listener | WakeListener, source_rate: int, folder: Path) -> None:
+        self._listener = listener
+        listeners = (listener.wake, listener.commands) if isinstance(listener, WakeListener) else (listener,)
+        self._watches = [_Watch(watched) for watched in listeners]
+        for word in (word for watched in listeners for word in watched.settings.thresholds):
             if word in ("", ".", "..") or any(sign in word for sign in '/\\\0:*?"<>|'):
                 raise HarkenError(f"--save: the model's word {word!r} cannot be the name of a folder; rename it")
-        self._listener = listener
         self._rate = source_rate
         self._folder = folder
-        self._window_s = listener.window / listener.sample_rate
-        self._lag_s = listener.settings.smoothing_ms / 2000  # smoothing delays the highest confidence by this time
-        self._piece = max(1, math.floor(listener.hop / listener.sample_rate * source_rate / 2))
-        self._wait_s = self._window_s + AFTER_S
-        kept_s = BEFORE_S + 2 * self._window_s + self._lag_s + self._wait_s + listener.settings.hop_ms / 1000
-        self._kept = math.ceil(kept_s * source_rate)
+        self._piece = min(max(1, math.floor(part.hop / part.sample_rate * source_rate / 2)) for part in listeners)
+        self._kept = math.ceil(max(watch.kept_s for watch in self._watches) * source_rate)
         self._samples = np.zeros(0, np.float32)  # the last samples of the stream
         self._received = 0  # samples of the whole stream
-        self._episode: _Episode | None = None  # a word that is above the level of a near miss now, or was just detected
-        self._pending: list[_Episode] = []
-        self._detected_s: list[float] = []  # ends of the last detections
         self._session = time.strftime("%Y%m%dT%H%M%S")
         self._takes = 0
         self._mixer: Mixer | None = None
         self._open_log()
 
-    def push(self, chunk: NDArray[Any]) -> list[Event]:
-        """Process a chunk of audio as `Listener.push` does, and save the clips that are complete."""
+    def push(self, chunk: NDArray[Any]) -> Sequence[Event]:
+        """Process a chunk of audio as the listener's `push` does, and save the clips that are complete."""
         samples = to_float(chunk)
         if samples.ndim == 2:
             if self._mixer is None or self._mixer.channels != samples.shape[1]:
                 self._mixer = Mixer(self._rate, samples.shape[1])
             samples = self._mixer.push(samples)
         events: list[Event] = []
-        # In pieces shorter than a hop, because the listener shows only its last probabilities.
+        # In pieces shorter than a hop, because a listener shows only its last probabilities.
         for start in range(0, samples.size, self._piece):
             piece = samples[start : start + self._piece]
             self._samples = np.concatenate([self._samples, piece])[-self._kept :]
             self._received += piece.size
-            hops = self._listener.hops
             found = self._listener.push(piece)
-            if self._listener.hops > hops:
-                self._observe(found)
+            self._observe(found)
             events += found
         return events
 
-    def finish(self) -> list[Event]:
-        """End the stream as `Listener.finish` does, and save the last clips."""
+    def finish(self) -> Sequence[Event]:
+        """End the stream as the listener's `finish` does, and save the last clips."""
         events = self._listener.finish()
         self._observe(events)
-        self._end_episode()
-        self._save_pending(at_end=True)
+        for watch in self._watches:
+            watch.end_episode()
+        self._save_complete(at_end=True)
         return events
 
-    def _observe(self, events: list[Event]) -> None:
-        listener = self._listener
-        now = listener.seconds
-        word = listener.labels[int(listener.posteriors.argmax())]
-        near = listener.confidence >= NEAR_MISS * listener.settings.thresholds.get(word, math.inf)
-        episode = self._episode
-        if episode is not None and not (near and episode.word == word and now <= episode.start_s + self._window_s):
-            self._end_episode()
-        for event in events:
-            self._end_episode()
-            self._detected_s.append(event.end_s)
-            self._episode = _Episode("detections", event.word, event.end_s, event.end_s, event.confidence)
-        if near and self._episode is None:
-            self._episode = _Episode("near_misses", word, now, now, listener.confidence)
-        if near and self._episode is not None and listener.confidence > self._episode.confidence:
-            self._episode.peak_s, self._episode.confidence = now, listener.confidence
-        self._save_pending()
-        self._detected_s = [end for end in self._detected_s if end > now - self._kept / self._rate]
+    def _observe(self, events: Sequence[Event]) -> None:
+        if isinstance(self._listener, WakeListener):
+            wake, commands = self._watches
+            wake.observe([event for event in events if _kind(event) == "wake"])
+            counted = [event for event in events if _kind(event) == "command"]
+            commands.observe(counted, near_misses=self._listener.until_s is not None)
+        else:
+            self._watches[0].observe(events)
+        self._save_complete()
 
-    def _end_episode(self) -> None:
-        if self._episode is not None:
-            self._pending.append(self._episode)
-            self._episode = None
+    def _save_complete(self, *, at_end: bool = False) -> None:
+        now = math.inf if at_end else self._received / self._rate
+        for watch in self._watches:
+            for episode in watch.take_complete(now):
+                self._save(episode, watch)
 
-    def _save_pending(self, *, at_end: bool = False) -> None:
-        now = self._received / self._rate
-        for found in [word for word in self._pending if at_end or now >= word.peak_s + self._wait_s]:
-            self._pending.remove(found)
-            # The confidence of a word is near its threshold before it is detected, and again as the word leaves the window.
-            detected = any(abs(end - found.peak_s) <= 2 * self._window_s for end in self._detected_s)
-            if found.kind == "detections" or not detected:
-                self._save(found)
-
-    def _save(self, found: _Episode) -> None:
-        end_s = found.peak_s - self._lag_s
-        start_s = end_s - self._window_s
+    def _save(self, found: _Episode, watch: "_Watch") -> None:
+        end_s = found.peak_s - watch.lag_s
+        start_s = end_s - watch.window_s
         name = f"{self._session}_nohash_{self._takes}.wav"
         self._takes += 1
         path = Path(found.kind, found.word, name)
@@ -197,3 +177,62 @@ class ClipSaver:
     def _append(self, values: Any) -> None:
         with (self._folder / "clips.csv").open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(values)
+
+
+def _kind(event: Event) -> str | None:
+    return event.kind if isinstance(event, WakeEvent) else None
+
+
+class _Watch:
+    """Watch one listener, and collect its detections and near misses."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.window_s = listener.window / listener.sample_rate
+        self.lag_s = listener.settings.smoothing_ms / 2000  # smoothing delays the highest confidence by this time
+        self._wait_s = self.window_s + AFTER_S
+        self.kept_s = BEFORE_S + 2 * self.window_s + self.lag_s + self._wait_s + listener.settings.hop_ms / 1000
+        self._hops = 0
+        self._episode: _Episode | None = None  # a word that is above the level of a near miss now, or was just detected
+        self._pending: list[_Episode] = []
+        self._detected_s: list[float] = []  # ends of the last detections
+
+    def observe(self, events: Sequence[Event], *, near_misses: bool = True) -> None:
+        """Look at the listener after it has processed a piece of audio. Without a new hop, nothing has changed."""
+        listener = self.listener
+        if listener.hops == self._hops and not events:
+            return
+        self._hops = listener.hops
+        now = listener.seconds
+        word = listener.labels[int(listener.posteriors.argmax())]
+        near = listener.confidence >= NEAR_MISS * listener.settings.thresholds.get(word, math.inf)
+        episode = self._episode
+        if episode is not None and not (near and episode.word == word and now <= episode.start_s + self.window_s):
+            self.end_episode()
+        for event in events:
+            self.end_episode()
+            self._detected_s.append(event.end_s)
+            self._episode = _Episode("detections", event.word, event.end_s, event.end_s, event.confidence)
+        if near and near_misses and self._episode is None:
+            self._episode = _Episode("near_misses", word, now, now, listener.confidence)
+        if near and self._episode is not None and listener.confidence > self._episode.confidence:
+            self._episode.peak_s, self._episode.confidence = now, listener.confidence
+        self._detected_s = [end for end in self._detected_s if end > now - self.kept_s]
+
+    def end_episode(self) -> None:
+        """End the word that is above the level of a near miss."""
+        if self._episode is not None:
+            self._pending.append(self._episode)
+            self._episode = None
+
+    def take_complete(self, now: float) -> list[_Episode]:
+        """Return the words to save, for which enough audio has arrived at a time."""
+        complete = [found for found in self._pending if now >= found.peak_s + self._wait_s]
+        self._pending = [found for found in self._pending if now < found.peak_s + self._wait_s]
+        # The confidence of a word is near its threshold before it is detected, and again as the word leaves the window.
+        return [
+            found
+            for found in complete
+            if found.kind == "detections"
+            or not any(abs(end - found.peak_s) <= 2 * self.window_s for end in self._detected_s)
+        ]

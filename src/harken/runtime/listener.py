@@ -95,6 +95,8 @@ class Listener:
     ----------
     settings : ListenerSettings
         The settings in use.
+    source_rate : int
+        Sample rate of the stream in Hz.
     labels : tuple of str
         Class names in the order of `posteriors`.
     sample_rate : int
@@ -174,6 +176,7 @@ class Listener:
         self._thresholds = self._thresholds_by_label()
         self._gate = 10 ** (self.settings.gate_db / 20)
         self._resampler = Resampler(source_rate, self.sample_rate)
+        self.source_rate = self._resampler.source_rate
         self._highpass = HighPass(self.sample_rate)
         self._isolation = Isolation(self.sample_rate, self.window)
         self._buffer = np.zeros(_BUFFER_WINDOWS * self.window, np.float32)
@@ -184,7 +187,7 @@ class Listener:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The state of the resampler cannot be copied.
-        return _make_listener, (self._recognizer, self._resampler.source_rate, self.settings)
+        return _make_listener, (self._recognizer, self.source_rate, self.settings)
 
     def reset(self) -> None:
         """Forget the stream, set all counts to 0, and get ready for another stream."""
@@ -200,6 +203,7 @@ class Listener:
         self._refractory_end = 0  # first hop at which there can be an event again
         self._active_class = -1  # class of the last event, as long as it stays at or above its threshold
         self._received = 0  # samples of the stream, at the model's rate
+        self._ignores_isolation = False
         self.hops = 0
         self.skipped = 0
         self.posteriors = self._silence
@@ -269,17 +273,7 @@ class Listener:
             If the chunk is not audio or contains NaN, infinity, or samples above 100. Nothing of the chunk is used then.
             If the stream was finished.
         """
-        if (
-            isinstance(chunk, np.ndarray)
-            and chunk.dtype.kind == "f"
-            and MAX_AMPLITUDE < (peak := peak_of(chunk)) < math.inf
-        ):
-            raise HarkenError(
-                f"a chunk contains a sample of {peak:.3g}: floats must be within ±1; divide int16 by 32768"
-            )
-        samples = self._resampler.push(chunk)
-        self._received += samples.size
-        return self._process(samples)
+        return self._push_resampled(self._resample(chunk))
 
     def finish(self) -> list[Event]:
         """End the stream and return the last words.
@@ -296,9 +290,28 @@ class Listener:
         HarkenError
             If the stream was already finished.
         """
-        rest = self._resampler.finish()
-        self._received += rest.size
-        events = self._process(rest)
+        return self._finish_resampled(self._resampler.finish())
+
+    # A `WakeListener` resamples a stream once for two listeners. It uses the following three methods, and sets
+    # `_ignores_isolation` while it counts the words.
+
+    def _resample(self, chunk: NDArray[Any]) -> NDArray[np.float32]:
+        if (
+            isinstance(chunk, np.ndarray)
+            and chunk.dtype.kind == "f"
+            and MAX_AMPLITUDE < (peak := peak_of(chunk)) < math.inf
+        ):
+            raise HarkenError(
+                f"a chunk contains a sample of {peak:.3g}: floats must be within ±1; divide int16 by 32768"
+            )
+        return self._resampler.push(chunk)
+
+    def _push_resampled(self, samples: NDArray[np.float32]) -> list[Event]:
+        self._received += samples.size
+        return self._process(samples)
+
+    def _finish_resampled(self, rest: NDArray[np.float32]) -> list[Event]:
+        events = self._push_resampled(rest)
         last_hops = len(self._peaks) - (self._pending == 0)
         return events + self._process(np.zeros(max(0, last_hops * self.hop - self._pending), np.float32))
 
@@ -342,7 +355,7 @@ class Listener:
         self.hops += 1
         self.posteriors = self._history.sum(axis=0) / np.float32(len(self._history))
         top = int(self.posteriors.argmax())
-        penalty = self.settings.isolation * self._isolation.penalty
+        penalty = 0.0 if self._ignores_isolation else self.settings.isolation * self._isolation.penalty
         # float32, the precision of the probabilities
         self.confidence = float(np.float32(subtract_logits(float(self.posteriors[top]), penalty)))
         over_threshold = self.confidence >= self._thresholds[top]

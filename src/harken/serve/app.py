@@ -19,6 +19,7 @@ from harken import __version__
 from harken.errors import HarkenError
 from harken.runtime.recognizer import Prediction, Recognizer
 from harken.runtime.streamfile import StreamFile
+from harken.runtime.wake_listener import DEFAULT_COMMAND_S
 from harken.serve.card import card_json
 from harken.serve.faults import ErrorMiddleware
 from harken.serve.limits import Limits, RequestError
@@ -27,7 +28,7 @@ from harken.serve.metrics import CONTENT_TYPE, Metrics, MetricsMiddleware
 from harken.serve.page_files import mark_teaching, page_files
 from harken.serve.predict import predict_clip, read_clip
 from harken.serve.security import TEACHING_POLICY, Access, AccessMiddleware
-from harken.serve.stream import run_listener
+from harken.serve.stream import WakePhrase, make_listener, run_listener
 from harken.serve.workers import Workers
 
 _MEDIA_TYPES = {
@@ -46,6 +47,13 @@ class ErrorResponse(BaseModel):
     error: str
 
 
+class WakeCard(BaseModel):
+    """The wake phrase after which words count in live audio."""
+
+    words: tuple[str, ...] = Field(description="The wake phrases.")
+    command_s: float = Field(description="Time after a wake phrase during which words count, in seconds.")
+
+
 class ModelCard(BaseModel):
     """The metadata of the model."""
 
@@ -58,6 +66,7 @@ class ModelCard(BaseModel):
     listener: dict[str, Any] = Field(
         description="For streams: hop, smoothing, thresholds, refractory time, gate, isolation."
     )
+    wake: WakeCard | None = Field(description="For streams: the wake phrase after which words count, or null.")
     fields: dict[str, Any] = Field(description="All other metadata: recipe, corpus, license, measured accuracy ...")
 
 
@@ -97,6 +106,8 @@ def create_app(
     threads: int | None = None,
     streaming: StreamFile | None = None,
     teaching: Mapping[str, bytes] | None = None,
+    wake: Recognizer | StreamFile | None = None,
+    command_s: float = DEFAULT_COMMAND_S,
 ) -> FastAPI:
     """Create the web application for a recognizer.
 
@@ -115,6 +126,10 @@ def create_app(
     teaching
         Files with which the page can learn a phrase in the browser, by their paths `teach/NAME` and `ort/NAME`, from
         `harken.export.web.teaching_page_files`. Default: the page cannot learn phrases.
+    wake
+        Model of a wake phrase. In streams, words then count only after it. Default: they always count.
+    command_s
+        Time after the wake phrase during which words count, in seconds.
 
     Returns
     -------
@@ -124,7 +139,8 @@ def create_app(
     Raises
     ------
     HarkenError
-        If the classes of the streaming model are not those of the recognizer.
+        If the classes of the streaming model are not those of the recognizer, the wake model has the same words, or
+        `command_s` is out of range.
     """
     if streaming is not None and streaming.labels != recognizer.labels:
         raise HarkenError(
@@ -133,7 +149,10 @@ def create_app(
     limits, metrics = limits or Limits(), Metrics()
     threads = threads or os.cpu_count() or 1
     workers = Workers(threads)
-    load = StreamLoad(threads, estimate_cost(streaming or recognizer), limits.lag_s)
+    phrase = None if wake is None else WakePhrase(wake, command_s)
+    make_listener(streaming or recognizer, phrase, recognizer.sample_rate, {})  # Reports what cannot work now.
+    cost = estimate_cost(streaming or recognizer) + (0.0 if wake is None else estimate_cost(wake))
+    load = StreamLoad(threads, cost, limits.lag_s)
     page = {f"page/{name}": _PageFile(name, content) for name, content in page_files().items()}
     page |= {path: _PageFile(path, content) for path, content in (teaching or {}).items()}
     if teaching:
@@ -165,11 +184,13 @@ def create_app(
 
     @app.websocket("/v1/listen")
     async def listen(socket: WebSocket) -> None:
-        await run_listener(socket, streaming or recognizer, limits, workers, metrics, load)
+        await run_listener(socket, streaming or recognizer, limits, workers, metrics, load, phrase)
 
     @app.get("/v1/model", responses=_ERRORS, summary="Return the model's metadata.")
     async def model() -> ModelCard:
-        return ModelCard(**card_json(recognizer.model, stream_card=None if streaming is None else streaming.card))
+        stream_card = None if streaming is None else streaming.card
+        of_wake = None if phrase is None else phrase.to_json()
+        return ModelCard(**card_json(recognizer.model, stream_card=stream_card, wake=of_wake))
 
     @app.get(
         "/healthz",

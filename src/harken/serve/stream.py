@@ -1,14 +1,16 @@
 """Detect words in streams over WebSocket: 16-bit PCM in, events out.
 
 run_listener   handle one connection from its handshake to its end
+WakePhrase     the wake phrase after which commands count, if the server has one
 """
 
 import asyncio
 import json
 import math
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,7 @@ from harken.errors import HarkenError
 from harken.runtime.listener import Event, Listener
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile
+from harken.runtime.wake_listener import WakeListener
 from harken.serve.limits import Limits
 from harken.serve.load import StreamLoad, StreamMeter
 from harken.serve.metrics import Metrics
@@ -34,6 +37,26 @@ _MIN_HOP_MS = 20.0  # with a shorter hop, a single stream could use a whole core
 _READ_AHEAD_S = 5.0
 _READ_AHEAD_MESSAGES = 1000
 _MAX_REASON_BYTES = 120  # a close frame has space for 123
+
+
+@dataclass(frozen=True)
+class WakePhrase:
+    """The wake phrase after which the words of the served model count.
+
+    Attributes
+    ----------
+    recognizer
+        Its model.
+    command_s
+        Time after the phrase during which words count, in seconds.
+    """
+
+    recognizer: Recognizer | StreamFile
+    command_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the phrases and the time, as clients get them."""
+        return {"words": list(self.recognizer.card.words), "command_s": self.command_s}
 
 
 class _CloseStream(Exception):  # noqa: N818 - not an error, but the end of a stream
@@ -52,6 +75,7 @@ async def run_listener(
     workers: Workers,
     metrics: Metrics,
     load: StreamLoad,
+    wake: WakePhrase | None = None,
 ) -> None:
     """Handle one connection, and close it with a code and a reason unless the client closes it.
 
@@ -69,6 +93,8 @@ async def run_listener(
         Counters to update.
     load
         The open streams and their cost.
+    wake
+        Wake phrase after which words count. Default: they always count.
     """
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
     if metrics.streams >= limits.streams:
@@ -81,7 +107,7 @@ async def run_listener(
     metrics.streams += 1
     meter = load.open(time.monotonic())
     try:
-        await _process_stream(socket, recognizer, limits, workers, metrics, load, meter)
+        await _process_stream(socket, recognizer, limits, workers, metrics, load, meter, wake)
         code, reason = NORMAL, ""
     except _CloseStream as close:
         code, reason = close.code, close.reason
@@ -101,6 +127,7 @@ async def _process_stream(
     metrics: Metrics,
     load: StreamLoad,
     meter: StreamMeter,
+    wake: WakePhrase | None,
 ) -> None:
     query = socket.query_params
     try:
@@ -115,15 +142,37 @@ async def _process_stream(
             INVALID_SETTINGS, f"hop_ms={settings['hop_ms']:g} is too short: it must be {_MIN_HOP_MS:g} or more"
         )
     try:
-        listener = await workers.run(partial(Listener, recognizer, source_rate=rate, **settings))  # type: ignore[arg-type]
+        listener = await workers.run(partial(make_listener, recognizer, wake, rate, settings))
     except HarkenError as error:
         raise _CloseStream(INVALID_SETTINGS, str(error)) from error
-    await socket.send_json({"type": "ready", "labels": listener.labels, "settings": listener.settings.to_json()})
+    commands = _commands_of(listener)
+    ready = {"type": "ready", "labels": commands.labels, "settings": commands.settings.to_json()}
+    await socket.send_json(ready if wake is None else {**ready, "wake": wake.to_json()})
     messages = _Messages(socket, meter, rate)
     try:
         await _process_messages(messages, socket, listener, limits, workers, metrics, load, rate)
     finally:
         await messages.close()
+
+
+def make_listener(
+    recognizer: Recognizer | StreamFile, wake: WakePhrase | None, source_rate: int, settings: dict[str, float]
+) -> Listener | WakeListener:
+    """Return the listener of a new stream. The settings are those of the served model, not of the wake phrase.
+
+    Raises
+    ------
+    HarkenError
+        If a setting is out of range, or the two models have the same words.
+    """
+    listener = Listener(recognizer, source_rate=source_rate, **settings)  # type: ignore[arg-type]
+    if wake is None:
+        return listener
+    return WakeListener(Listener(wake.recognizer, source_rate=source_rate), listener, command_s=wake.command_s)
+
+
+def _commands_of(listener: Listener | WakeListener) -> Listener:
+    return listener.commands if isinstance(listener, WakeListener) else listener
 
 
 class _Messages:
@@ -176,13 +225,14 @@ class _Messages:
 async def _process_messages(
     messages: _Messages,
     socket: WebSocket,
-    listener: Listener,
+    listener: Listener | WakeListener,
     limits: Limits,
     workers: Workers,
     metrics: Metrics,
     load: StreamLoad,
     rate: int,
 ) -> None:
+    commands = _commands_of(listener)
     send_posteriors = socket.query_params.get("posteriors") == "true"
     now = asyncio.get_running_loop().time
     end, too_long = now() + limits.stream_s, f"the stream is longer than {limits.stream_s:g} s: connect again"
@@ -205,23 +255,23 @@ async def _process_messages(
                 raise _CloseStream(NOT_PCM, f"a message of {len(pcm)} bytes is not 16-bit PCM: send whole samples")
             if pcm:
                 idle_end = now() + limits.idle_s
-            hops_before = listener.hops
+            hops_before = commands.hops
             events, busy_s = await workers.run(_timed_push, listener, pcm)
             seconds = messages.seconds(message)
             load.processed(messages.meter, seconds, busy_s, time.monotonic())
             metrics.audio_s += seconds
             await _send_events(socket, events, metrics)
-            if send_posteriors and listener.hops > hops_before:
+            if send_posteriors and commands.hops > hops_before:
                 await socket.send_json(_posteriors_message(listener))
             if load.must_close(messages.meter, time.monotonic()):
                 raise _CloseStream(TRY_AGAIN_LATER, "this machine is too slow for all open streams: try again later")
-        elif await _handle_text(message.get("text") or "", listener, socket):
+        elif await _handle_text(message.get("text") or "", commands, socket):
             await _send_events(socket, await workers.run(listener.finish), metrics)
             await socket.send_json({"type": "end", "seconds": listener.seconds})
             return
 
 
-def _timed_push(listener: Listener, pcm: bytes) -> tuple[list[Event], float]:
+def _timed_push(listener: Listener | WakeListener, pcm: bytes) -> tuple[Sequence[Event], float]:
     start = time.perf_counter()
     return listener.push(np.frombuffer(pcm, "<i2")), time.perf_counter() - start
 
@@ -246,21 +296,23 @@ async def _handle_text(text: str, listener: Listener, socket: WebSocket) -> bool
     )
 
 
-async def _send_events(socket: WebSocket, events: list[Event], metrics: Metrics) -> None:
+async def _send_events(socket: WebSocket, events: Sequence[Event], metrics: Metrics) -> None:
     for event in events:
         metrics.words[event.word] += 1
         await socket.send_json({"type": "event", **asdict(event)})
 
 
-def _posteriors_message(listener: Listener) -> dict[str, Any]:
-    level = listener.level_db
-    return {
+def _posteriors_message(listener: Listener | WakeListener) -> dict[str, Any]:
+    commands = _commands_of(listener)
+    level = commands.level_db
+    message = {
         "type": "posteriors",
-        "at_s": listener.hops * listener.hop / listener.sample_rate,
+        "at_s": commands.hops * commands.hop / commands.sample_rate,
         "level_db": level if level > -math.inf else None,  # JSON has no infinity
-        "posteriors": [round(float(value), 4) for value in listener.posteriors],
-        "confidence": round(listener.confidence, 4),
+        "posteriors": [round(float(value), 4) for value in commands.posteriors],
+        "confidence": round(commands.confidence, 4),
     }
+    return {**message, "until_s": listener.until_s} if isinstance(listener, WakeListener) else message
 
 
 async def _close(socket: WebSocket, metrics: Metrics, code: int, reason: str) -> None:

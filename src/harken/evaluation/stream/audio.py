@@ -6,6 +6,7 @@ BackgroundSection   a section of background without a word
 spoken_part         find the word within its clip
 keyword_clips       choose the clips of a corpus to evaluate on
 read_backgrounds    list recordings without the words, from folders
+read_wake_clips     list the recordings of a wake phrase in a folder
 read_part           read some seconds of a recording
 """
 
@@ -32,6 +33,7 @@ SNRS_DB = (20.0, 15.0, 10.0, 5.0)
 DETECTION_DEADLINE_S = 1.0  # An event up to this long after the end of a word (or a recording) still belongs to it.
 
 _BEFORE_S = (1.2, 2.0)  # range of the background before a clip
+_PAUSE_S = (0.5, 1.5)  # range of the pause between a wake phrase and a word
 _AFTER_S = (1.5, 2.0)  # range of the background after a clip; longer than the deadline of its event
 _FADE_S = 0.01  # The background around a word fades in and out, so that no click announces the word.
 _FRAME_S = 0.01
@@ -59,6 +61,8 @@ class Utterance:
         Signal-to-noise ratio; None in silence.
     start_s, end_s
         Start and end of the spoken part.
+    phrase_start_s, phrase_end_s
+        Start and end of the wake phrase before the word; None if there is none.
     """
 
     word: str
@@ -67,6 +71,14 @@ class Utterance:
     snr_db: float | None
     start_s: float
     end_s: float
+    phrase_start_s: float | None = None
+    phrase_end_s: float | None = None
+
+    def moved(self, by_s: float) -> "Utterance":
+        """Return the section with all times moved by some seconds."""
+        names = ("start_s", "end_s", "phrase_start_s", "phrase_end_s")
+        times = {name: time + by_s for name in names if (time := getattr(self, name)) is not None}
+        return replace(self, **times)
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,9 @@ class StreamAudio:
         Signal-to-noise ratios to draw from: RMS of the word's spoken part over RMS of the background around it.
     seed
         Random seed.
+    wake_clips
+        Recordings of a wake phrase. A random one is placed before each word, with a pause of 0.5 to 1.5 s, and as loud as
+        the word. Default: none.
 
     Raises
     ------
@@ -124,6 +139,7 @@ class StreamAudio:
     sample_rate: int
     snrs_db: Sequence[float] = SNRS_DB
     seed: int = 0
+    wake_clips: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         if not self.clips:
@@ -174,16 +190,35 @@ class StreamAudio:
         waveform = load_clip(clip.path, self.sample_rate)
         first, last = spoken_part(waveform, self.sample_rate)
         before, after = (round(rng.uniform(*limits) * self.sample_rate) for limits in (_BEFORE_S, _AFTER_S))
+        level = _rms(waveform[first:last])
+        phrase, pause = self._draw_phrase(level, rng) if self.wake_clips else (np.zeros(0, np.float32), 0)
+        before += phrase.size + max(0, pause - first)
         samples = np.pad(waveform, (before, after))
+        phrase_end = before + first - pause
+        samples[phrase_end - phrase.size : phrase_end] += phrase
         snr_db = None
         if kind != SILENCE_BACKGROUND:
             snr_db = float(rng.choice(np.asarray(self.snrs_db)))
             noise = self._cut_background(kind, samples.size, rng)
-            gain = _rms(waveform[first:last]) / (_rms(noise) * 10 ** (snr_db / 20))
+            gain = level / (_rms(noise) * 10 ** (snr_db / 20))
             samples = samples + np.float32(gain) * noise
         rate = self.sample_rate
         utterance = Utterance(clip.word, clip.name, kind, snr_db, (before + first) / rate, (before + last) / rate)
+        if self.wake_clips:
+            phrase_start_s, phrase_end_s = (phrase_end - phrase.size) / rate, phrase_end / rate
+            utterance = replace(utterance, phrase_start_s=phrase_start_s, phrase_end_s=phrase_end_s)
         return utterance, _to_16_bits(samples)
+
+    def _draw_phrase(self, level: float, rng: np.random.Generator) -> tuple[_Waveform, int]:
+        """Return the spoken part of a random wake phrase at a level, and the pause after it in samples."""
+        path = self.wake_clips[int(rng.integers(len(self.wake_clips)))]
+        pause = round(rng.uniform(*_PAUSE_S) * self.sample_rate)
+        waveform = load_clip(path, self.sample_rate)
+        first, last = spoken_part(waveform, self.sample_rate)
+        phrase = waveform[first:last]
+        if (own := _rms(phrase)) <= _SILENT_RMS:
+            raise HarkenError(f"{path} is digital silence: remove it from --wake-clips")
+        return phrase * np.float32(level / own), pause
 
     def _cut_background(self, kind: str, size: int, rng: np.random.Generator) -> _Waveform:
         paths = self.backgrounds[kind]
@@ -279,6 +314,21 @@ def read_backgrounds(folders: Sequence[str]) -> dict[str, list[Path]]:
         name = Path(folder).name
         backgrounds[given if name in (*backgrounds, SILENCE_BACKGROUND) else name] = paths
     return backgrounds
+
+
+def read_wake_clips(folder: Path) -> list[Path]:
+    """Return the recordings of a wake phrase in a folder.
+
+    Raises
+    ------
+    HarkenError
+        The folder does not exist or contains no recordings.
+    """
+    if not (paths := audio_files(folder)):
+        raise HarkenError(
+            f"--wake-clips {folder} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files"
+        )
+    return paths
 
 
 def read_part(path: Path, start_s: float, end_s: float, sample_rate: int) -> _Waveform:

@@ -2,6 +2,7 @@
 
 run_listener       run a listener over a stream
 ListenerRun        its confidence at each hop
+WakeRun            the wake phrases that a second listener detected in the same stream
 evaluate_run       evaluate a run at its thresholds, or at others
 StreamEvaluation   the figures, each false alarm, and the trade-off as the thresholds change
 FalseAlarm         one false alarm, with its audio
@@ -37,6 +38,28 @@ _BEFORE_S, _AFTER_S = 1.5, 0.5  # of the audio around a false alarm
 
 
 @dataclass(frozen=True)
+class WakeRun:
+    """The wake phrases in a stream, and what their listener and the command listener would do as a pair.
+
+    Attributes
+    ----------
+    words
+        The words of the wake model.
+    events
+        Its events.
+    window_s
+        Length of the window of the command model.
+    unpenalized
+        The command listener's confidence without isolation, at each of its hops, [hops].
+    """
+
+    words: tuple[str, ...]
+    events: tuple[Event, ...]
+    window_s: float
+    unpenalized: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class ListenerRun:
     """The result of running a listener over a stream.
 
@@ -66,6 +89,8 @@ class ListenerRun:
         Number of hops at which the energy gate kept the network from running.
     tuned_on
         The sources (see `source_of`) on which the thresholds were chosen.
+    wake
+        The wake phrases in the same stream, if a wake model was given.
     """
 
     labels: tuple[str, ...]
@@ -81,6 +106,7 @@ class ListenerRun:
     busy_s: float
     skipped: int
     tuned_on: frozenset[str] = frozenset()
+    wake: WakeRun | None = None
 
     @property
     def sources(self) -> frozenset[str]:
@@ -118,7 +144,13 @@ def source_of(path: Path) -> str:
     return hashlib.sha1("-".join(parts[: 2 if esc else 1]).encode()).hexdigest()[:8]
 
 
-def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **settings: Any) -> ListenerRun:
+def run_listener(
+    recognizer: Recognizer | StreamFile,
+    audio: StreamAudio,
+    *,
+    wake: Recognizer | StreamFile | None = None,
+    **settings: Any,
+) -> ListenerRun:
     """Run a listener over a stream from end to end, and show a progress bar.
 
     Parameters
@@ -127,6 +159,8 @@ def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **sett
         The model.
     audio
         The stream.
+    wake
+        Model of a wake phrase, which is also run over the stream.
     settings
         Settings of the Listener that replace those stored in the model file.
 
@@ -141,6 +175,9 @@ def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **sett
             f"make the stream at {recognizer.sample_rate} Hz"
         )
     listener = Listener(recognizer, source_rate=audio.sample_rate, **settings)
+    wake_listener = None if wake is None else Listener(wake, source_rate=audio.sample_rate)
+    wake_events: list[Event] = []
+    unpenalized: list[float] = []
     utterances: list[Utterance] = []
     background_sections: list[BackgroundSection] = []
     events: list[Event] = []
@@ -153,6 +190,8 @@ def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **sett
         start_s = position / audio.sample_rate
         for piece in pieces:
             position += piece.size
+            if wake_listener is not None:
+                wake_events += wake_listener.push(piece)
             waiting = np.concatenate([waiting, piece])
             # Pushed hop by hop, to record the confidence at each.
             complete = waiting.size // listener.hop * listener.hop
@@ -162,13 +201,20 @@ def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **sett
                 busy += time.thread_time() - started
                 top.append(int(listener.posteriors.argmax()))
                 scores.append(listener.confidence)
+                unpenalized.append(float(listener.posteriors.max()))
             waiting = waiting[complete:]
         if isinstance(section, Utterance):
-            utterances.append(replace(section, start_s=start_s + section.start_s, end_s=start_s + section.end_s))
+            utterances.append(section.moved(start_s))
         else:
             background_sections.append(
                 replace(section, start_s=start_s, end_s=position / audio.sample_rate - DETECTION_DEADLINE_S)
             )
+    wake_run = None
+    if wake_listener is not None:
+        wake_events += wake_listener.finish()
+        window_s = listener.window / listener.sample_rate
+        words = tuple(wake_listener.settings.thresholds)
+        wake_run = WakeRun(words, tuple(wake_events), window_s, np.array(unpenalized, np.float32))
     return ListenerRun(
         labels=recognizer.labels,
         settings=listener.settings,
@@ -183,6 +229,7 @@ def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **sett
         busy_s=busy,
         skipped=listener.skipped,
         tuned_on=frozenset(recognizer.card.fields.get("tuned_on", ())),
+        wake=wake_run,
     )
 
 
@@ -231,13 +278,15 @@ def match_events(listener_run: ListenerRun, thresholds: Mapping[str, float]) -> 
     A word is found by the first event of that word between its start and one second after its end. Any event between the
     start of a background section and one second after its end is a false alarm in that section.
     """
-    hops = listener_run.hops_of_events(thresholds)
+    return match_hops(listener_run, listener_run.hops_of_events(thresholds))
+
+
+def match_hops(listener_run: ListenerRun, hops: NDArray[np.int64]) -> Outcome:
+    """Match events, given by their hops, with the content of the stream, as `match_events` does."""
     times = (hops + 1) * listener_run.hop_s
     spoken = [(utterance.start_s, utterance.end_s + DETECTION_DEADLINE_S) for utterance in listener_run.utterances]
     utterance_of = _containing_section(times, spoken)
-    alarm_of = _containing_section(
-        times, [(section.start_s, section.end_s + DETECTION_DEADLINE_S) for section in listener_run.background_sections]
-    )
+    alarm_of = background_of(listener_run, times)
     found = np.full(len(listener_run.utterances), -1, np.int64)
     confused = repeated = 0
     for event in np.flatnonzero(utterance_of >= 0):
@@ -251,6 +300,12 @@ def match_events(listener_run: ListenerRun, thresholds: Mapping[str, float]) -> 
             found[utterance] = event
     strays = int(((utterance_of < 0) & (alarm_of < 0)).sum())
     return Outcome(hops, found, alarm_of, confused, repeated, strays)
+
+
+def background_of(listener_run: ListenerRun, times: NDArray[Any]) -> NDArray[np.int64]:
+    """Return for each time the index of the background section in which an event is a false alarm, or -1."""
+    sections = [(part.start_s, part.end_s + DETECTION_DEADLINE_S) for part in listener_run.background_sections]
+    return _containing_section(times, sections)
 
 
 def _containing_section(times: NDArray[Any], sections: list[tuple[float, float]]) -> NDArray[np.int64]:

@@ -11,7 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from harken.evaluation.metrics import poisson_interval
 from harken.evaluation.stream.evaluate import GroupMisses, StreamEvaluation, order_of_snr
+from harken.evaluation.stream.wake import WakeEvaluation
 from harken.files import replacing
 from harken.pages.drawing import figure_svg, new_figure, style_axes
 from harken.pages.html import COLORS, Html, Section, Sorted, card, document, grid, player, table
@@ -25,7 +27,14 @@ _MAX_DENSE_RANGE = (
 _FIRST_TICK = 1.6  # A tick closer than this factor to that of "none" would overlap its label.
 
 
-def write_stream_report(evaluation: StreamEvaluation, path: str | Path, *, title: str, sample_rate: int) -> None:
+def write_stream_report(
+    evaluation: StreamEvaluation,
+    path: str | Path,
+    *,
+    title: str,
+    sample_rate: int,
+    wake: WakeEvaluation | None = None,
+) -> None:
     """Write the report as one HTML page.
 
     Parameters
@@ -38,6 +47,8 @@ def write_stream_report(evaluation: StreamEvaluation, path: str | Path, *, title
         Title of the page.
     sample_rate
         Sample rate for the audio of the false alarms, in Hz.
+    wake
+        The evaluation of the same commands after a wake phrase.
 
     Raises
     ------
@@ -61,8 +72,41 @@ def write_stream_report(evaluation: StreamEvaluation, path: str | Path, *, title
             f"{outcome.false_alarms:,} false alarms in the background recordings without words."
         )
         parts = [_trade_off(evaluation), _missed_words(evaluation), _false_alarms(evaluation, sample_rate)]
+        if wake is not None:
+            parts.insert(0, _wake(wake))
         page = document(title, parts, kicker="harken stream report", lead=lead, facts=facts)
         temporary.write_text(page, encoding="utf-8")
+
+
+def _wake(evaluation: WakeEvaluation) -> Section:
+    commands, phrases = evaluation.commands.outcome, " or ".join(evaluation.wake.words)
+    counted = [
+        ("commands alone", commands.false_alarms, commands.missed),
+        (f"{phrases} alone", evaluation.wake_false_alarms, evaluation.missed_phrases),
+        (
+            f"commands within {evaluation.command_s:g} s after it",
+            evaluation.outcome.false_alarms,
+            evaluation.outcome.missed,
+        ),
+    ]
+    rows: list[list[str | Sorted]] = []
+    for name, alarms, missed in counted:
+        low, high = poisson_interval(alarms, evaluation.hours)
+        rate = alarms / evaluation.hours
+        rows.append(
+            [name, Sorted(f"{alarms:,}", alarms), Sorted(f"{rate:.2f}", rate), Sorted(f"{low:.2f}–{high:.2f}", low)]
+        )
+        if evaluation.phrases:
+            share = missed / evaluation.phrases
+            rows[-1].append(Sorted(f"{100 * share:.1f} %", share))
+    columns = ["", "False alarms", "Per hour", "95 % interval", *(["Missed"] if evaluation.phrases else [])]
+    note = (
+        f"Commands counted during {100 * evaluation.share_of_background:.2f} % of the {evaluation.hours:,.2f} hours of "
+        "background. The rest of this page is about the commands alone."
+    )
+    return Section(
+        "With a wake phrase", [card("False alarms of the pair and of each model alone", table(columns, rows))], note
+    )
 
 
 def _trade_off(evaluation: StreamEvaluation) -> Section:

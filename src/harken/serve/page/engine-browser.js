@@ -20,10 +20,14 @@ async function readExported(name) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-const loading = (async () => {
-  const [cardBytes, modelBytes] = await Promise.all([readExported("card.json"), readExported("model.onnx")]);
-  return openModel(JSON.parse(new TextDecoder().decode(cardBytes)), modelBytes);
-})();
+/** Open a model of the export, with the model of its wake phrase if it has one. */
+async function openExported(cardName, modelName) {
+  const [cardBytes, modelBytes] = await Promise.all([readExported(cardName), readExported(modelName)]);
+  const card = JSON.parse(new TextDecoder().decode(cardBytes));
+  return openModel(card, modelBytes, card.wake ? await openExported("wake-card.json", "wake.onnx") : null);
+}
+
+const loading = openExported("card.json", "model.onnx");
 
 // They are described in onnx-model.js.
 export const loadCard = async () => (await loading).loadCard();

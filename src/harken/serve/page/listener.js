@@ -14,7 +14,8 @@ export class Listener {
     this.labels = labels;
     this.thresholds = { ...settings.thresholds };
     this.#predictWindow = predictWindow;
-    this.#sampleRate = sample_rate;
+    this.sampleRate = sample_rate;
+    this.window = window;
     this.#hop = Math.round((settings.hop_ms * sample_rate) / 1000);
     this.#refractoryHops = Math.ceil(settings.refractory_ms / settings.hop_ms);
     this.#gate = settings.gate_db === null ? 0 : 10 ** (settings.gate_db / 20);
@@ -29,16 +30,22 @@ export class Listener {
     this.confidence = Math.max(...silence);
   }
 
-  #predictWindow; #sampleRate; #hop; #refractoryHops; #gate; #buffer; #silence; #history; #isolationLogits;
+  #predictWindow; #hop; #refractoryHops; #gate; #buffer; #silence; #history; #isolationLogits;
   #highPass; #isolation;
   #peaks; // peak level of each hop in the window, without offset and hum
   #pending = new Float32Array(0); // samples that do not fill a hop yet
   #refractoryEnd = 0; // the refractory time ends at this hop
   #activeWord = null; // the word of the last event, for as long as it stays at or above its threshold
   hops = 0;
+  received = 0; // samples of the stream
+  ignoresIsolation = false; // set by a WakeListener while words count
+
+  /** Time of the last hop. */
+  get at_s() { return (this.hops * this.#hop) / this.sampleRate; }
 
   /** Take samples at the model's rate and return the detected words. Await each call before the next one. */
   async push(samples) {
+    this.received += samples.length;
     const input = new Float32Array(this.#pending.length + samples.length);
     input.set(this.#pending);
     input.set(samples, this.#pending.length);
@@ -62,13 +69,14 @@ export class Listener {
     this.#history[this.hops++ % this.#history.length] = silent ? this.#silence : await this.#predictWindow(this.#buffer);
     this.posteriors = this.labels.map((_, i) => this.#history.reduce((sum, row) => sum + row[i], 0) / this.#history.length);
     const highest = Math.max(...this.posteriors), word = this.labels[this.posteriors.indexOf(highest)];
-    this.confidence = subtractLogits(highest, this.#isolationLogits * this.#isolation.penalty());
+    const penalty = this.ignoresIsolation ? 0 : this.#isolationLogits * this.#isolation.penalty();
+    this.confidence = subtractLogits(highest, penalty);
     const reached = this.confidence >= this.thresholds[word]; // false for classes that are not words: they have no threshold
     if (!reached || word !== this.#activeWord) this.#activeWord = null;
     if (!reached || word === this.#activeWord || this.hops < this.#refractoryEnd) return null;
     this.#activeWord = word;
     this.#refractoryEnd = this.hops + this.#refractoryHops;
     const end = this.hops * this.#hop, start = Math.max(0, end - this.#buffer.length);
-    return { word, confidence: this.confidence, start_s: start / this.#sampleRate, end_s: end / this.#sampleRate };
+    return { word, confidence: this.confidence, start_s: start / this.sampleRate, end_s: end / this.sampleRate };
   }
 }

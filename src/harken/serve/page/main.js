@@ -9,6 +9,7 @@ import { DEFAULT_SENSITIVITY, ProbabilityBars } from "./probability-bars.js";
 import { setUpRecording } from "./record.js";
 import { setUpTeaching } from "./teach.js";
 import { Visualizer } from "./visualizer.js";
+import { quotedPhrases, WakeState } from "./wake-state.js";
 
 const FADE_AFTER_MS = 1500;
 const MAX_HINT_WORDS = 12;
@@ -16,7 +17,7 @@ const TAUGHT_PRIVACY_NOTE = "The phrase that you taught is detected in this page
 const IDLE_STATUS = "Your browser will ask for permission to use the microphone.";
 
 // What detects: the page's own model, or a phrase that the user has taught.
-const active = { engine: pageEngine, card: null, bars: null };
+const active = { engine: pageEngine, card: null, bars: null, wakeState: null };
 let fadeTimer = 0;
 
 function showStatus(text, { alert = false } = {}) {
@@ -34,10 +35,11 @@ function showWord(word) {
 }
 
 /** Tell the user what to do first: say one of the words, or drop files where there is no microphone. */
-function showHint(words, canListen) {
+function showHint({ words, wake }, canListen) {
   const shown = words.slice(0, MAX_HINT_WORDS).map((word) => create("li", { textContent: word }));
   if (words.length > MAX_HINT_WORDS) shown.push(create("li", { textContent: `and ${words.length - MAX_HINT_WORDS} more` }));
-  $("hint-title").textContent = canListen ? "Say a word" : "Drop an audio file";
+  const sayWord = wake ? `Say ${quotedPhrases(wake)}, then a word` : "Say a word";
+  $("hint-title").textContent = canListen ? sayWord : "Drop an audio file";
   $("hint-words").replaceChildren(...shown);
 }
 
@@ -67,6 +69,7 @@ function setUpListening(history) {
     live?.stream.close();
     live = null;
     visualizer.stop();
+    active.wakeState.hide();
     button.dataset.listening = "false";
     button.textContent = "Start listening";
     button.disabled = false;
@@ -83,7 +86,10 @@ function setUpListening(history) {
       let offset_s = 0;
       try {
         stream = await active.engine.listen(microphone.rate, {
-          posteriors: ({ posteriors, confidence }) => active.bars.show(posteriors, confidence),
+          posteriors: ({ posteriors, confidence, at_s, until_s }) => {
+            active.bars.show(posteriors, confidence);
+            if (live) active.wakeState.show(at_s, until_s);
+          },
           event: (event) => {
             showWord(event.word);
             history.addEvent(event, microphone.slice(offset_s + event.start_s, offset_s + event.end_s), microphone.rate);
@@ -103,7 +109,8 @@ function setUpListening(history) {
       button.dataset.listening = "true";
       button.textContent = "Stop listening";
       button.disabled = false;
-      showStatus("Listening …");
+      showStatus(active.wakeState.isUsed ? "" : "Listening …");
+      active.wakeState.show(0, null);
     } catch (error) {
       stop(error.message);
     }
@@ -163,9 +170,9 @@ async function start() {
   function setModel(engine, modelCard) {
     listening.stop();
     if (active.engine !== pageEngine) active.engine.close();
-    Object.assign(active, { engine, card: modelCard });
+    Object.assign(active, { engine, card: modelCard, wakeState: new WakeState(modelCard.wake) });
     active.bars = new ProbabilityBars(modelCard, (thresholds) => listening.setThresholds(thresholds));
-    history.setLabels(modelCard.labels);
+    history.setLabels([...new Set([...modelCard.labels, ...(modelCard.wake?.words ?? [])])]);
     $("sensitivity").value = DEFAULT_SENSITIVITY;
     $("model-line").textContent = engine === pageEngine ? `Keyword spotting with the model “${modelCard.name}”`
       : `Detecting “${modelCard.name}”, which you taught this page`;
@@ -173,7 +180,7 @@ async function start() {
     showModelCard(modelCard);
     $("word").textContent = "";
     $("hint").hidden = false;
-    showHint(modelCard.words, !problem);
+    showHint(modelCard, !problem);
   }
 
   const setSensitivity = () => {

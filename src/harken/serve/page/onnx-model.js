@@ -4,6 +4,7 @@ import * as ort from "../ort/ort.wasm.min.mjs";
 import { mixChannels } from "./channels.js";
 import { Listener } from "./listener.js";
 import { Resampler } from "./resampler.js";
+import { WakeListener } from "./wake-listener.js";
 
 const BATCH_WINDOWS = 16;
 const HOPS_PER_WINDOW = 10; // for clips longer than a window, as in harken/runtime/recognizer.py
@@ -27,8 +28,12 @@ export async function openNetwork(bytes) {
   return { run, close: () => lastRun.then(() => session.release()) };
 }
 
-/** Open a model file. The result has the functions of an engine: loadCard, predict, listen. */
-export async function openModel(card, bytes) {
+/**
+ * Open a model file. The result has the functions of an engine: loadCard, predict, listen.
+ *
+ * `wake` is an opened model of a wake phrase, after which words count in a stream for `card.wake.command_s` seconds, or null.
+ */
+export async function openModel(card, bytes, wake = null) {
   const network = await openNetwork(bytes);
   const { labels, words, window, sample_rate, thresholds } = card;
 
@@ -78,22 +83,30 @@ export async function openModel(card, bytes) {
     return predictSamples(mixChannels(Array.from({ length: audio.numberOfChannels }, (_, i) => audio.getChannelData(i))));
   }
 
+  const openListener = () => new Listener(card, async (samples) => (await runModel([samples]))[0], silence);
+
   /**
    * Detect words in a stream of samples at `rate` Hz.
    *
    * `handlers.event` gets each detected word and `handlers.error` each problem. `handlers.posteriors`, if given, gets the
-   * smoothed probabilities after each hop. `push` returns a promise that resolves when its samples are processed.
+   * smoothed probabilities after each hop, and with a wake phrase the time until which words count. `push` returns a promise
+   * that resolves when its samples are processed.
    */
   async function listen(rate, handlers) {
-    const resampler = new Resampler(rate, sample_rate);
-    const listener = new Listener(card, async (samples) => (await runModel([samples]))[0], silence);
+    const resampler = new Resampler(rate, sample_rate), listener = openListener();
+    const wakeResampler = wake && wake.card.sample_rate !== sample_rate ? new Resampler(rate, wake.card.sample_rate) : null;
+    const wakeListener = wake ? new WakeListener(wake.openListener(), listener, card.wake.command_s) : null;
     let queue = Promise.resolve(), open = true;
     const processChunk = async (samples) => {
       const hopsBefore = listener.hops;
-      const events = await listener.push(resampler.push(samples));
+      const resampled = resampler.push(samples);
+      const events = wakeListener
+        ? await wakeListener.push(wakeResampler ? wakeResampler.push(samples) : resampled, resampled)
+        : await listener.push(resampled);
       if (!open) return;
       events.forEach((event) => handlers.event(event));
-      if (listener.hops > hopsBefore) handlers.posteriors?.({ posteriors: listener.posteriors, confidence: listener.confidence });
+      const { posteriors, confidence, at_s } = listener;
+      if (listener.hops > hopsBefore) handlers.posteriors?.({ posteriors, confidence, at_s, until_s: wakeListener?.until_s ?? null });
     };
     return {
       push: (samples) => {
@@ -105,5 +118,5 @@ export async function openModel(card, bytes) {
     };
   }
 
-  return { loadCard: async () => card, predictSamples, predict, listen, close: network.close };
+  return { card, loadCard: async () => card, predictSamples, predict, listen, openListener, close: network.close };
 }
