@@ -641,7 +641,7 @@ def test_the_export_is_complete_and_replaces_only_an_earlier_export(
     assert json.loads((out / "card.json").read_text())["words"] == ["yes", "no"]
     assert json.loads((out / "package.json").read_text()) == {"type": "module"}
     assert "wasm-unsafe-eval" in (out / "index.html").read_text()
-    assert "ort.wasm.min.mjs" in (out / "page" / "engine.js").read_text()
+    assert "onnx-model.js" in (out / "page" / "engine.js").read_text()  # the engine that runs in the browser
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "quarters.onnx"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
