@@ -58,12 +58,12 @@ async function recordSamples(onStart, onChunk) {
 /** One take: a card with its waveform and its buttons. */
 class TakeCard {
   /**
-   * `onChange` is called after a take was recorded or deleted, with a text that says so. `mayRecord` is called with true
-   * before a recording, which starts only if it returns true, and with false after it.
+   * `mayRecord` is called with true before a recording, which starts only if it returns true, and with false after it.
+   * `onRecorded` and `onDeleted` are called after the take was recorded or deleted.
    */
-  constructor(number, { onChange, mayRecord }) {
-    this.#onChange = onChange;
+  constructor(number, { mayRecord, onRecorded, onDeleted }) {
     this.#mayRecord = mayRecord;
+    this.#onRecorded = onRecorded;
     this.#number = number;
     this.#canvas.ariaHidden = "true";
     this.#meter = create("meter", { min: -60, max: 0, low: -40, high: -3, optimum: -12, value: -60, ariaLabel: "Input level" });
@@ -71,14 +71,14 @@ class TakeCard {
     this.#playButton = create("button", { type: "button", textContent: "▶", title: "Play", ariaLabel: `Play take ${number}` });
     this.#playButton.onclick = () => {
       URL.revokeObjectURL(player.src);
-      player.src = URL.createObjectURL(new Blob([this.wav()], { type: "audio/wav" }));
+      player.src = URL.createObjectURL(new Blob([encodeWav(this.take.samples, SAMPLE_RATE)], { type: "audio/wav" }));
       player.play();
     };
     this.#deleteButton = create("button", { type: "button", textContent: "Delete", ariaLabel: `Delete take ${number}` });
     this.#deleteButton.onclick = () => {
       this.#show({ take: null, note: "" });
       this.#recordButton.focus();
-      onChange(`Take ${number} deleted.`);
+      onDeleted(this);
     };
     const title = create("h3", { textContent: `Take ${number}` }, this.#note);
     const buttons = create("div", { className: "take-buttons" }, this.#recordButton, this.#playButton, this.#deleteButton);
@@ -86,8 +86,8 @@ class TakeCard {
     this.#show({ take: null, note: "" });
   }
 
-  #onChange;
   #mayRecord;
+  #onRecorded;
   #number;
   #canvas = create("canvas");
   #hint = create("p");
@@ -99,8 +99,8 @@ class TakeCard {
   #drawn = { samples: new Float32Array(0), rate: SAMPLE_RATE };
   take = null; // {name, samples, start, end} once it is recorded
 
-  wav() {
-    return encodeWav(this.take.samples, SAMPLE_RATE);
+  get name() {
+    return `Take ${this.#number}`;
   }
 
   focus() {
@@ -116,7 +116,7 @@ class TakeCard {
       const samples = await recordSamples((rate) => {
         this.#show({ take: null, note: "Speak now", hint: " ", recording: true });
         this.#drawn = { samples: new Float32Array(Math.round(TAKE_S * rate)), rate };
-        showStatus(`Take ${this.#number}: speak now.`);
+        showStatus(`${this.name}: speak now.`);
       }, (chunk) => {
         peak = Math.max(0.7 * peak, ...chunk.map(Math.abs));
         this.#meter.value = 20 * Math.log10(peak + 1e-9);
@@ -127,16 +127,16 @@ class TakeCard {
       const { fault, start, end } = findPhrase(samples);
       if (fault) {
         this.#show({ take: null, note: "", hint: fault, failed: true });
-        showStatus(`Take ${this.#number}: ${fault}`, { alert: true });
+        showStatus(`${this.name}: ${fault}`, { alert: true });
       } else {
-        this.#show({ take: { name: `Take ${this.#number}`, samples, start, end }, note: `${((end - start) / SAMPLE_RATE).toFixed(1)} s` });
+        this.#show({ take: { name: this.name, samples, start, end }, note: `${((end - start) / SAMPLE_RATE).toFixed(1)} s` });
       }
     } catch (error) {
       this.#show({ take: null, note: "" });
       showStatus(error.message, { alert: true });
     }
     this.#mayRecord(false); // before the focus moves on to a button that is disabled meanwhile
-    if (this.take) this.#onChange(`Take ${this.#number} recorded.`);
+    if (this.take) this.#onRecorded(this);
   }
 
   #show({ take, note, hint = "", recording = false, failed = false }) {
@@ -192,6 +192,7 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
   let loading = null; // the files to learn with
   let busy = false; // while a take is recorded or the phrase is learned
   let taught = null; // {phrase, bytes, takes} of the learned model
+  const recorded = () => cards.filter((card) => card.take);
 
   const setBusy = (value) => {
     if (value && busy) return false;
@@ -199,22 +200,25 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
     $("teach-start").disabled = busy || Boolean(problem);
     return true;
   };
-  const recorded = () => cards.filter((card) => card.take);
 
-  function onChange(text) {
+  function showCount(text) {
     const missing = MIN_TAKES - recorded().length;
-    const next = cards.find((card) => !card.take);
-    if (missing > 0) showStatus(`${text} ${missing} more to go.`);
-    else showStatus(`${text} Ready to teach.`);
-    if (text.endsWith("recorded.")) (next ?? { focus: () => $("teach-start").focus() }).focus();
+    showStatus(missing > 0 ? `${text} ${missing} more to go.` : `${text} Ready to teach.`);
   }
 
   function addCard() {
-    const card = new TakeCard(cards.length + 1, { onChange, mayRecord: (start) => {
-      if (!setBusy(start)) return false;
-      if (start) load().catch(() => {}); // in the meantime; a problem is shown when the user starts to teach
-      return true;
-    } });
+    const card = new TakeCard(cards.length + 1, {
+      mayRecord: (start) => {
+        if (!setBusy(start)) return false;
+        if (start) load().catch(() => {}); // in the meantime; a problem is shown when the user starts to teach
+        return true;
+      },
+      onRecorded: ({ name }) => {
+        showCount(`${name} recorded.`);
+        (cards.find((other) => !other.take) ?? $("teach-start")).focus();
+      },
+      onDeleted: ({ name }) => showCount(`${name} deleted.`),
+    });
     cards.push(card);
     $("teach-takes").append(card.element);
     card.draw();
@@ -236,7 +240,7 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
   }
 
   async function teach() {
-    const phrase = writtenPhrase(), fault = phraseFault(phrase), takes = recorded();
+    const phrase = writtenPhrase(), fault = phraseFault(phrase), takes = recorded().map((card) => card.take);
     if (fault) {
       showStatus(fault, { alert: true });
       $("teach-phrase").focus();
@@ -255,10 +259,10 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
       const { enroll, files } = await load();
       showStatus(`Learning “${phrase}”. This takes a few seconds …`);
       const onProgress = (share) => showProgress(LOADING_SHARE + (1 - LOADING_SHARE) * share);
-      const result = await enroll(phrase, takes.map(({ take }) => take), files, onProgress);
+      const result = await enroll(phrase, takes, files, onProgress);
       const { openModel } = await import("./onnx-model.js");
       onTaught(await openModel(result.card, result.bytes), result.card);
-      taught = { phrase, bytes: result.bytes, wavs: takes.map((card) => card.wav()) };
+      taught = { phrase, bytes: result.bytes, takes };
       showResult(phrase, result);
       showStatus(`Learned “${phrase}”.`);
       $("teach-listen").focus();
@@ -284,7 +288,7 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
   $("teach-download").onclick = () => download(new Blob([taught.bytes]), `${fileName(taught.phrase)}.onnx`);
   $("teach-recordings").onclick = () => {
     const name = fileName(taught.phrase);
-    download(createZip(taught.wavs.map((wav, i) => [`${name}/take${i + 1}.wav`, wav])), `${name}.zip`);
+    download(createZip(taught.takes.map(({ samples }, i) => [`${name}/take${i + 1}.wav`, encodeWav(samples, SAMPLE_RATE)])), `${name}.zip`);
   };
   $("teach-back").onclick = () => {
     $("teach-result").hidden = true;
