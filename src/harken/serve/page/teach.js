@@ -210,7 +210,8 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
     const card = new TakeCard(cards.length + 1, {
       mayRecord: (start) => {
         if (!setBusy(start)) return false;
-        if (start) load().catch(() => {}); // in the meantime; a problem is shown when the user starts to teach
+        // Loading begins after the first take, so that it does not disturb the recording. The user sees problems later.
+        if (!start) load().catch(() => {});
         return true;
       },
       onRecorded: ({ name }) => {
