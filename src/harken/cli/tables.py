@@ -274,11 +274,11 @@ def print_wake_evaluation(evaluation: "WakeEvaluation") -> None:
             f"({low:.2f} to {high:.2f}, 95 % interval): {found['false_alarms']:,} in {evaluation.hours:.2f} hours of background"
         )
     console.print(f"commands counted during {100 * evaluation.share_of_background:.2f} % of the background")
-    if evaluation.phrases:
-        console.print(
-            f"of {evaluation.phrases:,} wake phrases, {100 * figures['miss_rate']:.1f} % were missed; of the words after them, "
-            f"[bold]{100 * figures['pair']['miss_rate']:.1f} %[/bold]"
-        )
+    if evaluation.phrase_found.size:
+        line = f"of {evaluation.phrase_found.size:,} wake phrases, {100 * figures['miss_rate']:.1f} % were missed"
+        if after := figures["pair"].get("after_detected_phrase"):
+            line += f"; of the words after the others, [bold]{100 * after['miss_rate']:.1f} %[/bold]"
+        console.print(line)
 
 
 def _console() -> Console:

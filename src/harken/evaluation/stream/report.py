@@ -80,33 +80,33 @@ def write_stream_report(
 
 def _wake(evaluation: WakeEvaluation) -> Section:
     commands, phrases = evaluation.commands.outcome, " or ".join(evaluation.wake.words)
+    phrase_found, word_found = evaluation.phrase_found, evaluation.word_found
     counted = [
-        ("commands alone", commands.false_alarms, commands.missed),
-        (f"{phrases} alone", evaluation.wake_false_alarms, evaluation.missed_phrases),
-        (
-            f"commands within {evaluation.command_s:g} s after it",
-            evaluation.outcome.false_alarms,
-            evaluation.outcome.missed,
-        ),
+        ("commands alone", commands.false_alarms, commands.found >= 0),
+        (f"{phrases} alone", len(evaluation.alarms_of_wake), phrase_found),
+        (f"commands within {evaluation.command_s:g} s after it", evaluation.false_alarms, word_found),
     ]
     rows: list[list[str | Sorted]] = []
-    for name, alarms, missed in counted:
+    for name, alarms, found in counted:
         low, high = poisson_interval(alarms, evaluation.hours)
         rate = alarms / evaluation.hours
         rows.append(
             [name, Sorted(f"{alarms:,}", alarms), Sorted(f"{rate:.2f}", rate), Sorted(f"{low:.2f}–{high:.2f}", low)]
         )
-        if evaluation.phrases:
-            share = missed / evaluation.phrases
-            rows[-1].append(Sorted(f"{100 * share:.1f} %", share))
-    columns = ["", "False alarms", "Per hour", "95 % interval", *(["Missed"] if evaluation.phrases else [])]
-    note = (
+        if phrase_found.size:
+            missed = 1 - float(found.mean())
+            rows[-1].append(Sorted(f"{100 * missed:.1f} %", missed))
+    columns = ["", "False alarms", "Per hour", "95 % interval", *(["Missed"] if phrase_found.size else [])]
+    notes = [
         f"Commands counted during {100 * evaluation.share_of_background:.2f} % of the {evaluation.hours:,.2f} hours of "
-        "background. The rest of this page is about the commands alone."
-    )
-    return Section(
-        "With a wake phrase", [card("False alarms of the pair and of each model alone", table(columns, rows))], note
-    )
+        "background."
+    ]
+    if phrase_found.any():
+        missed = 1 - float(word_found[phrase_found].mean())
+        notes.append(f"Of the words after a detected phrase, {100 * missed:.1f} % were missed.")
+    notes.append("The rest of this page is about the commands alone.")
+    body = card("False alarms of the pair and of each model alone", table(columns, rows))
+    return Section("With a wake phrase", [body], " ".join(notes))
 
 
 def _trade_off(evaluation: StreamEvaluation) -> Section:
