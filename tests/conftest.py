@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,3 +193,26 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return code if isinstance(code, int) else int(code is not None), out, err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the path of the browser."""
+    pytest.importorskip("playwright.sync_api", reason="playwright, which controls the browser, is not installed")
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("Chromium is not installed; on Debian and Ubuntu, run: apt install chromium")
+
+
+@pytest.fixture(scope="session")
+def ort(request: pytest.FixtureRequest) -> Path:
+    """Return a folder with onnxruntime-web. It is downloaded once and cached between test runs."""
+    from harken.errors import HarkenError
+    from harken.export import web
+
+    assert request.config.cache is not None
+    try:
+        return web.fetch_ort(request.config.cache.mkdir("harken"))
+    except HarkenError as error:
+        pytest.skip(str(error))

@@ -1,17 +1,12 @@
 """Test the page in a real browser, both served and exported. The browser's microphone plays a file."""
 
 import base64
-import functools
-import http.server
 import io
 import json
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +15,7 @@ import pytest
 import soundfile
 import soxr
 
+from browsing import open_page, serve_folder
 from conftest import MakeModel, Run
 from harken import enroll
 from harken.audio.take import check_take
@@ -40,71 +36,10 @@ NO_KEYWORD = "no keyword"  # what the page shows when it rejects a file
 
 
 @pytest.fixture(scope="module")
-def chromium() -> str:
-    """Return the path of the browser."""
-    pytest.importorskip("playwright.sync_api", reason="playwright, which controls the browser, is not installed")
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    pytest.skip("Chromium is not installed; on Debian and Ubuntu, run: apt install chromium")
-
-
-@pytest.fixture(scope="module")
-def ort(request: pytest.FixtureRequest) -> Path:
-    """Return a folder with onnxruntime-web. It is downloaded once and cached between test runs."""
-    assert request.config.cache is not None
-    try:
-        return web.fetch_ort(request.config.cache.mkdir("harken"))
-    except HarkenError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def microphone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the audio that the microphone plays in a loop: three words with pauses."""
     audio = np.concatenate([synthesize(word, after_s=1.2) for word in WORDS])
     return write_clip(tmp_path_factory.mktemp("microphone") / "words.wav", audio)
-
-
-@contextmanager
-def open_page(executable: str, url: str, microphone_file: Path, **context: Any) -> Iterator[Any]:
-    """Open the page with a fake microphone. Fail if the page logs an error to the console."""
-    from playwright.sync_api import sync_playwright
-
-    options = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    options.append(f"--use-file-for-fake-audio-capture={microphone_file}")
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=options)
-        browser_context = browser.new_context(permissions=["microphone"], accept_downloads=True, **context)
-        page = browser_context.new_page()
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url)
-        yield page
-        browser.close()
-    assert [
-        error for error in errors if "status of 415" not in error
-    ] == []  # 415: a test sent a file that is not audio
-
-
-@contextmanager
-def serve_folder(folder: Path) -> Iterator[str]:
-    """Serve a folder like a static host, and yield its URL."""
-
-    class QuietHandler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:  # without this, pytest would wait forever for the thread of a failed test
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def with_hum(audio: Any) -> Any:
@@ -706,7 +641,7 @@ def test_the_export_is_complete_and_replaces_only_an_earlier_export(
     assert json.loads((out / "card.json").read_text())["words"] == ["yes", "no"]
     assert json.loads((out / "package.json").read_text()) == {"type": "module"}
     assert "wasm-unsafe-eval" in (out / "index.html").read_text()
-    assert "ort.wasm.min.mjs" in (out / "page" / "engine.js").read_text()
+    assert "onnx-model.js" in (out / "page" / "engine.js").read_text()  # the engine that runs in the browser
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "quarters.onnx"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()

@@ -75,6 +75,13 @@ def export(
     ort: Annotated[
         Path | None, typer.Option(help="For web: folder with onnxruntime-web. Default: download it from npm.")
     ] = None,
+    teach: Annotated[
+        bool,
+        typer.Option(
+            "--teach",
+            help="For web: visitors can teach the page a wake phrase in their browser. Needs the extra `own`, adds 10 MB.",
+        ),
+    ] = False,
     wake: Annotated[
         str | None,
         typer.Option(
@@ -100,13 +107,15 @@ def export(
     litert = export_format in ("litert", "litert-int8")
     if features and not litert:
         raise HarkenError(f"--features is for litert and litert-int8: leave it out for {export_format}")
+    if teach and export_format != "web":
+        raise HarkenError(f"--teach is for web: leave it out for {export_format}")
     if wake is not None and export_format != "web":
         raise HarkenError(f"--wake is for web: leave it out for {export_format}")
     command_s = read_command_time(command_s, wake)
     if export_format == "web":
         from harken.export.web import write_web
 
-        print(write_web(model, out, ort=ort, wake=wake, command_s=command_s))
+        print(write_web(model, out, ort=ort, teach=teach, wake=wake, command_s=command_s))
         return
     if listener is not None and export_format not in ("c", "c-int8"):
         raise HarkenError(f"--listener is for c and c-int8: leave it out for {export_format}")

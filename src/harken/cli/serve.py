@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from harken.cli.options import CommandTime, Sensitivity, Wake, read_command_time
+from harken.errors import HarkenError
 from harken.extras import require_extra
 
 
@@ -45,6 +46,18 @@ def serve(
         list[str] | None,
         typer.Option(help="Other website whose pages may use this server, as `https://HOST`. Repeatable."),
     ] = None,
+    teach: Annotated[
+        bool,
+        typer.Option(
+            "--teach",
+            help="Visitors can teach the page a wake phrase in their browser. Needs the extra `own`, and downloads "
+            "onnxruntime-web (12 MB) once.",
+        ),
+    ] = False,
+    ort: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="For --teach: folder with onnxruntime-web. Default: download it from npm."),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Change a limit, for example `streams=50`. Repeatable."),
@@ -67,12 +80,20 @@ def serve(
     limits = with_limits(Limits(), limit or [])
     access = Access(token=token, origins=tuple(origin or ()), loopback_only=is_loopback(host))
     stream_file = StreamFile(streaming, sensitivity=sensitivity) if streaming is not None else None
+    teaching = None
+    if teach:
+        from harken.export.web import teaching_page_files
+
+        teaching = teaching_page_files(ort=ort)
+    elif ort is not None:
+        raise HarkenError("--ort goes with --teach: add it, or leave out --ort")
     app = create_app(
         Recognizer(model, sensitivity=sensitivity),
         limits=limits,
         access=access,
         threads=threads,
         streaming=stream_file,
+        teaching=teaching,
         wake=None if wake is None else open_stream_model(wake, sensitivity=sensitivity),
         command_s=command_s,
     )

@@ -8,7 +8,7 @@ fit_tail        peaks -> Calibration
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -31,17 +31,25 @@ class Bank:
     ----------
     speech
         What all speech has in common.
-    talk
-        Embeddings [steps, 96] of about an hour of speech, half of it mixed with noise.
+    quantized
+        Embeddings [steps, 96] of about an hour of speech, half of it mixed with noise, in 8 bits.
+    scale
+        Factor [96] of each dimension of `quantized`.
     """
 
     speech: SpeechModel
-    talk: NDArray[np.float32]
+    quantized: NDArray[np.int8]
+    scale: NDArray[np.float32]
+
+    @cached_property
+    def talk(self) -> NDArray[np.float32]:
+        """The embeddings of `quantized` [steps, 96]."""
+        return self.quantized.astype(np.float32) * self.scale + self.speech.mean
 
     @property
     def hours(self) -> float:
         """Duration of `talk` in hours."""
-        return hours_of(self.talk)
+        return hours_of(self.quantized)
 
 
 @lru_cache(maxsize=1)
@@ -59,15 +67,15 @@ def load_bank() -> Bank:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             mean, scale = stored["mean"].astype(np.float32), stored["scale"].astype(np.float32)
-            talk = stored["talk"].astype(np.float32) * scale + mean
+            quantized = np.asarray(stored["talk"], np.int8)
             typical = stored["typical"].astype(np.float32)
     except (OSError, KeyError, ValueError) as error:
         raise HarkenError("the speech bank enrollment/bank.npz cannot be read: reinstall harken") from error
     typical /= np.linalg.norm(typical, axis=1, keepdims=True)
-    return Bank(SpeechModel(mean, typical), talk)
+    return Bank(SpeechModel(mean, typical), quantized, scale)
 
 
-def hours_of(embeddings: NDArray[np.float32]) -> float:
+def hours_of(embeddings: NDArray[np.generic]) -> float:
     """Return the duration in hours of a sequence of embeddings."""
     return len(embeddings) * STEP / SAMPLE_RATE / 3600
 

@@ -3,6 +3,9 @@
 enroll                  recordings or a spelling -> model file
 Enrollment              the result, with the accuracy to expect
 write_enrolled_stream   a model of enrolled phrases -> its streaming file
+enrolled_metadata       the metadata of such a model
+
+serve/page/enroll.js does the same with recordings in the browser. A test compares the two.
 """
 
 import json
@@ -200,7 +203,7 @@ def enroll(
         "recognized": recognized,
     }
     thresholds = {**existing.fields.get("thresholds", {}), phrase: threshold}
-    metadata = _metadata(phrases, all_templates, thresholds, [*existing.fields.get("enrolled", []), entry])
+    metadata = enrolled_metadata(phrases, all_templates, thresholds, [*existing.fields.get("enrolled", []), entry])
     content = enrolled_model(embedding, bank.speech, all_templates, calibrations, metadata)
     with replacing(Path(out)) as temporary:
         temporary.write_bytes(content)
@@ -397,12 +400,25 @@ def _quality_notes(recorded: Sequence[Take], takes: Sequence[Take], recognized: 
     return notes
 
 
-def _metadata(
+def enrolled_metadata(
     phrases: Sequence[str],
     templates: Templates,
     thresholds: dict[str, float],
     enrolled: list[dict[str, Any]],
 ) -> dict[str, Any]:
+    """Return the metadata of a model of enrolled phrases.
+
+    Parameters
+    ----------
+    phrases
+        The phrases, in the order of the classes.
+    templates
+        Their templates, which determine the window.
+    thresholds
+        Threshold of each phrase.
+    enrolled
+        For each phrase: what it was learned from, its calibration, and the accuracy to expect.
+    """
     hop_ms = 1000 * HOP_STEPS * STEP / SAMPLE_RATE
     return {
         "labels": class_labels(phrases),

@@ -4,8 +4,11 @@ Take              a recording, and the position of the phrase in it
 read_take         a recording -> Take
 find_phrase       the position of the phrase in a recording
 sequences_of      a take -> the embeddings of the phrase, clean and in four kinds of noise
+noises_of         the noise of those four kinds
 whole_embeddings  a take -> the embeddings of the whole recording
 check_lengths     a note on takes of very different length
+
+serve/page/phrase-takes.js has the same rules. A test compares the two.
 """
 
 from collections.abc import Sequence
@@ -151,11 +154,17 @@ def find_phrase(waveform: NDArray[np.float32], name: str) -> tuple[int, int]:
 
 def sequences_of(take: Take, embedding: SpeechEmbedding, *, seed: int = 0) -> list[NDArray[np.float32]]:
     """Return the embeddings [steps, 96] of a take's phrase: as it was recorded, and in each of four kinds of noise."""
-    waveforms = [take.waveform]
-    for number, (kinds, snr_db) in enumerate(_NOISES):
-        kind = kinds[seed % len(kinds)]
-        waveforms.append(_in_noise(take.waveform, kind, snr_db, seed=len(_NOISES) * seed + number))
-    return [_embeddings_of(waveform, take, embedding) for waveform in waveforms]
+    noises = noises_of(seed, take.waveform.size)
+    noisy = [_in_noise(take.waveform, noise, snr_db) for noise, (_, snr_db) in zip(noises, _NOISES, strict=True)]
+    return [_embeddings_of(waveform, take, embedding) for waveform in (take.waveform, *noisy)]
+
+
+def noises_of(seed: int, samples: int) -> list[NDArray[np.float32]]:
+    """Return the noise [samples] of each of the four kinds in which a take is learned. The level is arbitrary."""
+    return [
+        steady_noise(kinds[seed % len(kinds)], 1, samples, SAMPLE_RATE, seed=len(_NOISES) * seed + number)[0]
+        for number, (kinds, _) in enumerate(_NOISES)
+    ]
 
 
 def whole_embeddings(take: Take, embedding: SpeechEmbedding) -> NDArray[np.float32]:
@@ -177,9 +186,8 @@ def _padded(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.pad(waveform, (round(_BEFORE_S * SAMPLE_RATE), round(_AFTER_S * SAMPLE_RATE)))
 
 
-def _in_noise(waveform: NDArray[np.float32], kind: str, snr_db: float, *, seed: int) -> NDArray[np.float32]:
+def _in_noise(waveform: NDArray[np.float32], noise: NDArray[np.float32], snr_db: float) -> NDArray[np.float32]:
     """Mix a recording with noise. The loudest 32 ms of the noise are `snr_db` below the loudest 32 ms of the recording."""
-    noise = steady_noise(kind, 1, waveform.size, SAMPLE_RATE, seed=seed)[0]
     gain = np.sqrt(_loudest_energy(waveform) / _loudest_energy(noise) * 10 ** (-snr_db / 10))
     noisy = waveform + np.float32(gain) * noise
     return np.asarray(noisy / max(1.0, float(np.abs(noisy).max())), np.float32)

@@ -1,7 +1,8 @@
 """Export a model as a static website: the page of `harken serve`, with the model running in the browser.
 
-write_web    write the folder
-fetch_ort    download onnxruntime-web from npm, at a pinned version
+write_web             write the folder
+teaching_page_files   the files with which the page can learn a phrase
+fetch_ort             download onnxruntime-web from npm, at a pinned version
 """
 
 import base64
@@ -17,10 +18,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 from harken.cache import default_cache
+from harken.enrollment.teaching import teaching_files
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.progress import progress
@@ -29,6 +30,7 @@ from harken.runtime.modelfile import ModelFile
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.wake_listener import DEFAULT_COMMAND_S, WakeListener
 from harken.serve.card import card_json
+from harken.serve.page_files import mark_teaching, page_files
 
 ORT_VERSION = "1.23.2"
 ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -51,6 +53,7 @@ def write_web(
     folder: str | os.PathLike[str],
     *,
     ort: Path | None = None,
+    teach: bool = False,
     wake: str | os.PathLike[str] | None = None,
     command_s: float = DEFAULT_COMMAND_S,
 ) -> Path:
@@ -66,6 +69,8 @@ def write_web(
         The folder to create. An earlier export in it is replaced.
     ort
         Folder that contains ORT_FILES. Default: download them once and keep them in the cache.
+    teach
+        Add the files with which visitors can teach the page a wake phrase (10 MB).
     wake
         Model of a wake phrase, which is copied, too. In live audio, words then count only after it. Default: none.
     command_s
@@ -79,8 +84,8 @@ def write_web(
     Raises
     ------
     HarkenError
-        `folder` contains anything but an earlier export, onnxruntime-web cannot be downloaded, both models have the same
-        words, or `command_s` is out of range.
+        `folder` contains anything but an earlier export, onnxruntime-web cannot be downloaded, the package with the
+        speech embedding is missing, which `teach` needs, both models have the same words, or `command_s` is out of range.
     """
     source = ModelFile(model)
     phrase, wake_card = None, None
@@ -90,15 +95,15 @@ def write_web(
         phrase = ModelFile(wake)
         wake_card = {"words": list(phrase.card.words), "command_s": command_s}
     runtime = fetch_ort() if ort is None else _require_ort_files(ort)
+    teaching = teaching_files() if teach else {}
     target = Path(folder)
     with _replacing_folder(target) as made:
         (made / "page").mkdir()
-        page = files("harken").joinpath("serve", "page")
-        for file in page.iterdir():
-            if file.name not in _SERVED_ONLY:
-                name = "engine.js" if file.name == "engine-browser.js" else file.name
-                (made / "page" / name).write_bytes(file.read_bytes())
-        index = page.joinpath("index.html").read_text(encoding="utf-8")
+        page = page_files()
+        for name, content in page.items():
+            if name not in _SERVED_ONLY:
+                (made / "page" / ("engine.js" if name == "engine-browser.js" else name)).write_bytes(content)
+        index = (mark_teaching(page["index.html"]) if teach else page["index.html"]).decode()
         policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         index = re.sub(r'(<meta charset="utf-8">)', rf"\1\n{policy}", index, count=1)
         (made / "index.html").write_text(index, encoding="utf-8")
@@ -112,7 +117,29 @@ def write_web(
         (made / "ort").mkdir()
         for name in ORT_FILES:
             shutil.copyfile(runtime / name, made / "ort" / name)
+        if teach:
+            (made / "teach").mkdir()
+        for name, content in teaching.items():
+            (made / "teach" / name).write_bytes(content)
     return target / "index.html"
+
+
+def teaching_page_files(*, ort: Path | None = None) -> dict[str, bytes]:
+    """Return the files with which the page of `harken serve` can learn a phrase in the browser, by path.
+
+    Parameters
+    ----------
+    ort
+        Folder that contains ORT_FILES. Default: download them once and keep them in the cache.
+
+    Raises
+    ------
+    HarkenError
+        The package with the speech embedding is missing, or onnxruntime-web cannot be downloaded.
+    """
+    learned_with = {f"teach/{name}": content for name, content in teaching_files().items()}
+    runtime = fetch_ort() if ort is None else _require_ort_files(ort)
+    return learned_with | {f"ort/{name}": (runtime / name).read_bytes() for name in ORT_FILES}
 
 
 def fetch_ort(cache: Path | None = None) -> Path:

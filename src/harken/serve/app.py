@@ -3,11 +3,11 @@
 create_app   create the ASGI application for a recognizer
 """
 
+import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
@@ -25,12 +25,20 @@ from harken.serve.faults import ErrorMiddleware
 from harken.serve.limits import Limits, RequestError
 from harken.serve.load import StreamLoad, estimate_cost
 from harken.serve.metrics import CONTENT_TYPE, Metrics, MetricsMiddleware
+from harken.serve.page_files import mark_teaching, page_files
 from harken.serve.predict import predict_clip, read_clip
-from harken.serve.security import Access, AccessMiddleware
+from harken.serve.security import TEACHING_POLICY, Access, AccessMiddleware
 from harken.serve.stream import WakePhrase, make_listener, run_listener
 from harken.serve.workers import Workers
 
-_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_MEDIA_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+}
 
 
 class ErrorResponse(BaseModel):
@@ -97,6 +105,7 @@ def create_app(
     access: Access | None = None,
     threads: int | None = None,
     streaming: StreamFile | None = None,
+    teaching: Mapping[str, bytes] | None = None,
     wake: Recognizer | StreamFile | None = None,
     command_s: float = DEFAULT_COMMAND_S,
 ) -> FastAPI:
@@ -114,6 +123,9 @@ def create_app(
         Number of inference threads. Default: one per CPU core.
     streaming
         Streaming model that processes the streams. Default: `recognizer` processes them, too.
+    teaching
+        Files with which the page can learn a phrase in the browser, by their paths `teach/NAME` and `ort/NAME`, from
+        `harken.export.web.teaching_page_files`. Default: the page cannot learn phrases.
     wake
         Model of a wake phrase. In streams, words then count only after it. Default: they always count.
     command_s
@@ -141,7 +153,12 @@ def create_app(
     make_listener(streaming or recognizer, phrase, recognizer.sample_rate, {})  # Reports what cannot work now.
     cost = estimate_cost(streaming or recognizer) + (0.0 if wake is None else estimate_cost(wake))
     load = StreamLoad(threads, cost, limits.lag_s)
-    page = _read_page_files()
+    page = {f"page/{name}": _PageFile(name, content) for name, content in page_files().items()}
+    page |= {path: _PageFile(path, content) for path, content in (teaching or {}).items()}
+    if teaching:
+        page["page/index.html"] = _PageFile(
+            "index.html", mark_teaching(page["page/index.html"].content), {"Content-Security-Policy": TEACHING_POLICY}
+        )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -191,16 +208,18 @@ def create_app(
         return Response(metrics.text(load), headers={"Content-Type": CONTENT_TYPE})
 
     @app.get("/", include_in_schema=False)
-    async def index() -> Response:
-        return _page_response(page, "index.html")
+    async def index(request: Request) -> Response:
+        return _page_response(page, "page/index.html", request)
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return _page_response(page, "docs.html")
+    async def docs(request: Request) -> Response:
+        return _page_response(page, "page/docs.html", request)
 
     @app.get("/page/{name}", include_in_schema=False)
-    async def page_file(name: str) -> Response:
-        return _page_response(page, name)
+    @app.get("/teach/{name}", include_in_schema=False)
+    @app.get("/ort/{name}", include_in_schema=False)
+    async def page_file(request: Request) -> Response:
+        return _page_response(page, request.url.path.lstrip("/"), request)
 
     @app.exception_handler(RequestError)
     async def request_error(_: Request, error: RequestError) -> Response:
@@ -221,19 +240,24 @@ def create_app(
     return app
 
 
-def _read_page_files() -> Mapping[str, tuple[bytes, str]]:
-    """Return content and media type of each file of the page, so that no path in a request is looked up on the disk."""
-    folder = files("harken").joinpath("serve", "page")
-    page = {}
-    for file in folder.iterdir():
-        media_type = _MEDIA_TYPES.get(file.name[file.name.rfind(".") :])
-        if media_type:
-            page[file.name] = (file.read_bytes(), media_type)
-    return page
+class _PageFile:
+    """A file of the page, in memory, so that no path in a request is looked up on the disk."""
+
+    def __init__(self, name: str, content: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.content = content
+        self.media_type = _MEDIA_TYPES.get(name[name.rfind(".") :], "application/octet-stream")
+        # The browser asks each time whether its copy is current, and downloads only what has changed.
+        self.headers = {
+            "Cache-Control": "no-cache",
+            "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+            **(headers or {}),
+        }
 
 
-def _page_response(page: Mapping[str, tuple[bytes, str]], name: str) -> Response:
-    if name not in page:
+def _page_response(page: Mapping[str, _PageFile], path: str, request: Request) -> Response:
+    if path not in page:
         raise HTTPException(404)
-    content, media_type = page[name]
-    return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
+    file = page[path]
+    if request.headers.get("if-none-match") == file.headers["ETag"]:
+        return Response(status_code=304, headers=file.headers)
+    return Response(file.content, media_type=file.media_type, headers=file.headers)

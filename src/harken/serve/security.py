@@ -24,12 +24,20 @@ A browser cannot send headers with a WebSocket. It sends its token as a second s
 """
 
 _TOKEN_PREFIX = "bearer."
-_PUBLIC_PATHS = ("/healthz", "/openapi.json", "/docs", "/")  # they reveal nothing about the model or the audio
+# These reveal nothing about the model or the audio.
+_PUBLIC_PATHS = ("/healthz", "/openapi.json", "/docs", "/")
+_PUBLIC_FOLDERS = ("/page/", "/ort/", "/teach/")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+TEACHING_POLICY = _POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
+"""Content security policy of a page that learns phrases. It may also compile WebAssembly, for onnxruntime-web."""
+
 _SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -85,7 +93,7 @@ class Access:
         origin = headers.get("origin")
         if origin is not None and origin not in self.origins and _netloc(origin) != host:
             return 403, f"web pages of {origin} may not use this server: start it with --origin {origin} to allow them"
-        if self.token is None or path in _PUBLIC_PATHS or path.startswith("/page/"):
+        if self.token is None or path in _PUBLIC_PATHS or path.startswith(_PUBLIC_FOLDERS):
             return None
         if hmac.compare_digest(_request_token(headers), self.token.encode()):
             return None

@@ -33,6 +33,11 @@ export class DetectionHistory {
   #nextNumber = 0;
   #player = new Audio();
 
+  /** Offer these labels for the clips that are added from now on. */
+  setLabels(labels) {
+    this.#labels = labels;
+  }
+
   /** Add a word that was detected in live audio, with its samples at `rate` Hz. */
   addEvent(event, samples, rate) {
     this.#addClip(event.word, event.word, percent(event.confidence), () => encodeWav(samples, rate));

@@ -1,19 +1,23 @@
 // The main page: loads the model card, then connects the button, the file input and the recorder to the engine.
 
-import * as engine from "./engine.js";
+import * as pageEngine from "./engine.js";
 import { $, create } from "./dom.js";
 import { DetectionHistory, NO_KEYWORD } from "./history.js";
 import { Microphone, unavailableReason } from "./microphone.js";
 import { showModelCard } from "./model-card.js";
 import { DEFAULT_SENSITIVITY, ProbabilityBars } from "./probability-bars.js";
 import { setUpRecording } from "./record.js";
+import { setUpTeaching } from "./teach.js";
 import { Visualizer } from "./visualizer.js";
 import { quotedPhrases, WakeState } from "./wake-state.js";
 
 const FADE_AFTER_MS = 1500;
 const MAX_HINT_WORDS = 12;
+const TAUGHT_PRIVACY_NOTE = "The phrase that you taught is detected in this page. Audio never leaves your device.";
 const IDLE_STATUS = "Your browser will ask for permission to use the microphone.";
 
+// What detects: the page's own model, or a phrase that the user has taught.
+const active = { engine: pageEngine, card: null, bars: null, wakeState: null };
 let fadeTimer = 0;
 
 function showStatus(text, { alert = false } = {}) {
@@ -48,7 +52,7 @@ function askForToken() {
   $("token").focus();
   $("token-form").onsubmit = (event) => {
     event.preventDefault();
-    engine.setToken($("token").value);
+    pageEngine.setToken($("token").value);
     delete document.documentElement.dataset.tokenRequired;
     $("token-form").hidden = true;
     start();
@@ -56,7 +60,7 @@ function askForToken() {
 }
 
 /** Connect the button that starts and stops listening. */
-function setUpListening(bars, history, wakeState) {
+function setUpListening(history) {
   const visualizer = new Visualizer($("waveform"), $("spectrogram")), button = $("listen");
   let live = null; // {microphone, stream} while listening
 
@@ -65,7 +69,7 @@ function setUpListening(bars, history, wakeState) {
     live?.stream.close();
     live = null;
     visualizer.stop();
-    wakeState.hide();
+    active.wakeState.hide();
     button.dataset.listening = "false";
     button.textContent = "Start listening";
     button.disabled = false;
@@ -81,10 +85,10 @@ function setUpListening(bars, history, wakeState) {
       // The stream starts a moment after the microphone, and its times count from there.
       let offset_s = 0;
       try {
-        stream = await engine.listen(microphone.rate, {
+        stream = await active.engine.listen(microphone.rate, {
           posteriors: ({ posteriors, confidence, at_s, until_s }) => {
-            bars.show(posteriors, confidence);
-            if (live) wakeState.show(at_s, until_s);
+            active.bars.show(posteriors, confidence);
+            if (live) active.wakeState.show(at_s, until_s);
           },
           event: (event) => {
             showWord(event.word);
@@ -99,29 +103,29 @@ function setUpListening(bars, history, wakeState) {
       }
       offset_s = microphone.sampleCount / microphone.rate;
       live = { microphone, stream };
-      stream.setThresholds(bars.thresholds());
+      stream.setThresholds(active.bars.thresholds());
       $("visualizer-empty").hidden = true;
       visualizer.start(microphone);
       button.dataset.listening = "true";
       button.textContent = "Stop listening";
       button.disabled = false;
-      showStatus(wakeState.isUsed ? "" : "Listening …");
-      wakeState.show(0, null);
+      showStatus(active.wakeState.isUsed ? "" : "Listening …");
+      active.wakeState.show(0, null);
     } catch (error) {
       stop(error.message);
     }
   }
 
   button.onclick = () => (live ? stop() : listen());
-  return { setThresholds: (thresholds) => live?.stream.setThresholds(thresholds) };
+  return { setThresholds: (thresholds) => live?.stream.setThresholds(thresholds), stop: () => live && stop() };
 }
 
 /** Connect the file input and drag and drop. */
-function setUpFiles(card, bars, history) {
+function setUpFiles(history) {
   /** Decide again at the thresholds on the page. The engine decided at the model's thresholds for clips. */
   function applyThresholds(prediction) {
-    if (!card.words.includes(prediction.label)) return prediction; // another word, or silence
-    const reason = prediction.probability < bars.clipThreshold(prediction.label) ? "unsure" : null;
+    if (!active.card.words.includes(prediction.label)) return prediction; // another word, or silence
+    const reason = prediction.probability < active.bars.clipThreshold(prediction.label) ? "unsure" : null;
     return { ...prediction, reason, word: reason ? null : prediction.label };
   }
 
@@ -129,12 +133,12 @@ function setUpFiles(card, bars, history) {
     for (const file of files) {
       let prediction;
       try {
-        prediction = applyThresholds(await engine.predict(file));
+        prediction = applyThresholds(await active.engine.predict(file));
       } catch (error) {
         history.addError(file, error.message);
         continue;
       }
-      bars.show(card.labels.map((label) => prediction.probabilities[label]));
+      active.bars.show(active.card.labels.map((label) => prediction.probabilities[label]));
       showWord(prediction.word ?? NO_KEYWORD);
       await history.addFile(file, prediction);
     }
@@ -153,29 +157,43 @@ function setUpFiles(card, bars, history) {
 async function start() {
   let card;
   try {
-    card = await engine.loadCard();
+    card = await pageEngine.loadCard();
   } catch (error) {
     $("model-line").textContent = "";
     if (error.name === "TokenRequired") askForToken();
     else showStatus(error.message, { alert: true });
     return;
   }
-  $("model-line").textContent = `Keyword spotting with the model “${card.name}”`;
-  $("privacy").textContent = engine.PRIVACY_NOTE;
-  showModelCard(card);
+  const problem = unavailableReason(), history = new DetectionHistory(card.labels), listening = setUpListening(history);
 
-  const history = new DetectionHistory([...new Set([...card.labels, ...(card.wake?.words ?? [])])]);
-  const bars = new ProbabilityBars(card, (thresholds) => listening.setThresholds(thresholds));
-  const listening = setUpListening(bars, history, new WakeState(card.wake));
-  const setSensitivity = () => { bars.setSensitivity(Number($("sensitivity").value)); listening.setThresholds(bars.thresholds()); };
+  /** Detect with an engine's model from now on, and show its card. */
+  function setModel(engine, modelCard) {
+    listening.stop();
+    if (active.engine !== pageEngine) active.engine.close();
+    Object.assign(active, { engine, card: modelCard, wakeState: new WakeState(modelCard.wake) });
+    active.bars = new ProbabilityBars(modelCard, (thresholds) => listening.setThresholds(thresholds));
+    history.setLabels([...new Set([...modelCard.labels, ...(modelCard.wake?.words ?? [])])]);
+    $("sensitivity").value = DEFAULT_SENSITIVITY;
+    $("model-line").textContent = engine === pageEngine ? `Keyword spotting with the model “${modelCard.name}”`
+      : `Detecting “${modelCard.name}”, which you taught this page`;
+    $("privacy").textContent = engine === pageEngine ? pageEngine.PRIVACY_NOTE : TAUGHT_PRIVACY_NOTE;
+    showModelCard(modelCard);
+    $("word").textContent = "";
+    $("hint").hidden = false;
+    showHint(modelCard, !problem);
+  }
+
+  const setSensitivity = () => {
+    active.bars.setSensitivity(Number($("sensitivity").value));
+    listening.setThresholds(active.bars.thresholds());
+  };
   $("sensitivity").oninput = setSensitivity;
   $("reset-thresholds").onclick = () => { $("sensitivity").value = DEFAULT_SENSITIVITY; setSensitivity(); };
-  setUpFiles(card, bars, history);
+  setModel(pageEngine, card);
+  setUpFiles(history);
   setUpRecording();
-
-  const problem = unavailableReason();
+  setUpTeaching({ help: pageEngine.TEACHING_HELP, pageModel: card.name, onTaught: setModel, onBack: () => setModel(pageEngine, card) });
   $("listen").disabled = Boolean(problem);
-  showHint(card, !problem);
   showStatus(problem || IDLE_STATUS, { alert: Boolean(problem) });
   document.documentElement.dataset.ready = "true";
 }

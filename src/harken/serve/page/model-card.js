@@ -25,6 +25,7 @@ export function showModelCard(card) {
   const rank = (key) => (FIRST_FIELDS.includes(key) ? FIRST_FIELDS.indexOf(key) : 100 + LAST_FIELDS.indexOf(key));
   const fields = { name: card.name, window: `${card.window / card.sample_rate} s at ${card.sample_rate / 1000} kHz`, ...card.fields };
   const list = $("model-card").querySelector("dl");
+  list.replaceChildren();
   for (const key of Object.keys(fields).sort((a, b) => rank(a) - rank(b))) {
     const text = formatField(key, fields[key]), value = create("dd", { textContent: text });
     if (key === "command" && text.includes("\n")) {

@@ -11,6 +11,7 @@ export class ProbabilityBars {
   /** `onThresholdChange` gets the thresholds of all words whenever the user moves one. */
   constructor(card, onThresholdChange) {
     this.#card = card;
+    $("probabilities").replaceChildren();
     for (const label of card.labels) {
       const name = create("label", { textContent: CLASS_NAMES[label] ?? label });
       const fill = create("i"), bar = create("div", { className: "bar" }, fill), value = create("span", { className: "probability" });
