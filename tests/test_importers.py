@@ -167,7 +167,39 @@ def test_edge_impulse(tmp_path: Path) -> None:
     assert 0 < sides.count("validation") < 10
     assert result.speakers == 0
     assert {speaker for speaker, _ in clips.values()} == {""}
-    assert result.left_out == {".json is not an audio format that harken reads": 1, "no label": 1}
+    assert result.left_out == {"a JSON file without audio of one channel": 1, "no label": 1}
+
+
+def acquired(**changes: Any) -> str:
+    """Return a file of Edge Impulse's data acquisition format."""
+    payload = {"interval_ms": 0.0625, "sensors": [{"name": "audio", "units": "wav"}], "values": [-385.625, 40000, 0.4]}
+    return json.dumps({"protected": {"ver": "v1", "alg": "HS256"}, "signature": "0", "payload": payload | changes})
+
+
+def test_edge_impulse_with_audio_in_json(tmp_path: Path) -> None:
+    contents = {
+        "hello.1.json": acquired(),
+        "hello.2.json": acquired(values=[[1], [2]], interval_ms=0.125),
+        "hello.3.json": acquired(sensors=[{"name": "accX", "units": "m/s2"}]),
+        "hello.4.json": acquired(interval_ms=0),
+        "hello.5.json": acquired(values=[[1, 2], [3, 4]]),
+        "hello.6.json": acquired(values=["loud"]),
+        "hello.7.json": "[" * 100_000,
+        "hello.8.json": acquired(values=[]),
+    }
+    (tmp_path / "in/training").mkdir(parents=True)
+    for name, content in contents.items():
+        (tmp_path / "in/training" / name).write_text(content)
+    label = {"type": "label", "label": "hello"}
+    files = [{"path": f"training/{name}", "category": "training", "label": label} for name in contents]
+    (tmp_path / "in/info.labels").write_text(json.dumps({"version": 1, "files": files}))
+    result = import_corpus(tmp_path / "in", tmp_path / "out")
+    assert result.words == {"hello": 2}
+    assert result.left_out == {"a JSON file without audio of one channel": 6}
+    samples, rate = soundfile.read(tmp_path / "out/hello/clip-000000.wav", dtype="int16")
+    assert (samples.tolist(), rate) == ([-386, 32767, 0], 16_000)
+    samples, rate = soundfile.read(tmp_path / "out/hello/clip-000001.wav", dtype="int16")
+    assert (samples.tolist(), rate) == ([1, 2], 8000)
 
 
 def test_kaggle(tmp_path: Path) -> None:
@@ -194,6 +226,15 @@ def test_a_zip_of_word_folders_as_teachable_machine_writes_it(tmp_path: Path) ->
     assert result.noise == 1
     assert result.left_out == {".webm is not an audio format that harken reads": 1}
     assert len(clips) == 2
+
+
+def test_a_folder_of_words_beside_a_readme_is_opened(tmp_path: Path) -> None:
+    write(tmp_path / "in/custom_keywords/hello/a_nohash_0.wav")
+    write(tmp_path / "in/custom_keywords/bye/a_nohash_0.wav")
+    (tmp_path / "in/README.md").write_text("Two words.")
+    result = import_corpus(tmp_path / "in", tmp_path / "out")
+    assert result.words == {"hello": 1, "bye": 1}
+    assert result.speakers == 1
 
 
 def test_a_split_holds_in_every_recipe(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+from harken.audio.clip import AUDIO_SUFFIXES
 from harken.corpus.importers import audio_folder, edge_impulse, mswc, parquet, split_folders, word_folders
 from harken.corpus.importers.recording import LeftOut, Recording
 from harken.corpus.layout import NOISE_FOLDER
@@ -115,7 +116,7 @@ def import_corpus(source: Path, out: Path) -> Imported:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[Path]:
-    """Yield the folder of a corpus, unpacked if it is an archive. A single folder in it is opened."""
+    """Yield the folder of a corpus, unpacked if it is an archive. A single folder in it, beside a README, is opened."""
     if source.is_dir():
         yield _innermost(source)
         return
@@ -129,7 +130,8 @@ def _opened(source: Path) -> Iterator[Path]:
 
 def _innermost(root: Path) -> Path:
     while not any(layout.recognize(root) for layout in LAYOUTS[:-1]):
-        inner = [path for path in root.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+        shown = [path for path in root.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+        inner = [path for path in shown if path.is_dir() or path.suffix.lower() in AUDIO_SUFFIXES]
         if len(inner) != 1 or not inner[0].is_dir() or not any(path.is_dir() for path in inner[0].iterdir()):
             break
         root = inner[0]
