@@ -31,7 +31,9 @@ class FakeHub(ThreadingHTTPServer):
         self.repos: dict[str, dict[str, bytes]] = {}
         self.requests: list[str] = []
         self.lie = False  # send other bytes than the hash states
-        self.lfs_part_bytes: int | None = None  # take files of `model.onnx` by LFS, in parts of this size; 0: in one part
+        self.lfs_part_bytes: int | None = (
+            None  # take files of `model.onnx` by LFS, in parts of this size; 0: in one part
+        )
         self.stored: dict[str, bytes] = {}  # LFS objects by their hash
         self.denied: dict[str, int] = {}  # by the beginning of a path: the status that refuses it
 
@@ -85,7 +87,11 @@ class _Handler(BaseHTTPRequestHandler):
             numbers = range(1, -(-size // part) + 1)
             header = {"chunk_size": str(part), **{str(n): f"{self.server.url}/lfs/{oid}/{n}" for n in numbers}}
         upload = {"href": f"{self.server.url}/lfs/{oid}", "header": header}
-        return {"oid": oid, "size": size, "actions": {"upload": upload, "verify": {"href": f"{self.server.url}/verify"}}}
+        return {
+            "oid": oid,
+            "size": size,
+            "actions": {"upload": upload, "verify": {"href": f"{self.server.url}/verify"}},
+        }
 
     def do_PUT(self) -> None:
         self.server.requests.append(f"PUT {self.path}")

@@ -1,7 +1,9 @@
 """`harken corpus import`: each layout, its speakers and its split."""
 
 import csv
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -281,6 +283,42 @@ def test_bad_sources_get_one_line(run: Run, tmp_path: Path, make: Any, part: str
     assert error.count("\n") == 1
     assert part in error
     assert [path.name for path in tmp_path.iterdir()] in ([], ["in"])
+
+
+@pytest.mark.parametrize(
+    ("code", "part"),
+    [
+        (errno.ENOSPC, "out: No space left on device; free some disk space"),
+        (errno.EACCES, "a.wav: Permission denied; check its permissions"),
+    ],
+)
+def test_a_full_disk_and_a_locked_file_get_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, part: str
+) -> None:
+    write(tmp_path / "in/yes/a.wav")
+    write(tmp_path / "in/no/a.wav")
+
+    def fail(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"RIFF")
+        raise OSError(code, os.strerror(code), str(source))
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    exit_code, out, error = run("corpus", "import", tmp_path / "in", "--out", tmp_path / "out")
+    assert (exit_code, out, error.count("\n")) == (2, "", 1)
+    assert part in error
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every folder")
+def test_a_locked_folder_is_not_taken_as_empty(tmp_path: Path) -> None:
+    write(tmp_path / "in/yes/a.wav")
+    write(tmp_path / "in/no/a.wav")
+    (tmp_path / "in/no").chmod(0)
+    try:
+        with pytest.raises(HarkenError, match="check its permissions"):
+            import_corpus(tmp_path / "in", tmp_path / "out")
+    finally:
+        (tmp_path / "in/no").chmod(0o755)
 
 
 def test_the_command_says_what_it_took(run: Run, tmp_path: Path) -> None:

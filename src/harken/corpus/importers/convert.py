@@ -27,6 +27,7 @@ from harken.corpus.layout import NOISE_FOLDER
 from harken.corpus.split import SPLITS_FILE, official_side
 from harken.corpus.unpack import unpacked
 from harken.errors import HarkenError
+from harken.files import DISK_FULL
 
 # The first layout that recognizes a folder reads it.
 LAYOUTS: tuple[ModuleType, ...] = (mswc, edge_impulse, parquet, audio_folder, split_folders, word_folders)
@@ -87,8 +88,18 @@ def import_corpus(source: Path, out: Path) -> Imported:
     Raises
     ------
     HarkenError
-        If the source is missing, damaged or has no known layout, or `out` exists already or cannot be written.
+        If the source is missing, damaged, cannot be read or has no known layout, or `out` exists already or cannot be
+        written.
     """
+    try:
+        return _import(source, out)
+    except OSError as error:
+        if error.errno in DISK_FULL:  # the error may name the file that was to be copied
+            raise HarkenError(f"cannot write {out}: {error.strerror}; free some disk space") from error
+        raise HarkenError(f"cannot open {error.filename or source}: {error.strerror}; check its permissions") from error
+
+
+def _import(source: Path, out: Path) -> Imported:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise HarkenError(f"--out {out} exists already: give a new folder")
     with _opened(source) as root:

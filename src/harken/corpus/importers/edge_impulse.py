@@ -67,7 +67,9 @@ def _wav(path: Path) -> bytes | None:
     if not (samples.size and np.isfinite(samples).all() and MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE):
         return None
     wav = io.BytesIO()
-    soundfile.write(wav, np.clip(np.round(samples), -32768, 32767).astype(np.int16), rate, format="WAV", subtype="PCM_16")
+    soundfile.write(
+        wav, np.clip(np.round(samples), -32768, 32767).astype(np.int16), rate, format="WAV", subtype="PCM_16"
+    )
     return wav.getvalue()
 
 
