@@ -34,25 +34,25 @@ async def chunks(audio: bytes) -> AsyncIterator[tuple[bytes, int]]:
 
 async def walk(folder: str, port: int, word: str, files: list[str]) -> dict[str, Any]:
     """Return what Home Assistant makes of the server."""
-    hass = HomeAssistant(folder)
-    loader.async_setup(hass)
-    hass.config.skip_pip = True
-    hass.config_entries = ConfigEntries(hass, {})
-    await bootstrap.async_load_base_functionality(hass)
+    home = HomeAssistant(folder)
+    loader.async_setup(home)
+    home.config.skip_pip = True
+    home.config_entries = ConfigEntries(home, {})
+    await bootstrap.async_load_base_functionality(home)
     # `wyoming` depends on it, and it on the web server and ffmpeg, which play no role here.
-    hass.config.components.add("assist_pipeline")
-    assert await async_setup_component(hass, "wake_word", {})
-    form = await hass.config_entries.flow.async_init("wyoming", context={"source": SOURCE_USER})
-    added = await hass.config_entries.flow.async_configure(form["flow_id"], {"host": "127.0.0.1", "port": port})
-    await hass.async_block_till_done()
-    entity_id = hass.states.async_entity_ids("wake_word")[0]
-    entity = hass.data["wake_word"].get_entity(entity_id)
+    home.config.components.add("assist_pipeline")
+    assert await async_setup_component(home, "wake_word", {})
+    form = await home.config_entries.flow.async_init("wyoming", context={"source": SOURCE_USER})
+    added = await home.config_entries.flow.async_configure(form["flow_id"], {"host": "127.0.0.1", "port": port})
+    await home.async_block_till_done()
+    entity_id = home.states.async_entity_ids("wake_word")[0]
+    entity = home.data["wake_word"].get_entity(entity_id)
     listed = await entity.get_supported_wake_words()
     results = []
     for file in files:
         found = await entity.async_process_audio_stream(chunks(Path(file).read_bytes()), word)
         results.append(found and {"word": found.wake_word_id, "timestamp": found.timestamp})
-    state = hass.states.get(entity_id)
+    state = home.states.get(entity_id)
     return {
         "added": added["type"],
         "title": added.get("title"),
