@@ -8,10 +8,11 @@ ARG PYTHON=3.12-slim
 
 FROM python:${PYTHON} AS build
 WORKDIR /source
-RUN python -m venv /opt/harken
+# Without pip, the image is 22 MB smaller.
+RUN python -m venv --without-pip /opt/harken
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN /opt/harken/bin/pip install --no-cache-dir ".[serve,wyoming]"
+RUN pip --python /opt/harken install --no-cache-dir ".[serve,wyoming]"
 
 FROM python:${PYTHON}
 COPY --from=build /opt/harken /opt/harken

@@ -1,6 +1,9 @@
 """`harken listen --save`: each detection and near miss as a clip."""
 
 import csv
+import errno
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,3 +143,16 @@ def test_a_word_that_leads_out_of_the_folder_is_refused(tmp_path):
     listener.settings.thresholds["../low"] = 0.5
     with pytest.raises(HarkenError, match="cannot be the name of a folder"):
         ClipSaver(listener, RATE, tmp_path)
+
+
+def test_a_full_disk_leaves_no_list_without_its_header(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", fail)
+        with pytest.raises(OSError, match=r"No space left on device: .*clips\.csv"):
+            ClipSaver(Listener(ToneRecognizer(), source_rate=RATE), RATE, tmp_path / "saved")
+    assert list((tmp_path / "saved").iterdir()) == []
+    ClipSaver(Listener(ToneRecognizer(), source_rate=RATE), RATE, tmp_path / "saved")
+    assert (tmp_path / "saved/clips.csv").read_text().startswith("file,kind,word")

@@ -31,6 +31,11 @@ class FakeHub(ThreadingHTTPServer):
         self.repos: dict[str, dict[str, bytes]] = {}
         self.requests: list[str] = []
         self.lie = False  # send other bytes than the hash states
+        self.lfs_part_bytes: int | None = (
+            None  # take files of `model.onnx` by LFS, in parts of this size; 0: in one part
+        )
+        self.stored: dict[str, bytes] = {}  # LFS objects by their hash
+        self.denied: dict[str, int] = {}  # by the beginning of a path: the status that refuses it
 
     @property
     def url(self) -> str:
@@ -55,11 +60,54 @@ class _Handler(BaseHTTPRequestHandler):
     def answer_json(self, content: Any, status: int = 200, **headers: str) -> None:
         self.answer(json.dumps(content).encode(), status, Content_Type="application/json", **headers)
 
+    def denies(self) -> bool:
+        """Answer with an error if the server is to refuse this path."""
+        for start, status in self.server.denied.items():
+            if self.path.startswith(start):
+                self.answer_json({"error": "refused"}, status)
+                return True
+        return False
+
+    def read_body(self) -> bytes:
+        """Return the body, of a stated length or in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def lfs_upload(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Return where to upload an object, as in the LFS batch API and with the Hub's own way for parts."""
+        size, oid, part = entry["size"], entry["oid"], self.server.lfs_part_bytes
+        header: dict[str, str] = {}
+        if part:
+            numbers = range(1, -(-size // part) + 1)
+            header = {"chunk_size": str(part), **{str(n): f"{self.server.url}/lfs/{oid}/{n}" for n in numbers}}
+        upload = {"href": f"{self.server.url}/lfs/{oid}", "header": header}
+        return {
+            "oid": oid,
+            "size": size,
+            "actions": {"upload": upload, "verify": {"href": f"{self.server.url}/verify"}},
+        }
+
+    def do_PUT(self) -> None:
+        self.server.requests.append(f"PUT {self.path}")
+        body = self.read_body()
+        if self.denies():
+            return
+        self.server.stored[self.path.removeprefix("/lfs/")] = body
+        self.answer(b"", ETag=f'"{hashlib.sha256(body).hexdigest()}"')
+
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
+        if self.denies():
+            return
         found = re.fullmatch(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)", self.path)
         if not found or found["repo"] not in self.server.repos:
             self.answer_json({"error": "not found"}, 404, X_Error_Code="RepoNotFound")
@@ -75,7 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.requests.append(f"POST {self.path}")
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.read_body()
+        if self.denies():
+            return
         if self.path == "/api/repos/create":
             if self.headers.get("Authorization") != "Bearer hf_right":
                 self.answer_json({"error": "who are you"}, 401)
@@ -87,12 +137,33 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/api/validate-yaml":
             self.answer_json({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
-            files = [{**file, "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]
+            large = "regular" if self.server.lfs_part_bytes is None else "lfs"
+            files = [
+                {**file, "uploadMode": large if file["path"] == "model.onnx" else "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
             self.answer_json({"files": files})
-        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/[^/]+", self.path):
+        elif self.path.endswith(".git/info/lfs/objects/batch"):
+            self.answer_json({"objects": [self.lfs_upload(entry) for entry in json.loads(body)["objects"]]})
+        elif self.path.startswith("/lfs/"):  # all parts of an object have arrived
+            oid = self.path.removeprefix("/lfs/")
+            parts = [self.server.stored.pop(f"{oid}/{part['partNumber']}") for part in json.loads(body)["parts"]]
+            self.server.stored[oid] = b"".join(parts)
+            self.answer_json({})
+        elif self.path == "/verify":
+            asked = json.loads(body)
+            content = self.server.stored.get(asked["oid"], b"")
+            same = (hashlib.sha256(content).hexdigest(), len(content)) == (asked["oid"], asked["size"])
+            self.answer_json({}, 200 if same else 422)
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/([^/]+)", self.path):
+            if found[2] != "main":
+                self.answer_json({"error": "no revision"}, 404, X_Error_Code="RevisionNotFound")
+                return
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     self.server.repos[found[1]][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                elif line["key"] == "lfsFile":
+                    self.server.repos[found[1]][line["value"]["path"]] = self.server.stored[line["value"]["oid"]]
             url = f"{self.server.url}/{found[1]}/commit/{COMMIT}"
             self.answer_json({"commitUrl": url, "commitOid": COMMIT, "success": True})
         else:
@@ -109,16 +180,19 @@ def hub() -> Iterator[FakeHub]:
     server.server_close()
 
 
-def harken(cache: Path, endpoint: str, *words: object, token: str = "hf_right") -> tuple[int, str, str]:
+def harken(
+    cache: Path, endpoint: str, *words: object, token: str = "hf_right", xet: bool = False, **more: str
+) -> tuple[int, str, str]:
     """Run the command line in a process of its own, because the Hub's library reads its settings when it is imported."""
     environment = {
         **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(cache),
         "HF_TOKEN": token,
-        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_XET": "0" if xet else "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_ETAG_TIMEOUT": "2",
+        **more,
     }
     command = [sys.executable, "-m", "harken.cli.main", *map(str, words)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
@@ -222,3 +296,41 @@ def test_what_the_hub_refuses_gets_one_line(hub: FakeHub, make_model: MakeModel,
     code, _, error = harken(tmp_path / "cache", hub.url, "push", make_model(), "hf://me/x", token="hf_wrong")
     assert code == 2
     assert "does not let you write there" in error
+
+
+@pytest.mark.parametrize("part_bytes", [0, 1000])
+def test_a_large_model_goes_by_lfs(hub: FakeHub, make_model: MakeModel, tmp_path: Path, part_bytes: int) -> None:
+    # The Hub takes files named *.onnx this way, of any size: in one part, or in several.
+    hub.lfs_part_bytes = part_bytes
+    model = make_model(note="x" * 3000)
+    code, _, error = harken(tmp_path / "cache", hub.url, "push", model, "hf://me/large")
+    assert code == 0, error
+    assert hub.repos["me/large"]["model.onnx"] == model.read_bytes()
+    uploads = [request for request in hub.requests if request.startswith("PUT")]
+    assert len(uploads) == (-(-model.stat().st_size // part_bytes) if part_bytes else 1)
+    assert "POST /verify" in hub.requests
+
+
+def test_what_fails_on_the_way_gets_one_line(hub: FakeHub, make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model()
+    hub.lfs_part_bytes = 0
+    push, predict = ("push", model, "hf://me/x"), ("predict", "--model", "hf://me/x", "x.wav")
+    cases: list[tuple[tuple[object, ...], dict[str, int], str]] = [
+        (push, {"/api/repos/create": 403}, "does not let you write there"),
+        (push, {"/me/x.git": 403}, "does not let you write there"),
+        (push, {"/lfs/": 413}, "refused the upload (status 413)"),
+        (("push", model, "hf://me/x@v9"), {}, "has no branch v9"),
+        (predict, {"/me/x/resolve": 401}, "does not let you read it (status 401); run hf auth login"),
+        (predict, {"/me/x/resolve": 403}, "does not let you read it (status 403); run hf auth login"),
+        (predict, {"/me/x/resolve": 410}, "cannot send it now (status 410)"),
+    ]
+    for words, denied, part in cases:
+        hub.denied = denied
+        code, out, error = harken(tmp_path / "cache", hub.url, *words)
+        assert (code, out) == (2, ""), error
+        assert part in error
+        assert error.count("\n") == 1
+    assert "model.onnx" not in hub.repos["me/x"]  # nothing is committed before all is uploaded
+    code, out, error = harken(tmp_path / "cache", "http://127.0.0.1:9", *push)
+    assert (code, out, error.count("\n")) == (2, "", 1), error
+    assert "check the connection" in error

@@ -1,7 +1,9 @@
 """`harken corpus import`: each layout, its speakers and its split."""
 
 import csv
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -167,7 +169,39 @@ def test_edge_impulse(tmp_path: Path) -> None:
     assert 0 < sides.count("validation") < 10
     assert result.speakers == 0
     assert {speaker for speaker, _ in clips.values()} == {""}
-    assert result.left_out == {".json is not an audio format that harken reads": 1, "no label": 1}
+    assert result.left_out == {"a JSON file without audio of one channel": 1, "no label": 1}
+
+
+def acquired(**changes: Any) -> str:
+    """Return a file of Edge Impulse's data acquisition format."""
+    payload = {"interval_ms": 0.0625, "sensors": [{"name": "audio", "units": "wav"}], "values": [-385.625, 40000, 0.4]}
+    return json.dumps({"protected": {"ver": "v1", "alg": "HS256"}, "signature": "0", "payload": payload | changes})
+
+
+def test_edge_impulse_with_audio_in_json(tmp_path: Path) -> None:
+    contents = {
+        "hello.1.json": acquired(),
+        "hello.2.json": acquired(values=[[1], [2]], interval_ms=0.125),
+        "hello.3.json": acquired(sensors=[{"name": "accX", "units": "m/s2"}]),
+        "hello.4.json": acquired(interval_ms=0),
+        "hello.5.json": acquired(values=[[1, 2], [3, 4]]),
+        "hello.6.json": acquired(values=["loud"]),
+        "hello.7.json": "[" * 100_000,
+        "hello.8.json": acquired(values=[]),
+    }
+    (tmp_path / "in/training").mkdir(parents=True)
+    for name, content in contents.items():
+        (tmp_path / "in/training" / name).write_text(content)
+    label = {"type": "label", "label": "hello"}
+    files = [{"path": f"training/{name}", "category": "training", "label": label} for name in contents]
+    (tmp_path / "in/info.labels").write_text(json.dumps({"version": 1, "files": files}))
+    result = import_corpus(tmp_path / "in", tmp_path / "out")
+    assert result.words == {"hello": 2}
+    assert result.left_out == {"a JSON file without audio of one channel": 6}
+    samples, rate = soundfile.read(tmp_path / "out/hello/clip-000000.wav", dtype="int16")
+    assert (samples.tolist(), rate) == ([-386, 32767, 0], 16_000)
+    samples, rate = soundfile.read(tmp_path / "out/hello/clip-000001.wav", dtype="int16")
+    assert (samples.tolist(), rate) == ([1, 2], 8000)
 
 
 def test_kaggle(tmp_path: Path) -> None:
@@ -194,6 +228,15 @@ def test_a_zip_of_word_folders_as_teachable_machine_writes_it(tmp_path: Path) ->
     assert result.noise == 1
     assert result.left_out == {".webm is not an audio format that harken reads": 1}
     assert len(clips) == 2
+
+
+def test_a_folder_of_words_beside_a_readme_is_opened(tmp_path: Path) -> None:
+    write(tmp_path / "in/custom_keywords/hello/a_nohash_0.wav")
+    write(tmp_path / "in/custom_keywords/bye/a_nohash_0.wav")
+    (tmp_path / "in/README.md").write_text("Two words.")
+    result = import_corpus(tmp_path / "in", tmp_path / "out")
+    assert result.words == {"hello": 1, "bye": 1}
+    assert result.speakers == 1
 
 
 def test_a_split_holds_in_every_recipe(tmp_path: Path) -> None:
@@ -240,6 +283,42 @@ def test_bad_sources_get_one_line(run: Run, tmp_path: Path, make: Any, part: str
     assert error.count("\n") == 1
     assert part in error
     assert [path.name for path in tmp_path.iterdir()] in ([], ["in"])
+
+
+@pytest.mark.parametrize(
+    ("code", "part"),
+    [
+        (errno.ENOSPC, "out: No space left on device; free some disk space"),
+        (errno.EACCES, "a.wav: Permission denied; check its permissions"),
+    ],
+)
+def test_a_full_disk_and_a_locked_file_get_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, part: str
+) -> None:
+    write(tmp_path / "in/yes/a.wav")
+    write(tmp_path / "in/no/a.wav")
+
+    def fail(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"RIFF")
+        raise OSError(code, os.strerror(code), str(source))
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    exit_code, out, error = run("corpus", "import", tmp_path / "in", "--out", tmp_path / "out")
+    assert (exit_code, out, error.count("\n")) == (2, "", 1)
+    assert part in error
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every folder")
+def test_a_locked_folder_is_not_taken_as_empty(tmp_path: Path) -> None:
+    write(tmp_path / "in/yes/a.wav")
+    write(tmp_path / "in/no/a.wav")
+    (tmp_path / "in/no").chmod(0)
+    try:
+        with pytest.raises(HarkenError, match="check its permissions"):
+            import_corpus(tmp_path / "in", tmp_path / "out")
+    finally:
+        (tmp_path / "in/no").chmod(0o755)
 
 
 def test_the_command_says_what_it_took(run: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from harken.errors import HarkenError
 from harken.extras import require_extra
-from harken.runtime.hub import MODEL_FILE, parse_hub_uri
+from harken.runtime.hub import MODEL_FILE, first_line, http_status, parse_hub_uri
 from harken.runtime.modelfile import Card, bundled_models, find_model, open_model
 
 # Identifiers of the Hub for licenses that a model file may name.
@@ -45,7 +45,7 @@ def push_model(model: str, uri: str, *, license_id: str | None, language: str | 
     target = parse_hub_uri(uri)
     require_extra("hub", "huggingface_hub")
     from huggingface_hub import CommitOperationAdd, HfApi, logging
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import RevisionNotFoundError
 
     path = find_model(model)
     _, card = open_model(path, 1)
@@ -66,15 +66,12 @@ def push_model(model: str, uri: str, *, license_id: str | None, language: str | 
             commit_message=f"Add {Path(MODEL_FILE).name}, written by harken",
             revision=target.revision,
         )
-    except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", None)
-        if status in (401, 403):
-            raise HarkenError(f"{uri}: the Hub does not let you write there; run hf auth login") from error
-        raise HarkenError(f"{uri}: the Hub refused the upload ({_first_line(error)}); try again later") from error
-    except (OSError, ValueError, RuntimeError) as error:  # no connection, no token, or an invalid name
+    except RevisionNotFoundError as error:
         raise HarkenError(
-            f"{uri} cannot be uploaded ({_first_line(error)}): check the connection and the name"
+            f"{uri}: the repository has no branch {target.revision}; create it on the Hub, or leave it out"
         ) from error
+    except Exception as error:  # of the Hub, of several HTTP libraries, and of the upload's own threads
+        raise _refusal(uri, error) from error
     return str(commit.commit_url)
 
 
@@ -162,6 +159,10 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".: ")
+def _refusal(uri: str, error: Exception) -> HarkenError:
+    status = http_status(error) or http_status(error.__cause__)
+    if status in (401, 403):
+        return HarkenError(f"{uri}: the Hub does not let you write there; run hf auth login")
+    if status:
+        return HarkenError(f"{uri}: the Hub refused the upload (status {status}); try again later")
+    return HarkenError(f"{uri} cannot be uploaded ({first_line(error)}): check the connection and the name")

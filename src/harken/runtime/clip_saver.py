@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from harken.audio.channels import Mixer
 from harken.audio.resampler import to_float
 from harken.errors import HarkenError
-from harken.files import replacing
+from harken.files import DISK_FULL, replacing
 from harken.runtime.listener import Event, Listener
 from harken.runtime.wake_listener import WakeEvent, WakeListener
 
@@ -166,17 +166,25 @@ class ClipSaver:
     def _open_log(self) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            if not (self._folder / "clips.csv").exists():
-                self._append(_COLUMNS)
         except OSError as error:
-            raise HarkenError(f"--save {self._folder}: {error.strerror}; choose a folder you may write to") from error
+            fix = "free some disk space" if error.errno in DISK_FULL else "choose a folder you may write to"
+            raise HarkenError(f"--save {self._folder}: {error.strerror}; {fix}") from error
+        if not self._log_path.exists():
+            # Never without its header, even if the disk is full.
+            with replacing(self._log_path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow(_COLUMNS)
+
+    @property
+    def _log_path(self) -> Path:
+        return self._folder / "clips.csv"
 
     def _log(self, row: Mapping[str, str]) -> None:
-        self._append([row[column] for column in _COLUMNS])
-
-    def _append(self, values: Any) -> None:
-        with (self._folder / "clips.csv").open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(values)
+        try:
+            with self._log_path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow([row[column] for column in _COLUMNS])
+        except OSError as error:
+            error.filename = str(self._log_path)  # Python does not name it if the disk is full
+            raise
 
 
 def _kind(event: Event) -> str | None:

@@ -3,6 +3,8 @@
 is_hub_uri     whether a model is given as hf://...
 parse_hub_uri  read the parts of hf://...
 fetch_model    download a model file, or find it in the cache
+http_status    the status of an error with which the Hub answered
+first_line     the first line of an error
 """
 
 import hashlib
@@ -82,11 +84,15 @@ def fetch_model(uri: str) -> Path:
     except RevisionNotFoundError as error:
         raise HarkenError(f"{uri}: the repository has no revision {model.revision}; check its name") from error
     except LocalEntryNotFoundError as error:
+        if status := http_status(error.__cause__):  # the Hub was reached, and refused or failed
+            raise _refusal(uri, status) from error
         raise HarkenError(f"{uri} is not in the cache, and the Hub cannot be reached: check the connection") from error
     except EntryNotFoundError as error:
         raise HarkenError(f"{uri} contains no {MODEL_FILE}: it is not a model of harken") from error
     except Exception as error:  # the errors of several HTTP libraries, which differ between versions
-        raise HarkenError(f"{uri} cannot be downloaded ({_first_line(error)}): try again later") from error
+        if status := http_status(error):
+            raise _refusal(uri, status) from error
+        raise HarkenError(f"{uri} cannot be downloaded ({first_line(error)}): try again later") from error
     _check_hash(uri, path)
     return path
 
@@ -104,6 +110,19 @@ def _check_hash(uri: str, path: Path) -> None:
         raise HarkenError(f"{uri}: the cached file {path} is damaged; delete {path.resolve()} and try again")
 
 
-def _first_line(error: Exception) -> str:
+def http_status(error: BaseException | None) -> int | None:
+    """Return the status with which the Hub answered, if that is the error."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its name if it has none."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].rstrip(".: ")
+
+
+def _refusal(uri: str, status: int) -> HarkenError:
+    if status in (401, 403):
+        return HarkenError(f"{uri}: the Hub does not let you read it (status {status}); run hf auth login")
+    return HarkenError(f"{uri}: the Hub cannot send it now (status {status}); try again later")

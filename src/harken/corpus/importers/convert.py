@@ -20,12 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+from harken.audio.clip import AUDIO_SUFFIXES
 from harken.corpus.importers import audio_folder, edge_impulse, mswc, parquet, split_folders, word_folders
 from harken.corpus.importers.recording import LeftOut, Recording
 from harken.corpus.layout import NOISE_FOLDER
 from harken.corpus.split import SPLITS_FILE, official_side
 from harken.corpus.unpack import unpacked
 from harken.errors import HarkenError
+from harken.files import DISK_FULL
 
 # The first layout that recognizes a folder reads it.
 LAYOUTS: tuple[ModuleType, ...] = (mswc, edge_impulse, parquet, audio_folder, split_folders, word_folders)
@@ -86,8 +88,18 @@ def import_corpus(source: Path, out: Path) -> Imported:
     Raises
     ------
     HarkenError
-        If the source is missing, damaged or has no known layout, or `out` exists already or cannot be written.
+        If the source is missing, damaged, cannot be read or has no known layout, or `out` exists already or cannot be
+        written.
     """
+    try:
+        return _import(source, out)
+    except OSError as error:
+        if error.errno in DISK_FULL:  # the error may name the file that was to be copied
+            raise HarkenError(f"cannot write {out}: {error.strerror}; free some disk space") from error
+        raise HarkenError(f"cannot open {error.filename or source}: {error.strerror}; check its permissions") from error
+
+
+def _import(source: Path, out: Path) -> Imported:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise HarkenError(f"--out {out} exists already: give a new folder")
     with _opened(source) as root:
@@ -115,7 +127,7 @@ def import_corpus(source: Path, out: Path) -> Imported:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[Path]:
-    """Yield the folder of a corpus, unpacked if it is an archive. A single folder in it is opened."""
+    """Yield the folder of a corpus, unpacked if it is an archive. A single folder in it, beside a README, is opened."""
     if source.is_dir():
         yield _innermost(source)
         return
@@ -129,7 +141,8 @@ def _opened(source: Path) -> Iterator[Path]:
 
 def _innermost(root: Path) -> Path:
     while not any(layout.recognize(root) for layout in LAYOUTS[:-1]):
-        inner = [path for path in root.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+        shown = [path for path in root.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+        inner = [path for path in shown if path.is_dir() or path.suffix.lower() in AUDIO_SUFFIXES]
         if len(inner) != 1 or not inner[0].is_dir() or not any(path.is_dir() for path in inner[0].iterdir()):
             break
         root = inner[0]

@@ -3,6 +3,7 @@
 Files directly in the corpus folder have no label and are left out.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,10 +31,18 @@ def read(root: Path, left_out: LeftOut, *, side: str = "") -> Iterator[Recording
             if folder.suffix.lower() in AUDIO_SUFFIXES:
                 left_out["no label"] += 1
             continue
+        _require_readable(folder)
         for file in sorted(folder.rglob("*")):
+            if file.is_dir():
+                _require_readable(file)
             if not file.is_file() or file.name.startswith("."):
                 continue
             speaker, nohash, _ = file.stem.partition("_nohash_")
             within = file.relative_to(folder).parts[:-1]
             known = speaker if nohash else within[0] if within else ""
             yield from file_recording(file, folder.name, left_out, speaker=known, side=side)
+
+
+def _require_readable(folder: Path) -> None:
+    """Raise an OSError unless the folder can be listed: `rglob` would take it as empty."""
+    os.scandir(folder).close()
