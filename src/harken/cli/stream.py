@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,7 +121,13 @@ def listen(
 
 
 def evaluate_stream(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model file, run folder, or name of a bundled model.")],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="Model file, run folder, or name of a bundled model. Leave it out with --peer."
+        ),
+    ] = None,
     keywords: Annotated[
         list[Path],
         typer.Option(
@@ -137,7 +142,20 @@ def evaluate_stream(
             "With :SIDE, use only the speakers kept for train, thresholds or measure.",
         ),
     ],
-    split: Annotated[str, typer.Option(help="Clips of --keywords to use: validation, test or all.")] = "validation",
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ENGINE:PHRASE",
+            help="Evaluate an engine of another project instead of a model: porcupine, openwakeword, microwakeword or "
+            "pocketsphinx. Example: 'porcupine:view glass'.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Clips of --keywords to use: validation, test or all. Default: validation; with --peer, all.",
+        ),
+    ] = None,
     snr: Annotated[
         list[float] | None,
         typer.Option(
@@ -174,9 +192,10 @@ def evaluate_stream(
     """Evaluate a model on continuous audio: miss rate, false alarms per hour, latency.
 
     Clips of the words are placed in background recordings. With --tune, also choose thresholds for a given rate of false
-    alarms and write a copy of the model that contains them.
+    alarms and write a copy of the model that contains them. With --peer, evaluate an engine of another project instead.
     """
     require_extra("train", "matplotlib", "filelock", "onnx", "torch")
+    from harken.cli.peers import check_readable, evaluate_peer_on_stream
     from harken.cli.tables import print_note, print_stream_evaluation
     from harken.evaluation.stream.audio import StreamAudio, keyword_clips, read_backgrounds
     from harken.evaluation.stream.evaluate import evaluate_run, run_listener
@@ -188,13 +207,6 @@ def evaluate_stream(
     from harken.runtime.modelfile import find_model, report_folder
     from harken.runtime.streamfile import open_stream_model
 
-    if split not in ("validation", "test", "all"):
-        raise HarkenError(f"--split {split}: give validation, test or all")
-    if (tune is None) != (out is None):
-        raise HarkenError("--tune RATE and --out FILE go together: give both, since a tuned model is written as a copy")
-    if tune is not None and not 0 < tune < math.inf:
-        raise HarkenError(f"--tune {tune:g}: give the allowed false alarms per hour, a number above 0")
-    recognizer = open_stream_model(model)
     given: dict[str, Any] = {
         "hop_ms": hop_ms,
         "smoothing_ms": smoothing_ms,
@@ -202,6 +214,24 @@ def evaluate_stream(
         "gate_db": gate_db,
         "isolation": isolation,
     }
+    if peer is not None:
+        if model is not None:
+            raise HarkenError(f"the model {model} and --peer are both given: give one, and run the command for each")
+        evaluate_peer_on_stream(
+            peer, keywords, background, snr, seed, report or Path("stream.html"), json_file,
+            refused={"split": None if split == "all" else split, "tune": tune, "out": out, **given},
+        )  # fmt: skip
+        return
+    if model is None:
+        raise HarkenError("no model given: name one, for example base, or an engine with --peer ENGINE:PHRASE")
+    split = split or "validation"
+    if split not in ("validation", "test", "all"):
+        raise HarkenError(f"--split {split}: give validation, test or all")
+    if (tune is None) != (out is None):
+        raise HarkenError("--tune RATE and --out FILE go together: give both, since a tuned model is written as a copy")
+    if tune is not None and not 0 < tune < math.inf:
+        raise HarkenError(f"--tune {tune:g}: give the allowed false alarms per hour, a number above 0")
+    recognizer = open_stream_model(model)
     Listener(recognizer, source_rate=recognizer.sample_rate, **given)  # Rejects bad settings before any audio is read.
     path = find_model(model)
     page = report or report_folder(path) / "stream.html"
@@ -213,7 +243,7 @@ def evaluate_stream(
         seed=seed,
         **({"snrs_db": tuple(snr)} if snr else {}),
     )
-    _check_readable(file for files in audio.backgrounds.values() for file in files)
+    check_readable(file for files in audio.backgrounds.values() for file in files)
     listener_run = run_listener(recognizer, audio, **given)
     settings, title = listener_run.settings, path.stem
     if tune is not None and out is not None:
@@ -238,14 +268,3 @@ def evaluate_stream(
     if out is not None:
         print(out)
     print(page)
-
-
-def _check_readable(recordings: Iterable[Path]) -> None:
-    """Read every recording once, so that a bad one is reported now and not in the middle of the evaluation."""
-    from harken.audio.sources import open_file
-    from harken.progress import progress
-
-    for path in progress(list(recordings), "checking recordings"):
-        with open_file(path) as source:
-            for _ in source.chunks:
-                pass

@@ -2,6 +2,7 @@
 
 run_listener       run a listener over a stream
 ListenerRun        its confidence at each hop
+play_stream        make a stream and pass it on hop by hop
 evaluate_run       evaluate a run at its thresholds, or at others
 StreamEvaluation   the figures, each false alarm, and the trade-off as the thresholds change
 FalseAlarm         one false alarm, with its audio
@@ -141,34 +142,20 @@ def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **sett
             f"make the stream at {recognizer.sample_rate} Hz"
         )
     listener = Listener(recognizer, source_rate=audio.sample_rate, **settings)
-    utterances: list[Utterance] = []
-    background_sections: list[BackgroundSection] = []
     events: list[Event] = []
     top: list[int] = []
     scores: list[float] = []
     busy = 0.0
-    position = 0  # samples
-    waiting = np.zeros(0, np.float32)
-    for _, (section, pieces) in zip(progress(range(len(audio)), "running the listener"), audio.sections(), strict=True):
-        start_s = position / audio.sample_rate
-        for piece in pieces:
-            position += piece.size
-            waiting = np.concatenate([waiting, piece])
-            # Pushed hop by hop, to record the confidence at each.
-            complete = waiting.size // listener.hop * listener.hop
-            for start in range(0, complete, listener.hop):
-                started = time.thread_time()
-                events += listener.push(waiting[start : start + listener.hop])
-                busy += time.thread_time() - started
-                top.append(int(listener.posteriors.argmax()))
-                scores.append(listener.confidence)
-            waiting = waiting[complete:]
-        if isinstance(section, Utterance):
-            utterances.append(replace(section, start_s=start_s + section.start_s, end_s=start_s + section.end_s))
-        else:
-            background_sections.append(
-                replace(section, start_s=start_s, end_s=position / audio.sample_rate - DETECTION_DEADLINE_S)
-            )
+
+    def take(hop: NDArray[np.float32]) -> None:
+        nonlocal busy
+        started = time.thread_time()
+        events.extend(listener.push(hop))
+        busy += time.thread_time() - started
+        top.append(int(listener.posteriors.argmax()))
+        scores.append(listener.confidence)
+
+    content = play_stream(audio, listener.hop, take)
     return ListenerRun(
         labels=recognizer.labels,
         settings=listener.settings,
@@ -176,14 +163,65 @@ def run_listener(recognizer: Recognizer | StreamFile, audio: StreamAudio, **sett
         refractory_hops=listener.refractory_hops,
         top=np.array(top, np.int16),
         scores=np.array(scores, np.float32),
-        utterances=tuple(utterances),
-        background_sections=tuple(background_sections),
+        utterances=content.utterances,
+        background_sections=content.background_sections,
         events=tuple(events),
-        seconds=position / audio.sample_rate,
+        seconds=content.seconds,
         busy_s=busy,
         skipped=listener.skipped,
         tuned_on=frozenset(recognizer.card.fields.get("tuned_on", ())),
     )
+
+
+@dataclass(frozen=True)
+class StreamContent:
+    """What a stream contained, with times from its start.
+
+    Attributes
+    ----------
+    utterances, background_sections
+        The sections of the stream.
+    seconds
+        Duration of the audio.
+    """
+
+    utterances: tuple[Utterance, ...]
+    background_sections: tuple[BackgroundSection, ...]
+    seconds: float
+
+
+def play_stream(audio: StreamAudio, hop: int, take: Callable[[NDArray[np.float32]], None]) -> StreamContent:
+    """Make a stream and pass it on hop by hop, with a progress bar. A last incomplete hop is left out.
+
+    Parameters
+    ----------
+    audio
+        The stream.
+    hop
+        Samples in a hop.
+    take
+        Function that is called with each hop, float32 [hop].
+    """
+    utterances: list[Utterance] = []
+    background_sections: list[BackgroundSection] = []
+    position = 0  # samples
+    waiting = np.zeros(0, np.float32)
+    for _, (section, pieces) in zip(progress(range(len(audio)), "running the listener"), audio.sections(), strict=True):
+        start_s = position / audio.sample_rate
+        for piece in pieces:
+            position += piece.size
+            waiting = np.concatenate([waiting, piece])
+            complete = waiting.size // hop * hop
+            for start in range(0, complete, hop):
+                take(waiting[start : start + hop])
+            waiting = waiting[complete:]
+        if isinstance(section, Utterance):
+            utterances.append(replace(section, start_s=start_s + section.start_s, end_s=start_s + section.end_s))
+        else:
+            background_sections.append(
+                replace(section, start_s=start_s, end_s=position / audio.sample_rate - DETECTION_DEADLINE_S)
+            )
+    return StreamContent(tuple(utterances), tuple(background_sections), position / audio.sample_rate)
 
 
 @dataclass(frozen=True)
@@ -435,6 +473,11 @@ class StreamEvaluation:
             np.array([outcome.missed / words for outcome in outcomes]),
             np.array([outcome.false_alarms / hours for outcome in outcomes]),
         )
+
+    @property
+    def trade_off_note(self) -> str:
+        """How the trade-off was found, for the report."""
+        return "as all thresholds are shifted together; the dot is the model at its own thresholds"
 
     def misses_by(self, key: Callable[[Utterance], Hashable]) -> list[GroupMisses]:
         """Group the words by `key` and return the misses of each group, in order of first appearance."""
