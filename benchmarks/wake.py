@@ -30,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ SPEECH_PROBABILITY = 0.2  # that an utterance is not silenced
 SNR_DB = 10.0
 LEVEL_SAMPLES = 512  # length of the loudest part of speech and noise, whose levels are compared
 LATE_S = 0.5  # a phrase may be detected up to this time after the end of its recording
-MIN_GAP_S = 1.5  # false alarms that are closer together count as one
+MIN_GAP_S = 1.5  # detections that are closer together are one event
 RATES = (1.0, 0.5, 0.1)  # false alarms per hour
 MAX_PEAK = 5.0  # the mixture is divided by this: noise has a peak of at most 1, and the speech over it is louder
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -189,16 +189,17 @@ def detect(engine: str, setting: float, stream: Stream, result: Path) -> Detecti
 
 
 def count_errors(detections: Detections, stream: Stream, threshold: float) -> tuple[int, int]:
-    """Return the number of missed phrases and the number of false alarms."""
+    """Return the number of missed phrases and the number of false alarms.
+
+    Detections that follow each other within MIN_GAP_S are one event: an engine may stay above its threshold for a while
+    after a phrase. An event with a detection in a recording of the phrase is no false alarm.
+    """
     times = detections.times[detections.scores >= threshold]
     index = np.searchsorted(stream.spans[:, 0], times) - 1
     inside = (index >= 0) & (times <= stream.spans[np.maximum(index, 0), 1])
-    return len(stream.spans) - len(set(index[inside].tolist())), count_alarms(times[~inside])
-
-
-def count_alarms(times: NDArray[np.float64]) -> int:
-    """Return the number of detections at increasing times. Those that are close together count as one."""
-    return int(times.size > 0) + int((np.diff(times) > MIN_GAP_S).sum())
+    event_of = np.cumsum(np.diff(times, prepend=-math.inf) > MIN_GAP_S)
+    alarms = set(event_of.tolist()) - set(event_of[inside].tolist())
+    return len(stream.spans) - len(set(index[inside].tolist())), len(alarms)
 
 
 def missed_at(runs: Sequence[Detections], stream: Stream, rate: float) -> float | None:
@@ -342,7 +343,7 @@ def measure_false_alarms(text: str, stream: Stream) -> None:
     result = stream.path.with_name(f"{stream.path.stem}-{text.replace(':', '-')}-{peer.default:g}.npz")
     run = detect(text, peer.default, stream, result)
     threshold = -math.inf if peer.values else math.log(peer.default / (1 - peer.default))
-    alarms = count_alarms(run.times[run.scores >= threshold])
+    _, alarms = count_errors(run, replace(stream, spans=np.full((1, 2), math.inf)), threshold)
     cells = [f"{peer.engine}, {peer.phrase!r}", f"{alarms / stream.hours:.2f}", f"{alarms}"]
     print(f"| {' | '.join([*cells, f'{run.real_time_factor:.4f}', f'{run.memory_mb:.0f}'])} |", flush=True)
 
