@@ -38,6 +38,8 @@ from numpy.typing import NDArray
 
 from harken import HarkenError, enroll, load_clip
 from harken.audio.clip import to_int16
+from harken.enrollment.graph import threshold_for
+from harken.enrollment.learn import DEFAULT_FALSE_ALARMS
 from harken.evaluation.peers.engine import Peer
 from harken.evaluation.peers.registry import PEERS, find_peer
 from harken.files import replacing_all
@@ -229,18 +231,27 @@ def known_peers(names: Sequence[str], phrase: str, spellings: dict[str, str]) ->
                 print(f"{name} is left out: {second}", file=sys.stderr)
 
 
-def print_row(name: str, sets: Sequence[Sequence[Detections]], stream: Stream) -> None:
-    """Print a row of the table: one run for each setting, and the mean and the worst of several sets of takes."""
-    cells = [name]
+def print_row(name: str, sets: Sequence[Sequence[Detections]], stream: Stream) -> list[float]:
+    """Print a row of the table: one run for each setting, and the mean and the worst of several sets of takes.
+
+    Returns the mean miss rate at each of RATES in percent, which is infinite if no setting achieves the rate.
+    """
+    cells, means = [name], []
     for rate in RATES:
         shares = [missed_at(runs, stream, rate) for runs in sets]
         known = [100 * share for share in shares if share is not None]
-        cell = f"{statistics.mean(known):.1f} %" if len(known) == len(shares) else "no setting"
+        means.append(statistics.mean(known) if len(known) == len(shares) else math.inf)
+        cell = percent(means[-1])
         cells.append(cell if len(sets) == 1 or len(known) < len(shares) else f"{cell} ({max(known):.1f})")
     runs = [run for some in sets for run in some]
     cells.append(f"{statistics.mean(run.real_time_factor for run in runs):.4f}")
     cells.append(f"{statistics.mean(run.memory_mb for run in runs):.0f}")
     print(f"| {' | '.join(cells)} |", flush=True)
+    return means
+
+
+def percent(rate: float) -> str:
+    return f"{rate:.1f} %" if math.isfinite(rate) else "no setting"
 
 
 def main() -> None:
@@ -274,14 +285,22 @@ def main() -> None:
         if (found := _UTTERANCE.search(path.stem)) and int(found[1]) >= FIRST_SPEAKER
     )
     noise = sorted(path for path in options.noise.rglob("*.ogg") if path.name.startswith(NOISE_FOLD))
-    streams = []
+    streams: list[Stream] = []
+    missed: dict[str, list[list[float]]] = {}  # by engine, then by phrase
     for folder in sorted(path for path in options.phrases.iterdir() if path.is_dir()):
         recordings = sorted(folder.glob("*.ogg"))
         maker = StreamMaker(
             recordings[::2], speech, noise, hours=options.hours, speech_only=options.speech_only, seed=options.seed
         )
         streams.append(maker.write(options.work / f"{folder.name}-{maker.key}.pcm"))
-        measure_phrase(folder.name, recordings[1::2], streams[-1], spellings, options)
+        for name, means in measure_phrase(folder.name, recordings[1::2], streams[-1], spellings, options).items():
+            missed.setdefault(name, []).append(means)
+    print("\nthe worst phrase of each engine\n")
+    print("| engine | phrases | " + " | ".join(f"missed at {rate:g} per hour" for rate in RATES) + " |")
+    print("|---|---|" + "---|" * len(RATES))
+    for name, phrases in missed.items():
+        worst = " | ".join(percent(max(column)) for column in zip(*phrases, strict=True))
+        print(f"| {name} | {len(phrases)} | {worst} |")
     if options.also:
         print("\n| engine and phrase | false alarms per hour | false alarms | real-time factor | memory, MB |")
         print("|---|---|---|---|---|")
@@ -291,8 +310,8 @@ def main() -> None:
 
 def measure_phrase(
     phrase: str, takes: Sequence[Path], stream: Stream, spellings: dict[str, str], options: argparse.Namespace
-) -> None:
-    """Run all engines that know a phrase, and print its tables."""
+) -> dict[str, list[float]]:
+    """Run all engines that know a phrase, and print its tables. Returns the miss rates of each engine at RATES."""
     print(f"\n{phrase}: {len(stream.spans)} recordings, false alarms in {stream.hours:.1f} hours\n")
     print(
         "| engine | "
@@ -308,24 +327,30 @@ def measure_phrase(
         result = stream.path.with_name(f"{stream.path.stem}-harken-{options.takes}-{number}.npz")
         found.append([detect_enrolled(phrase, [takes[index] for index in indices], stream, result)])
         print(f"set {number}: {', '.join(names[index] for index in indices)}", file=sys.stderr)
-    print_row(f"harken, {options.takes} takes", found, stream)
+    missed = {(name := f"harken, {options.takes} takes"): print_row(name, found, stream)}
+    default = threshold_for(DEFAULT_FALSE_ALARMS)
+    points = [
+        (f"{name}, set {number}", f"threshold {default:.3f}", *count_errors(run, stream, logit(default)))
+        for number, (run,) in enumerate(found)
+    ]
     if options.typed:
         result = stream.path.with_name(f"{stream.path.stem}-harken-typed.npz")
-        print_row("harken, typed", [[detect_enrolled(phrase, [], stream, result)]], stream)
-    points = []
+        typed = detect_enrolled(phrase, [], stream, result)
+        missed["harken, typed"] = print_row("harken, typed", [[typed]], stream)
+        points.append(("harken, typed", f"threshold {default:.3f}", *count_errors(typed, stream, logit(default))))
     for text, peer in known_peers(options.peers.split(","), phrase, spellings):
         runs = []
         for value in peer.values or (peer.default,):
             result = stream.path.with_name(f"{stream.path.stem}-{text.replace(':', '-')}-{value:g}.npz")
             runs.append(detect(text, value, stream, result))
-            if peer.values:
-                missed, alarms = count_errors(runs[-1], stream, -math.inf)
-                points.append((peer.engine, f"{peer.setting} {value:g}", missed, alarms))
-        print_row(peer.engine, [runs], stream)
+            threshold = -math.inf if peer.values else logit(value)
+            points.append((peer.engine, f"{peer.setting} {value:g}", *count_errors(runs[-1], stream, threshold)))
+        missed[peer.engine] = print_row(peer.engine, [runs], stream)
     print("\n| engine | setting | false alarms | per hour | missed |\n|---|---|---|---|---|")
-    for engine, setting, missed, alarms in points:
-        share = 100 * missed / len(stream.spans)
+    for engine, setting, misses, alarms in points:
+        share = 100 * misses / len(stream.spans)
         print(f"| {engine} | {setting} | {alarms} | {alarms / stream.hours:.2f} | {share:.1f} % |", flush=True)
+    return missed
 
 
 def detect_enrolled(phrase: str, takes: Sequence[Path], stream: Stream, result: Path) -> Detections:
@@ -337,12 +362,16 @@ def detect_enrolled(phrase: str, takes: Sequence[Path], stream: Stream, result: 
         return detect(f"harken:{streaming}", 0.0, stream, result)
 
 
+def logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
 def measure_false_alarms(text: str, stream: Stream) -> None:
     """Count the false alarms of an engine with another phrase, at its default setting, and print a row."""
     peer = find_peer(text)
     result = stream.path.with_name(f"{stream.path.stem}-{text.replace(':', '-')}-{peer.default:g}.npz")
     run = detect(text, peer.default, stream, result)
-    threshold = -math.inf if peer.values else math.log(peer.default / (1 - peer.default))
+    threshold = -math.inf if peer.values else logit(peer.default)
     _, alarms = count_errors(run, replace(stream, spans=np.full((1, 2), math.inf)), threshold)
     cells = [f"{peer.engine}, {peer.phrase!r}", f"{alarms / stream.hours:.2f}", f"{alarms}"]
     print(f"| {' | '.join([*cells, f'{run.real_time_factor:.4f}', f'{run.memory_mb:.0f}'])} |", flush=True)
