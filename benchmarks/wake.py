@@ -1,38 +1,50 @@
-"""Measure wake phrases in long streams: harken's enrolled phrases, Porcupine, pocketsphinx and openWakeWord.
+"""Measure wake phrases in long streams: harken's enrolled phrases against Porcupine, pocketsphinx and other engines.
 
-    python benchmarks/wake.py --phrases wake_phrases --speech LIBRISPEECH... --noise NOISE
+    python benchmarks/wake.py --phrases wake_phrases --speech LIBRISPEECH... --noise NOISE --work DIR [--speech-only]
 
 The streams are built like those of Picovoice's wake-word-benchmark. Each contains every recording of the phrase once.
 Between two recordings there are utterances of continuous speech, each of which is silenced with a probability of 0.8.
 Noise is added to the whole stream, 10 dB below the speech (the loudest 32 ms of each are compared). The takes that the
 phrase is enrolled from are not in the stream.
 
-    --phrases   DIR/PHRASE/*.ogg: half of the recordings are placed in the stream, the others are takes
-    --speech    DIR/SPEAKER/*.flac: only speakers from 3170 on are used, since the speech bank was built from those up to 3000
-    --noise     DIR/**/FOLD-*.ogg: only fold 3 is used, since the speech bank was built with folds 1 and 2
+With --speech-only, the silenced utterances are left out, and an hour of speech counts as the five hours that it would be
+in. It needs a fifth of the time. What is lost are the false alarms in noise alone.
 
-A peer runs if it is installed and knows the phrase: pip install pvporcupine==1.9.5 pocketsphinx openwakeword.
+    --phrases   DIR/PHRASE/*.ogg: half of the recordings are placed in the stream, the others are takes
+    --speech    DIR/**/SPEAKER-CHAPTER-UTTERANCE.flac: only speakers from 3170 on are used, since the speech bank was built
+                from those up to 3000
+    --noise     DIR/**/FOLD-*.ogg: only fold 3 is used, since the speech bank was built with folds 1 and 2
+    --work      folder for the streams and the results. A run that was stopped continues with the same command
+
+A peer runs if it is installed and knows the phrase. Each engine runs at each of its settings, in a process of its own.
 """
 
 import argparse
+import hashlib
+import json
 import math
-import resource
+import os
+import re
 import statistics
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harken import HarkenError, enroll, load_clip
 from harken.audio.clip import to_int16
-from harken.runtime.listener import Listener
-from harken.runtime.streamfile import open_stream_model
+from harken.enrollment.graph import threshold_for
+from harken.enrollment.learn import DEFAULT_FALSE_ALARMS
+from harken.evaluation.peers.engine import Peer
+from harken.evaluation.peers.registry import PEERS, find_peer
+from harken.files import replacing_all
 
+HERE = Path(__file__).parent
 RATE = 16_000
 FIRST_SPEAKER = 3170
 NOISE_FOLD = "3"
@@ -40,226 +52,110 @@ SPEECH_PROBABILITY = 0.2  # that an utterance is not silenced
 SNR_DB = 10.0
 LEVEL_SAMPLES = 512  # length of the loudest part of speech and noise, whose levels are compared
 LATE_S = 0.5  # a phrase may be detected up to this time after the end of its recording
-MIN_GAP_S = 1.5  # false alarms that are closer together count as one
+MIN_GAP_S = 1.5  # detections that are closer together are one event
 RATES = (1.0, 0.5, 0.1)  # false alarms per hour
-SENSITIVITIES = (0.3, 0.6, 0.9)  # of Porcupine
-KWS_THRESHOLDS = (1e-30, 1e-20, 1e-10)  # of pocketsphinx
 MAX_PEAK = 5.0  # the mixture is divided by this: noise has a peak of at most 1, and the speech over it is louder
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_UTTERANCE = re.compile(r"(\d+)-\d+-\d+$")  # at the end of a name of LibriSpeech, with the speaker
 
 Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a stream.
-
-    Attributes
-    ----------
-    samples
-        Its samples.
-    phrase
-        Whether it is a recording of the phrase.
-    """
-
-    samples: NDArray[np.int16]
-    phrase: bool
-
-
-@dataclass
 class Detections:
     """What an engine detected in a stream.
 
     Attributes
     ----------
-    setting
-        The engine's setting, if it ran with several.
     times
         Times of the candidates, in seconds.
     scores
-        Their scores, to which a threshold is applied. An engine with a fixed threshold has 1.0 for all.
-    cpu_s
-        CPU time in seconds.
+        Their scores, to which a threshold is applied. An engine without scores has the same for all.
+    real_time_factor
+        Processor time of all threads per second of audio.
+    memory_mb
+        Memory that the engine added to its process.
     """
 
-    setting: str
     times: NDArray[np.float64]
     scores: NDArray[np.float64]
-    cpu_s: float
+    real_time_factor: float
+    memory_mb: float
 
 
-class Engine(Protocol):
-    """An engine that detects a phrase in a stream, at one or more settings."""
-
-    name: str
-
-    def run(self, parts: Iterator[Part]) -> list[Detections]: ...
-
-
-class Harken:
-    """harken's Listener with an enrolled phrase. Each hop is a candidate, with its probability as the score."""
-
-    name = "harken"
-
-    def __init__(self, phrase: str, model: Path) -> None:
-        self.recognizer = open_stream_model(model)
-        self.phrase = phrase
-
-    def run(self, parts: Iterator[Part]) -> list[Detections]:
-        listener = Listener(self.recognizer, source_rate=RATE)
-        label = listener.labels.index(self.phrase)
-        times, scores, cpu = [], [], 0.0
-        waiting = np.zeros(0, np.int16)
-        for part in parts:
-            waiting = np.concatenate([waiting, part.samples])
-            whole = waiting.size // listener.hop * listener.hop
-            for start in range(0, whole, listener.hop):
-                started = time.thread_time()
-                listener.push(waiting[start : start + listener.hop])
-                cpu += time.thread_time() - started
-                times.append(listener.hops * listener.hop / RATE)
-                scores.append(_logit(float(listener.posteriors[label])))
-            waiting = waiting[whole:]
-        return [Detections("", np.array(times), np.array(scores), cpu)]
-
-
-class Porcupine:
-    """Porcupine 1.9.5, the last version that needs no access key, at several sensitivities."""
-
-    name = "Porcupine 1.9.5"
-
-    def __init__(self, phrase: str) -> None:
-        import pvporcupine
-
-        if phrase not in pvporcupine.KEYWORD_PATHS:
-            raise HarkenError(f"it does not know {phrase!r}")
-        self.path = pvporcupine.KEYWORD_PATHS[phrase]
-        self.create = pvporcupine.create
-
-    def run(self, parts: Iterator[Part]) -> list[Detections]:
-        engines = [self.create(keyword_paths=[self.path], sensitivities=[value]) for value in SENSITIVITIES]
-        size, done = engines[0].frame_length, 0
-        times: list[list[float]] = [[] for _ in engines]
-        cpu = [0.0] * len(engines)
-        waiting = np.zeros(0, np.int16)
-        for part in parts:
-            waiting = np.concatenate([waiting, part.samples])
-            whole = waiting.size // size * size
-            frames = [waiting[start : start + size] for start in range(0, whole, size)]
-            for number, engine in enumerate(engines):
-                started = time.thread_time()
-                found = [index for index, frame in enumerate(frames) if engine.process(frame) >= 0]
-                cpu[number] += time.thread_time() - started
-                times[number] += [(done + (index + 1) * size) / RATE for index in found]
-            done += whole
-            waiting = waiting[whole:]
-        return [
-            Detections(f"sensitivity {value:g}", np.array(at), np.ones(len(at)), used)
-            for value, at, used in zip(SENSITIVITIES, times, cpu, strict=True)
-        ]
-
-
-class Pocketsphinx:
-    """pocketsphinx's keyphrase search at several thresholds."""
-
-    name = "pocketsphinx"
-
-    def __init__(self, phrase: str) -> None:
-        import pocketsphinx
-
-        self.decoder_class: Any = pocketsphinx.Decoder
-        self.phrase = phrase
-        self._decoder(KWS_THRESHOLDS[0])  # raises an error if a word is not in the dictionary
-
-    def _decoder(self, threshold: float) -> Any:
-        try:
-            return self.decoder_class(keyphrase=self.phrase, kws_threshold=threshold, loglevel="FATAL")
-        except RuntimeError as error:
-            raise HarkenError(f"it does not know {self.phrase!r}") from error
-
-    def run(self, parts: Iterator[Part]) -> list[Detections]:
-        decoders = [self._decoder(value) for value in KWS_THRESHOLDS]
-        times: list[list[float]] = [[] for _ in decoders]
-        cpu = [0.0] * len(decoders)
-        done = 0
-        for decoder in decoders:
-            decoder.start_utt()
-        for part in parts:
-            for start in range(0, part.samples.size, 1024):
-                block = part.samples[start : start + 1024]
-                done += block.size
-                for number, decoder in enumerate(decoders):
-                    started = time.thread_time()
-                    decoder.process_raw(block.tobytes(), no_search=False, full_utt=False)
-                    if decoder.hyp() is not None:
-                        times[number].append(done / RATE)
-                        decoder.end_utt()
-                        decoder.start_utt()
-                    cpu[number] += time.thread_time() - started
-        return [
-            Detections(f"threshold {value:g}", np.array(at), np.ones(len(at)), used)
-            for value, at, used in zip(KWS_THRESHOLDS, times, cpu, strict=True)
-        ]
-
-
-class OpenWakeWord:
-    """openWakeWord with its published model of the phrase."""
-
-    name = "openWakeWord"
-
-    def __init__(self, phrase: str) -> None:
-        import openwakeword
-        from openwakeword.model import Model
-
-        name = phrase.replace(" ", "_")
-        if name not in openwakeword.MODELS:
-            raise HarkenError(f"it does not know {phrase!r}")
-        self.model: Any = Model(wakeword_models=[name], inference_framework="onnx")
-
-    def run(self, parts: Iterator[Part]) -> list[Detections]:
-        times, scores, cpu, done = [], [], 0.0, 0
-        for part in parts:
-            for start in range(0, part.samples.size, 1280):
-                block = part.samples[start : start + 1280]
-                done += block.size
-                started = time.thread_time()
-                found = self.model.predict(block)
-                cpu += time.thread_time() - started
-                times.append(done / RATE)
-                scores.append(max(found.values()))
-        return [Detections("", np.array(times), np.array(scores), cpu)]
-
-
+@dataclass(frozen=True)
 class Stream:
-    """The stream of one phrase. It is created while it is read, and is the same each time."""
+    """A stream in a file, with the places of the phrase.
+
+    Attributes
+    ----------
+    path
+        Raw PCM, int16 at 16 kHz.
+    spans
+        Start and end of the time in which each recording of the phrase may be detected, in seconds [recordings, 2].
+    hours
+        Hours that false alarms are counted in. With --speech-only, five times the hours of speech.
+    """
+
+    path: Path
+    spans: NDArray[np.float64]
+    hours: float
+
+
+class StreamMaker:
+    """Makes the stream of one phrase, part by part. The same arguments give the same stream."""
 
     def __init__(
-        self, recordings: Sequence[Path], speech: Sequence[Path], noise: Sequence[Path], hours: float, seed: int
+        self,
+        recordings: Sequence[Path],
+        speech: Sequence[Path],
+        noise: Sequence[Path],
+        *,
+        hours: float,
+        speech_only: bool,
+        seed: int,
     ) -> None:
-        self.recordings, self.speech, self.seed = recordings, speech, seed
-        self.hours = hours
+        self.recordings, self.speech, self.seed, self.speech_only = recordings, speech, seed, speech_only
+        self.made_hours = hours * SPEECH_PROBABILITY if speech_only else hours
         self.noise = [clip / np.abs(clip).max() for path in noise if np.abs(clip := load_clip(path, RATE)).max() > 1e-3]
-        self.phrase_times: list[tuple[float, float]] = []
+        names = [path.name for path in (*recordings, *speech, *noise)]
+        self.key = hashlib.sha1(repr((names, hours, speech_only, seed)).encode()).hexdigest()[:8]
 
-    def parts(self) -> Iterator[Part]:
+    def write(self, path: Path) -> Stream:
+        """Write the stream, unless it is there already, and the places of the phrase beside it."""
+        described = path.with_suffix(".json")
+        if not path.is_file() or not described.is_file():
+            spans: list[tuple[float, float]] = []
+            done = background = 0
+            with replacing_all(path, described) as (audio, text):
+                with audio.open("wb") as file:
+                    for part, phrase in self._parts():
+                        file.write(part.tobytes())
+                        if phrase:
+                            spans.append((done / RATE, (done + part.size) / RATE + LATE_S))
+                        else:
+                            background += part.size
+                        done += part.size
+                hours = background / RATE / 3600 / (SPEECH_PROBABILITY if self.speech_only else 1)
+                text.write_text(json.dumps({"spans": spans, "hours": hours}), encoding="utf-8")
+        found = json.loads(described.read_text(encoding="utf-8"))
+        return Stream(path, np.array(found["spans"]), found["hours"])
+
+    def _parts(self) -> Iterator[tuple[NDArray[np.int16], bool]]:
+        """Yield the parts of the stream, and whether each is a recording of the phrase."""
         rng = np.random.default_rng(self.seed)
-        gap = self.hours * 3600 * RATE / (len(self.recordings) + 1)
+        gap = self.made_hours * 3600 * RATE / (len(self.recordings) + 1)
         utterances = self._utterances(rng)
-        self.phrase_times = []
-        done = 0
-        for number in [*rng.permutation(len(self.recordings)).tolist(), None]:
-            made = 0
-            while made < gap:
+        made = 0.0
+        for number, recording in enumerate([*rng.permutation(len(self.recordings)).tolist(), None], 1):
+            while made < number * gap:
                 utterance = next(utterances)
-                part = self._mixed(utterance if rng.random() < SPEECH_PROBABILITY else np.zeros_like(utterance), rng)
+                heard = self.speech_only or rng.random() < SPEECH_PROBABILITY
+                part = self._mixed(utterance if heard else np.zeros_like(utterance), rng)
                 made += part.size
-                yield Part(part, False)
-            done += made
-            if number is not None:
-                part = self._mixed(load_clip(self.recordings[number], RATE), rng)
-                self.phrase_times.append((done / RATE, (done + part.size) / RATE + LATE_S))
-                done += part.size
-                yield Part(part, True)
-        self.seconds = done / RATE
+                yield part, False
+            if recording is not None:
+                yield self._mixed(load_clip(self.recordings[recording], RATE), rng), True
 
     def _utterances(self, rng: np.random.Generator) -> Iterator[Samples]:
         while True:
@@ -281,34 +177,81 @@ def _loudest(samples: Samples) -> float:
     return float(np.square(whole, dtype=np.float64).sum(axis=1).max(initial=0.0))
 
 
-def _logit(probability: float) -> float:
-    inside = min(max(probability, 1e-7), 1 - 1e-7)
-    return math.log(inside / (1 - inside))
+def detect(engine: str, setting: float, stream: Stream, result: Path) -> Detections:
+    """Run an engine over a stream in a process of its own, unless its result is there already."""
+    if not result.is_file():
+        print(f"running {result.stem}", file=sys.stderr, flush=True)
+        command = [sys.executable, HERE / "wake_engine.py", engine, f"{setting!r}", stream.path, result]
+        environment = {**os.environ, **ONE_THREAD}
+        if subprocess.run([str(part) for part in command], env=environment).returncode:
+            raise HarkenError(f"{engine} ended with an error, printed above: fix it, or leave it out with --peers")
+    found = np.load(result)
+    factor = float(found["busy"] / found["seconds"])
+    return Detections(found["times"], found["scores"], factor, float(found["memory"]))
 
 
 def count_errors(detections: Detections, stream: Stream, threshold: float) -> tuple[int, int]:
-    """Return the number of missed phrases and the number of false alarms."""
+    """Return the number of missed phrases and the number of false alarms.
+
+    Detections that follow each other within MIN_GAP_S are one event: an engine may stay above its threshold for a while
+    after a phrase. An event with a detection in a recording of the phrase is no false alarm.
+    """
     times = detections.times[detections.scores >= threshold]
-    spans = np.array(stream.phrase_times)
-    index = np.searchsorted(spans[:, 0], times) - 1
-    inside = (index >= 0) & (times <= spans[np.maximum(index, 0), 1])
-    false = times[~inside]
-    alarms = int(false.size > 0) + int((np.diff(false) > MIN_GAP_S).sum())
-    return len(spans) - len(set(index[inside].tolist())), alarms
+    index = np.searchsorted(stream.spans[:, 0], times) - 1
+    inside = (index >= 0) & (times <= stream.spans[np.maximum(index, 0), 1])
+    event_of = np.cumsum(np.diff(times, prepend=-math.inf) > MIN_GAP_S)
+    alarms = set(event_of.tolist()) - set(event_of[inside].tolist())
+    return len(stream.spans) - len(set(index[inside].tolist())), len(alarms)
 
 
-def missed_at(runs: list[Detections], stream: Stream, rate: float) -> float | None:
+def missed_at(runs: Sequence[Detections], stream: Stream, rate: float) -> float | None:
     """Return the lowest miss rate with at most `rate` false alarms per hour, or None if no setting achieves that rate."""
-    allowed = rate * stream.seconds / 3600
     best: float | None = None
     for run in runs:
-        points = np.unique(np.quantile(run.scores, 1 - np.geomspace(1e-6, 0.2, 400))) if run.scores.size else np.ones(1)
-        for threshold in points:
+        for threshold in np.unique(run.scores):
             missed, alarms = count_errors(run, stream, float(threshold))
-            share = missed / len(stream.phrase_times)
-            if alarms <= allowed and (best is None or share < best):
+            share = missed / len(stream.spans)
+            if alarms <= rate * stream.hours and (best is None or share < best):
                 best = share
     return best
+
+
+def known_peers(names: Sequence[str], phrase: str, spellings: dict[str, str]) -> Iterator[tuple[str, Peer]]:
+    """Yield the engines that are installed and know the phrase, and say why each of the others is left out."""
+    for name in names:
+        try:
+            yield (found := f"{name}:{phrase}"), find_peer(found)
+        except HarkenError as error:
+            if phrase not in spellings:
+                print(f"{name} is left out: {error}", file=sys.stderr)
+                continue
+            try:
+                yield (found := f"{name}:{spellings[phrase]}"), find_peer(found)
+            except HarkenError as second:
+                print(f"{name} is left out: {second}", file=sys.stderr)
+
+
+def print_row(name: str, sets: Sequence[Sequence[Detections]], stream: Stream) -> list[float]:
+    """Print a row of the table: one run for each setting, and the mean and the worst of several sets of takes.
+
+    Returns the mean miss rate at each of RATES in percent, which is infinite if no setting achieves the rate.
+    """
+    cells, means = [name], []
+    for rate in RATES:
+        shares = [missed_at(runs, stream, rate) for runs in sets]
+        known = [100 * share for share in shares if share is not None]
+        means.append(statistics.mean(known) if len(known) == len(shares) else math.inf)
+        cell = percent(means[-1])
+        cells.append(cell if len(sets) == 1 or len(known) < len(shares) else f"{cell} ({max(known):.1f})")
+    runs = [run for some in sets for run in some]
+    cells.append(f"{statistics.mean(run.real_time_factor for run in runs):.4f}")
+    cells.append(f"{statistics.mean(run.memory_mb for run in runs):.0f}")
+    print(f"| {' | '.join(cells)} |", flush=True)
+    return means
+
+
+def percent(rate: float) -> str:
+    return f"{rate:.1f} %" if math.isfinite(rate) else "no setting"
 
 
 def main() -> None:
@@ -317,62 +260,126 @@ def main() -> None:
     parser.add_argument("--phrases", type=Path, required=True)
     parser.add_argument("--speech", type=Path, nargs="+", required=True)
     parser.add_argument("--noise", type=Path, required=True)
-    parser.add_argument("--hours", type=float, default=4.0, help="Length of a stream, in hours.")
+    parser.add_argument("--work", type=Path, required=True, help="Folder for the streams and the results.")
+    parser.add_argument("--hours", type=float, default=4.0, help="Hours of stream that false alarms are counted in.")
+    parser.add_argument("--speech-only", action="store_true", help="Leave out the parts without speech.")
     parser.add_argument("--sets", type=int, default=5, help="Number of sets of takes to enroll from.")
     parser.add_argument("--takes", type=int, default=5, help="Number of takes in a set.")
     parser.add_argument("--typed", action="store_true", help="Also enroll from the spelling.")
+    parser.add_argument("--peers", default=",".join(PEERS), help="Engines to compare with, separated by commas.")
     parser.add_argument(
-        "--peers", default="porcupine,pocketsphinx,openwakeword", help="Engines to compare with, separated by commas."
-    )
+        "--spell", metavar="PHRASE=WORDS", action="append", default=[],
+        help="How to spell a phrase for an engine that does not know it. Repeatable.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--also", metavar="ENGINE:PHRASE", action="append", default=[],
+        help="Engine with another phrase, whose false alarms are counted. Repeatable.",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="Random seed for the streams and the sets of takes.")
-    arguments = parser.parse_args()
-    speakers = [path for folder in arguments.speech for path in folder.iterdir() if path.name.isdigit()]
-    speech = sorted(clip for path in speakers if int(path.name) >= FIRST_SPEAKER for clip in path.glob("*.flac"))
-    noise = sorted(path for path in arguments.noise.rglob("*.ogg") if path.name.startswith(NOISE_FOLD))
-    peers = {"porcupine": Porcupine, "pocketsphinx": Pocketsphinx, "openwakeword": OpenWakeWord}
-    print(f"{'':26}" + "".join(f"{f'missed at {rate:g}/h':>18}" for rate in RATES) + "   real-time factor")
-    for folder in sorted(path for path in arguments.phrases.iterdir() if path.is_dir()):
-        phrase = folder.name
+    options = parser.parse_args()
+    spellings = dict(spelling.split("=", 1) for spelling in options.spell)
+    speech = sorted(
+        path
+        for folder in options.speech
+        for path in folder.rglob("*.flac")
+        if (found := _UTTERANCE.search(path.stem)) and int(found[1]) >= FIRST_SPEAKER
+    )
+    noise = sorted(path for path in options.noise.rglob("*.ogg") if path.name.startswith(NOISE_FOLD))
+    streams: list[Stream] = []
+    missed: dict[str, list[list[float]]] = {}  # by engine, then by phrase
+    for folder in sorted(path for path in options.phrases.iterdir() if path.is_dir()):
         recordings = sorted(folder.glob("*.ogg"))
-        stream = Stream(recordings[::2], speech, noise, arguments.hours, arguments.seed)
-        print(f"{phrase}: {len(stream.recordings)} recordings in {arguments.hours:g} hours", flush=True)
-        for name in filter(None, arguments.peers.split(",")):
-            try:
-                peer = peers[name](phrase)
-            except (ImportError, HarkenError) as error:
-                print(f"  {name} was left out: {error}")
-                continue
-            runs = peer.run(stream.parts())
-            print_row(peer.name, [[missed_at(runs, stream, rate) for rate in RATES]], runs, stream)
-        rng = np.random.default_rng(arguments.seed)
-        ways = [(f"harken, {arguments.takes} takes", False)] + ([("harken, typed", True)] if arguments.typed else [])
-        for way, typed in ways:
-            shares, last = [], []
-            for _ in range(1 if typed else arguments.sets):
-                takes = (
-                    []
-                    if typed
-                    else [recordings[1::2][i] for i in rng.choice(len(recordings) // 2, arguments.takes, replace=False)]
-                )
-                with tempfile.TemporaryDirectory() as temporary:
-                    model, stream_file = Path(temporary) / "phrase.onnx", Path(temporary) / "phrase.stream.onnx"
-                    enroll(phrase, takes, typed=typed, out=model, stream=stream_file)
-                    last = Harken(phrase, stream_file).run(stream.parts())
-                shares.append([missed_at(last, stream, rate) for rate in RATES])
-            print_row(way, shares, last, stream)
-    print(f"peak memory of the whole run: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+        maker = StreamMaker(
+            recordings[::2], speech, noise, hours=options.hours, speech_only=options.speech_only, seed=options.seed
+        )
+        streams.append(maker.write(options.work / f"{folder.name}-{maker.key}.pcm"))
+        for name, means in measure_phrase(folder.name, recordings[1::2], streams[-1], spellings, options).items():
+            missed.setdefault(name, []).append(means)
+    print("\nthe worst phrase of each engine\n")
+    print("| engine | phrases | " + " | ".join(f"missed at {rate:g} per hour" for rate in RATES) + " |")
+    print("|---|---|" + "---|" * len(RATES))
+    for name, phrases in missed.items():
+        worst = " | ".join(percent(max(column)) for column in zip(*phrases, strict=True))
+        print(f"| {name} | {len(phrases)} | {worst} |")
+    if options.also:
+        print("\n| engine and phrase | false alarms per hour | false alarms | real-time factor | memory, MB |")
+        print("|---|---|---|---|---|")
+    for text in options.also:
+        measure_false_alarms(text, streams[0])
 
 
-def print_row(name: str, shares: list[list[float | None]], runs: list[Detections], stream: Stream) -> None:
-    """Print a row of the table: the mean over the sets of takes, and the worst set."""
-    cells = []
-    for column in zip(*shares, strict=True):
-        known = [100 * share for share in column if share is not None]
-        cell = "-" if not known else f"{statistics.mean(known):.1f} %"
-        cells.append(cell if len(known) < 2 else f"{cell} (worst {max(known):.1f})")
-    factor = statistics.mean(run.cpu_s for run in runs) / stream.seconds
-    print(f"  {name:24}" + "".join(f"{cell:>18}" for cell in cells) + f"   {factor:.4f}", flush=True)
+def measure_phrase(
+    phrase: str, takes: Sequence[Path], stream: Stream, spellings: dict[str, str], options: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Run all engines that know a phrase, and print its tables. Returns the miss rates of each engine at RATES."""
+    print(f"\n{phrase}: {len(stream.spans)} recordings, false alarms in {stream.hours:.1f} hours\n")
+    print(
+        "| engine | "
+        + " | ".join(f"missed at {rate:g} per hour" for rate in RATES)
+        + " | real-time factor | memory, MB |"
+    )
+    print("|---|" + "---|" * (len(RATES) + 2), flush=True)
+    rng = np.random.default_rng(options.seed)
+    names = [path.name for path in takes]
+    chosen = [rng.choice(len(takes), options.takes, replace=False).tolist() for _ in range(options.sets)]
+    found = []
+    for number, indices in enumerate(chosen):
+        result = stream.path.with_name(f"{stream.path.stem}-harken-{options.takes}-{number}.npz")
+        found.append([detect_enrolled(phrase, [takes[index] for index in indices], stream, result)])
+        print(f"set {number}: {', '.join(names[index] for index in indices)}", file=sys.stderr)
+    missed = {(name := f"harken, {options.takes} takes"): print_row(name, found, stream)}
+    default = threshold_for(DEFAULT_FALSE_ALARMS)
+    points = [
+        (f"{name}, set {number}", f"threshold {default:.3f}", *count_errors(run, stream, logit(default)))
+        for number, (run,) in enumerate(found)
+    ]
+    if options.typed:
+        result = stream.path.with_name(f"{stream.path.stem}-harken-typed.npz")
+        typed = detect_enrolled(phrase, [], stream, result)
+        missed["harken, typed"] = print_row("harken, typed", [[typed]], stream)
+        points.append(("harken, typed", f"threshold {default:.3f}", *count_errors(typed, stream, logit(default))))
+    for text, peer in known_peers(options.peers.split(","), phrase, spellings):
+        runs = []
+        for value in peer.values or (peer.default,):
+            result = stream.path.with_name(f"{stream.path.stem}-{text.replace(':', '-')}-{value:g}.npz")
+            runs.append(detect(text, value, stream, result))
+            threshold = -math.inf if peer.values else logit(value)
+            points.append((peer.engine, f"{peer.setting} {value:g}", *count_errors(runs[-1], stream, threshold)))
+        missed[peer.engine] = print_row(peer.engine, [runs], stream)
+    print("\n| engine | setting | false alarms | per hour | missed |\n|---|---|---|---|---|")
+    for engine, setting, misses, alarms in points:
+        share = 100 * misses / len(stream.spans)
+        print(f"| {engine} | {setting} | {alarms} | {alarms / stream.hours:.2f} | {share:.1f} % |", flush=True)
+    return missed
+
+
+def detect_enrolled(phrase: str, takes: Sequence[Path], stream: Stream, result: Path) -> Detections:
+    """Enroll a phrase from takes, or from its spelling, and run it over a stream."""
+    with tempfile.TemporaryDirectory() as temporary:
+        streaming = Path(temporary) / "phrase.stream.onnx"
+        if not result.is_file():
+            enroll(phrase, takes, typed=not takes, out=Path(temporary) / "phrase.onnx", stream=streaming)
+        return detect(f"harken:{streaming}", 0.0, stream, result)
+
+
+def logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def measure_false_alarms(text: str, stream: Stream) -> None:
+    """Count the false alarms of an engine with another phrase, at its default setting, and print a row."""
+    peer = find_peer(text)
+    result = stream.path.with_name(f"{stream.path.stem}-{text.replace(':', '-')}-{peer.default:g}.npz")
+    run = detect(text, peer.default, stream, result)
+    threshold = -math.inf if peer.values else logit(peer.default)
+    _, alarms = count_errors(run, replace(stream, spans=np.full((1, 2), math.inf)), threshold)
+    cells = [f"{peer.engine}, {peer.phrase!r}", f"{alarms / stream.hours:.2f}", f"{alarms}"]
+    print(f"| {' | '.join([*cells, f'{run.real_time_factor:.4f}', f'{run.memory_mb:.0f}'])} |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HarkenError as error:
+        print(f"wake.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -132,7 +131,13 @@ def listen(
 
 
 def evaluate_stream(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model file, run folder, or name of a bundled model.")],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="Model file, run folder, or name of a bundled model. Leave it out with --peer."
+        ),
+    ] = None,
     keywords: Annotated[
         list[Path],
         typer.Option(
@@ -147,7 +152,20 @@ def evaluate_stream(
             "With :SIDE, use only the speakers of this side: train, thresholds or measure.",
         ),
     ],
-    split: Annotated[str, typer.Option(help="Clips of --keywords to use: validation, test or all.")] = "validation",
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ENGINE:PHRASE",
+            help="Evaluate an engine of another project instead of a model: porcupine, openwakeword, microwakeword or "
+            "pocketsphinx. Example: 'porcupine:view glass'.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Clips of --keywords to use: validation, test or all. Default: validation; with --peer, all.",
+        ),
+    ] = None,
     snr: Annotated[
         list[float] | None,
         typer.Option(
@@ -201,9 +219,10 @@ def evaluate_stream(
 
     Clips of the words are placed in background recordings. With --tune, also choose thresholds for a given rate of false
     alarms and write a copy of the model that contains them. With --wake, the words are also evaluated as commands that
-    count only after a wake phrase, in the same stream.
+    count only after a wake phrase, in the same stream. With --peer, evaluate an engine of another project instead.
     """
     require_extra("train", "matplotlib", "filelock", "onnx", "torch")
+    from harken.cli.peers import check_readable, evaluate_peer_on_stream
     from harken.cli.tables import print_note, print_stream_evaluation, print_wake_evaluation
     from harken.evaluation.stream.audio import StreamAudio, keyword_clips, read_backgrounds, read_wake_clips
     from harken.evaluation.stream.evaluate import evaluate_run, run_listener
@@ -217,6 +236,27 @@ def evaluate_stream(
     from harken.runtime.streamfile import open_stream_model
     from harken.runtime.wake_listener import WakeListener
 
+    given: dict[str, Any] = {
+        "hop_ms": hop_ms,
+        "smoothing_ms": smoothing_ms,
+        "refractory_ms": refractory_ms,
+        "gate_db": gate_db,
+        "isolation": isolation,
+    }
+    if peer is not None:
+        if model is not None:
+            raise HarkenError(f"the model {model} and --peer are both given: give one, and run the command for each")
+        evaluate_peer_on_stream(
+            peer, keywords, background, snr, seed, report or Path("stream.html"), json_file,
+            refused={
+                "split": None if split == "all" else split, "tune": tune, "out": out,
+                "wake": wake, "wake-clips": wake_clips, "for": command_s, **given,
+            },
+        )  # fmt: skip
+        return
+    if model is None:
+        raise HarkenError("no model given: name one, for example base, or an engine with --peer ENGINE:PHRASE")
+    split = split or "validation"
     if split not in ("validation", "test", "all"):
         raise HarkenError(f"--split {split}: give validation, test or all")
     if (tune is None) != (out is None):
@@ -228,13 +268,6 @@ def evaluate_stream(
     command_s = read_command_time(command_s, wake)
     recognizer = open_stream_model(model)
     wake_recognizer = None if wake is None else open_stream_model(wake)
-    given: dict[str, Any] = {
-        "hop_ms": hop_ms,
-        "smoothing_ms": smoothing_ms,
-        "refractory_ms": refractory_ms,
-        "gate_db": gate_db,
-        "isolation": isolation,
-    }
     # These reject bad settings before any audio is read.
     listener = Listener(recognizer, source_rate=recognizer.sample_rate, **given)
     if wake_recognizer is not None:
@@ -250,7 +283,7 @@ def evaluate_stream(
         wake_clips=() if wake_clips is None else read_wake_clips(wake_clips),
         **({"snrs_db": tuple(snr)} if snr else {}),
     )
-    _check_readable(file for files in audio.backgrounds.values() for file in files)
+    check_readable(file for files in audio.backgrounds.values() for file in files)
     listener_run = run_listener(recognizer, audio, wake=wake_recognizer, **given)
     settings, title = listener_run.settings, path.stem
     if tune is not None and out is not None:
@@ -281,14 +314,3 @@ def evaluate_stream(
     if out is not None:
         print(out)
     print(page)
-
-
-def _check_readable(recordings: Iterable[Path]) -> None:
-    """Read every recording once, so that a bad one is reported now and not in the middle of the evaluation."""
-    from harken.audio.sources import open_file
-    from harken.progress import progress
-
-    for path in progress(list(recordings), "checking recordings"):
-        with open_file(path) as source:
-            for _ in source.chunks:
-                pass

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harken.evaluation.clips.robustness import Robustness
     from harken.evaluation.clips.steady_noise import SteadyNoiseScore
     from harken.evaluation.clips.tuning import ClipThreshold
+    from harken.evaluation.peers.run import PeerEvaluation
     from harken.evaluation.stream.evaluate import StreamEvaluation
     from harken.evaluation.stream.wake import WakeEvaluation
 
@@ -236,21 +237,45 @@ def print_clip_threshold(found: "ClipThreshold") -> None:
 def print_stream_evaluation(evaluation: "StreamEvaluation") -> None:
     """Print the figures of an evaluation on continuous audio, one line for each."""
     console = _console()
-    outcome, listener_run = evaluation.outcome, evaluation.listener_run
-    low, high = evaluation.false_alarms_per_hour_interval
-    console.print(
-        f"false alarms per hour [bold]{evaluation.false_alarms_per_hour:.2f}[/bold], at most {high:.2f} "
-        f"({low:.2f} to {high:.2f}, 95 % interval): {outcome.false_alarms:,} in {listener_run.hours:.2f} hours of background "
-        f"from {len(evaluation.sources):,} speakers and noises"
-    )
+    _print_false_alarms(console, evaluation)
     if (shared := len(evaluation.sources_tuned_on)) == 0:
         console.print("none of these speakers and noises was used to choose the thresholds")
     else:
         console.print(
             f"[yellow]{shared:,} of these speakers and noises were used to choose the thresholds, which flatters[/yellow]"
         )
+    _print_misses(console, evaluation)
+
+
+def print_peer_evaluation(evaluation: "PeerEvaluation") -> None:
+    """Print the figures of an engine of another project, as for a model, then those at the values of its setting."""
+    console = _console()
+    peer = evaluation.peer
+    console.print(f"{peer.engine}, {peer.phrase!r}, {peer.setting} {peer.default:g}", markup=False)
+    _print_false_alarms(console, evaluation)
+    console.print("harken does not know which recordings this engine was trained on")
+    _print_misses(console, evaluation)
+    if evaluation.points:
+        table = _table(peer.setting, "false alarms per hour", "at most", "missed")
+        for point in evaluation.points:
+            rates = (f"{rate:.2f}" for rate in (point.false_alarms_per_hour, point.at_most))
+            table.add_row(f"{point.value:g}", *rates, f"{100 * point.miss_rate:.1f} %")
+        console.print(table)
+
+
+def _print_false_alarms(console: Console, evaluation: "StreamEvaluation") -> None:
+    low, high = evaluation.false_alarms_per_hour_interval
     console.print(
-        f"miss rate [bold]{100 * evaluation.miss_rate:.1f} %[/bold] of {len(listener_run.utterances):,} words; "
+        f"false alarms per hour [bold]{evaluation.false_alarms_per_hour:.2f}[/bold], at most {high:.2f} "
+        f"({low:.2f} to {high:.2f}, 95 % interval): {evaluation.outcome.false_alarms:,} in "
+        f"{evaluation.listener_run.hours:.2f} hours of background from {len(evaluation.sources):,} speakers and noises"
+    )
+
+
+def _print_misses(console: Console, evaluation: "StreamEvaluation") -> None:
+    outcome = evaluation.outcome
+    console.print(
+        f"miss rate [bold]{100 * evaluation.miss_rate:.1f} %[/bold] of {len(evaluation.listener_run.utterances):,} words; "
         f"{outcome.confused:,} detected as another word, {outcome.repeated:,} detected twice"
     )
     if evaluation.latencies_s.size:

@@ -18,4 +18,6 @@ stream/audio             labeled continuous audio, with words placed in backgrou
 stream/evaluate          a listener's misses, false alarms and latency on such audio
 stream/tuning            thresholds for a wanted rate of false alarms
 stream/report            the report on a stream as one HTML page
+
+peers                    other people's wake-word engines on the same audio
 """

@@ -3,6 +3,7 @@
 run_listener       run a listener over a stream
 ListenerRun        its confidence at each hop
 WakeRun            the wake phrases that a second listener detected in the same stream
+play_stream        make a stream and pass it on hop by hop
 evaluate_run       evaluate a run at its thresholds, or at others
 StreamEvaluation   the figures, each false alarm, and the trade-off as the thresholds change
 FalseAlarm         one false alarm, with its audio
@@ -178,37 +179,23 @@ def run_listener(
     wake_listener = None if wake is None else Listener(wake, source_rate=audio.sample_rate)
     wake_events: list[Event] = []
     unpenalized: list[float] = []
-    utterances: list[Utterance] = []
-    background_sections: list[BackgroundSection] = []
     events: list[Event] = []
     top: list[int] = []
     scores: list[float] = []
     busy = 0.0
-    position = 0  # samples
-    waiting = np.zeros(0, np.float32)
-    for _, (section, pieces) in zip(progress(range(len(audio)), "running the listener"), audio.sections(), strict=True):
-        start_s = position / audio.sample_rate
-        for piece in pieces:
-            position += piece.size
-            if wake_listener is not None:
-                wake_events += wake_listener.push(piece)
-            waiting = np.concatenate([waiting, piece])
-            # Pushed hop by hop, to record the confidence at each.
-            complete = waiting.size // listener.hop * listener.hop
-            for start in range(0, complete, listener.hop):
-                started = time.thread_time()
-                events += listener.push(waiting[start : start + listener.hop])
-                busy += time.thread_time() - started
-                top.append(int(listener.posteriors.argmax()))
-                scores.append(listener.confidence)
-                unpenalized.append(float(listener.posteriors.max()))
-            waiting = waiting[complete:]
-        if isinstance(section, Utterance):
-            utterances.append(section.moved(start_s))
-        else:
-            background_sections.append(
-                replace(section, start_s=start_s, end_s=position / audio.sample_rate - DETECTION_DEADLINE_S)
-            )
+
+    def take(hop: NDArray[np.float32]) -> None:
+        nonlocal busy
+        if wake_listener is not None:
+            wake_events.extend(wake_listener.push(hop))
+        started = time.thread_time()
+        events.extend(listener.push(hop))
+        busy += time.thread_time() - started
+        top.append(int(listener.posteriors.argmax()))
+        scores.append(listener.confidence)
+        unpenalized.append(float(listener.posteriors.max()))
+
+    content = play_stream(audio, listener.hop, take)
     wake_run = None
     if wake_listener is not None:
         wake_events += wake_listener.finish()
@@ -222,15 +209,66 @@ def run_listener(
         refractory_hops=listener.refractory_hops,
         top=np.array(top, np.int16),
         scores=np.array(scores, np.float32),
-        utterances=tuple(utterances),
-        background_sections=tuple(background_sections),
+        utterances=content.utterances,
+        background_sections=content.background_sections,
         events=tuple(events),
-        seconds=position / audio.sample_rate,
+        seconds=content.seconds,
         busy_s=busy,
         skipped=listener.skipped,
         tuned_on=frozenset(recognizer.card.fields.get("tuned_on", ())),
         wake=wake_run,
     )
+
+
+@dataclass(frozen=True)
+class StreamContent:
+    """What a stream contained, with times from its start.
+
+    Attributes
+    ----------
+    utterances, background_sections
+        The sections of the stream.
+    seconds
+        Duration of the audio.
+    """
+
+    utterances: tuple[Utterance, ...]
+    background_sections: tuple[BackgroundSection, ...]
+    seconds: float
+
+
+def play_stream(audio: StreamAudio, hop: int, take: Callable[[NDArray[np.float32]], None]) -> StreamContent:
+    """Make a stream and pass it on hop by hop, with a progress bar. A last incomplete hop is left out.
+
+    Parameters
+    ----------
+    audio
+        The stream.
+    hop
+        Samples in a hop.
+    take
+        Function that is called with each hop, float32 [hop].
+    """
+    utterances: list[Utterance] = []
+    background_sections: list[BackgroundSection] = []
+    position = 0  # samples
+    waiting = np.zeros(0, np.float32)
+    for _, (section, pieces) in zip(progress(range(len(audio)), "running the listener"), audio.sections(), strict=True):
+        start_s = position / audio.sample_rate
+        for piece in pieces:
+            position += piece.size
+            waiting = np.concatenate([waiting, piece])
+            complete = waiting.size // hop * hop
+            for start in range(0, complete, hop):
+                take(waiting[start : start + hop])
+            waiting = waiting[complete:]
+        if isinstance(section, Utterance):
+            utterances.append(section.moved(start_s))
+        else:
+            background_sections.append(
+                replace(section, start_s=start_s, end_s=position / audio.sample_rate - DETECTION_DEADLINE_S)
+            )
+    return StreamContent(tuple(utterances), tuple(background_sections), position / audio.sample_rate)
 
 
 @dataclass(frozen=True)
@@ -490,6 +528,11 @@ class StreamEvaluation:
             np.array([outcome.missed / words for outcome in outcomes]),
             np.array([outcome.false_alarms / hours for outcome in outcomes]),
         )
+
+    @property
+    def trade_off_note(self) -> str:
+        """How the trade-off was found, for the report."""
+        return "as all thresholds are shifted together; the dot is the model at its own thresholds"
 
     def misses_by(self, key: Callable[[Utterance], Hashable]) -> list[GroupMisses]:
         """Group the words by `key` and return the misses of each group, in order of first appearance."""

@@ -114,8 +114,8 @@ def _trade_off(evaluation: StreamEvaluation) -> Section:
         card(
             "Words missed against false alarms",
             figure_svg(trade_off_curve(evaluation), label="words missed against false alarms per hour"),
-            aside="as all thresholds are shifted together; the dot is the model at its own thresholds; “none” means no false "
-            f"alarm in these {evaluation.listener_run.hours:,.2f} hours",
+            aside=f"{evaluation.trade_off_note}; “none” means no false alarm in these "
+            f"{evaluation.listener_run.hours:,.2f} hours",
         )
     ]
     latencies = evaluation.latencies_s
