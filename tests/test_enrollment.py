@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harken import HarkenError, Listener, Recognizer, StreamFile, enroll
 from harken.enrollment.bank import fit_tail, load_bank, peaks_of
-from harken.enrollment.embedding import load_embedding, samples_of
+from harken.models.speech_embedding import load_embedding, samples_of
 from harken.enrollment.graph import (
     REFERENCE_PER_HOUR,
     Calibration,

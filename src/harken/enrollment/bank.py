@@ -14,7 +14,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.enrollment.embedding import SAMPLE_RATE, STEP
+from harken.models.speech_embedding import SAMPLE_RATE, STEP
 from harken.enrollment.graph import Calibration, SpeechModel
 from harken.errors import HarkenError
 

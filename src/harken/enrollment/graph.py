@@ -27,7 +27,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from harken.enrollment.embedding import (
+from harken.models.speech_embedding import (
     DIMENSIONS,
     FRAMES,
     HOP,
@@ -40,7 +40,7 @@ from harken.enrollment.embedding import (
     mel_nodes,
     samples_of,
 )
-from harken.enrollment.onnx_bytes import Array, Tensor, model, node
+from harken.models.onnx_bytes import Array, Tensor, model, node
 from harken.labels import SILENCE, UNKNOWN
 
 SPEECH_WEIGHT = 0.7  # part of the similarity to typical speech that is subtracted

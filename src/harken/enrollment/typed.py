@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import soxr
 
-from harken.enrollment.embedding import SAMPLE_RATE
+from harken.models.speech_embedding import SAMPLE_RATE
 from harken.enrollment.takes import LONGEST_S, Take, read_take
 from harken.errors import HarkenError
 

@@ -145,7 +145,9 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
     corpus = read(material.data, only)
     split_clips = {"tutorial": _tutorial, "v12": _official, "v35": _official, "own": _own}[recipe.protocol]
     labels, clips, sides = split_clips(recipe, material, corpus, read)
-    packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, cache=cache)
+    # A user's recordings are of any length. The word can be anywhere in them.
+    centered = recipe.protocol == "own"
+    packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, centered=centered, cache=cache)
     if recipe.protocol == "tutorial":
         sides = _tutorial_sides(recipe, material, labels, clips, packed.lengths)
     notes += filter(None, map(skipped_audio, (*material.noise, *material.speech)))

@@ -195,6 +195,12 @@ RECIPES: Mapping[str, Recipe] = {
             name="own", protocol="own", network="harken_base", words=(), balance=1, epoch_clips=1_000,
             start_from="base", learning_rate=3e-3,
         ),
+        # The speech embedding has met more speech than any of the bundled models. Only a small head is trained.
+        Recipe(
+            name="own-embedding", protocol="own", network="embedding_head", words=(), window_s=2.0, bands=32, frame_ms=25,
+            balance=1, epoch_clips=1_000, unknown_share=1, speech_share=0.8, shift_ms=400, steady_noise_share=0.2,
+            talk_probability=0.2, band_masks=0, frame_masks=0, epochs=15, learning_rate=3e-3, keep="last",
+        ),
     )
 }  # fmt: skip
 

@@ -158,7 +158,7 @@ class TrainingModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        parameters = list(self.spotter.network.parameters())
+        parameters = [weight for weight in self.spotter.network.parameters() if weight.requires_grad]
         if recipe.optimizer == "adam":
             optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, recipe.learning_rate, eps=1e-7, fused=True)
         else:

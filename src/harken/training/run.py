@@ -43,7 +43,7 @@ from harken.tasks.recipe import RECIPES, Recipe
 from harken.training.batches import BatchStream, EpochSampler, validation_rows
 from harken.training.finish import finish
 from harken.training.history import History
-from harken.training.initial_weights import initialize_weights
+from harken.training.initial_weights import initialize_weights, load_published_weights
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
 from harken.training.run_folder import load_checkpoint, load_spotter, load_weights, lock_run, read_run, write_run
@@ -245,7 +245,9 @@ def _fit(
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = out / "last.ckpt"
     notes: list[str] = []
-    if recipe.start_from and not last.is_file():  # a resumed run has its own weights
+    if not last.is_file():  # a resumed run has its own weights
+        load_published_weights(spotter)
+    if recipe.start_from and not last.is_file():
         try:
             initialize_weights(spotter, recipe.start_from, recipe, task)
         except HarkenError as error:
