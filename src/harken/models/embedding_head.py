@@ -47,6 +47,8 @@ class EmbeddingLayers(nn.Module):
             nn.Conv2d(channels[layer], channels[layer + 1], kernel, padding=(0, kernel[1] // 2), bias=layer < last)
             for layer, kernel in KERNELS.items()
         )
+        for convolution in self.convolutions:
+            nn.init.kaiming_normal_(convolution.weight, a=_SLOPE)
         self.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -121,7 +123,7 @@ class EmbeddingHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         # In half precision, the embedding would differ from the published one.
         with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-            embeddings = self.embedding(features.float())
+            embeddings = self.embedding(features)
         return self.classify_embeddings(embeddings)
 
     def classify_embeddings(self, embeddings: Tensor) -> Tensor:
