@@ -53,7 +53,8 @@ class PackLayout:
     sample_rate
         In Hz.
     centered
-        Whether a clip that is longer than a row is cut around its loudest part, and not at its end.
+        Whether a clip is placed in the middle of its row, and a longer one is cut around its loudest part. Otherwise it is
+        placed at the start of its row, and its end is cut off.
     """
 
     folder: str
@@ -150,7 +151,8 @@ class RowWriter:
                 continue
             first = loud_start(clip, self.layout.samples) if self.layout.centered else 0
             kept = clip[first : first + self.layout.samples]
-            rows[number, : kept.size] = to_int16(kept)
+            place = (self.layout.samples - kept.size) // 2 if self.layout.centered else 0
+            rows[number, place : place + kept.size] = to_int16(kept)
             lengths[number] = clip.size
         shard, start = divmod(block.first, self.layout.rows_per_shard)
         self._shards[shard].write(start, rows)

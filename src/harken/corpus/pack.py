@@ -88,7 +88,7 @@ def pack(
     samples
         Samples in a row.
     centered
-        Cut longer clips around their loudest part. Otherwise their end is cut off.
+        Place clips in the middle of their rows, and cut longer ones around their loudest part.
     cache
         Folder for packs. Default: harken's cache folder.
 

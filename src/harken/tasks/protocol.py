@@ -145,7 +145,7 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
     corpus = read(material.data, only)
     split_clips = {"tutorial": _tutorial, "v12": _official, "v35": _official, "own": _own}[recipe.protocol]
     labels, clips, sides = split_clips(recipe, material, corpus, read)
-    # A user's recordings are of any length. The word can be anywhere in them.
+    # A user's recordings have any length, and the word can be anywhere in them.
     centered = recipe.protocol == "own"
     packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, centered=centered, cache=cache)
     if recipe.protocol == "tutorial":

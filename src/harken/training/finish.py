@@ -87,6 +87,8 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
     }
     if isinstance(spotter.network, EmbeddingHead):
         metadata["listener"] = _EMBEDDING_LISTENER
+        # Clips of a second are in the middle of the window, as in training.
+        metadata["lead_in"] = max(0, recipe.samples - recipe.sample_rate) // 2
     if UNKNOWN in task.labels:
         probabilities = torch.softmax(logits / temperature, dim=1).numpy()
         with suppress(HarkenError):  # too few clips, or too weak a network: every answer is accepted
