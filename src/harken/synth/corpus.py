@@ -274,7 +274,9 @@ def _speak(take: _Take, rng: np.random.Generator, longest: int) -> Waveform:
             return word
         if rate == 2.0:
             clip_s = longest / _WORD_SHARE / SAMPLE_RATE
-            raise HarkenError(f"{take.word!r} is too long for a clip of {clip_s:.2g} s: choose a shorter one, or longer clips")
+            raise HarkenError(
+                f"{take.word!r} is too long for a clip of {clip_s:.2g} s: choose a shorter word, or longer clips"
+            )
         rate = min(2.0, rate * 1.1 * word.size / longest)
 
 

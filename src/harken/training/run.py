@@ -319,6 +319,11 @@ def _notes(recipe: Recipe, task: Task, material: Material, model: Path) -> list[
             f"the model knows no other words: it takes each of them for one of its {task.words} words, which the validation "
             "accuracy does not show. Add --other DIR or --speech DIR"
         )
+    elif recipe.bank_windows and not (material.other or material.speech):
+        notes.append(
+            "the only other speech in training was harken's speech bank, which is not from your microphone: also give speech from "
+            "the place of use with --speech DIR, or other words with --other DIR"
+        )
     if task.synthetic_noise:
         notes.append(
             f"{SILENCE} was trained on generated noise. Recordings of your rooms give better results: --noise DIR"
