@@ -321,8 +321,8 @@ def _notes(recipe: Recipe, task: Task, material: Material, model: Path) -> list[
         )
     elif recipe.bank_windows and not (material.other or material.speech):
         notes.append(
-            "the only other speech in training was harken's speech bank, which is not from your microphone: also give speech from "
-            "the place of use with --speech DIR, or other words with --other DIR"
+            "the only other speech in training was harken's speech bank, which is not from your microphone: also give speech "
+            "from the place of use with --speech DIR, or other words with --other DIR"
         )
     if task.synthetic_noise:
         notes.append(
