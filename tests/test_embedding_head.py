@@ -1,5 +1,6 @@
 """The network on the speech embedding: agreement with the published one, a small training, its exports and refusals."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,27 @@ def test_the_streaming_file_agrees_with_the_model(run_folder: Path, tmp_path: Pa
     assert compared > 3
     listener = Listener(stream_file, source_rate=RATE)
     assert [event.word for event in listener.push(sound) + listener.finish()][:1] == [PHRASE]
+
+
+@needs_embedding
+def test_the_commands_take_a_phrase(run_folder: Path, tmp_path: Path, run: Run) -> None:
+    mine, other = run_folder.parent / "mine", run_folder.parent / "other"
+    recording = mine / PHRASE / "s3_nohash_0.wav"
+    code, out, problem = run("predict", recording, "--model", run_folder)
+    assert code == 0, problem
+    assert out.split("\t")[1] == PHRASE
+    report, figures = tmp_path / "report.html", tmp_path / "figures.json"
+    options = ["--other", other, "--split", "all", "--report", report, "--json", figures]
+    code, out, problem = run("evaluate", run_folder, mine, *options)
+    assert code == 0, problem
+    assert PHRASE in report.read_text(encoding="utf-8")
+    assert json.loads(figures.read_text())["accuracy"] > 0.9
+    background = tmp_path / "background"
+    background.mkdir()
+    soundfile.write(background / "talk.wav", np.concatenate([tune(OTHER_TUNE, seed) for seed in range(4)]), RATE)
+    options = ["--keywords", mine, "--split", "all", "--background", background, "--report", report]
+    code, out, problem = run("evaluate-stream", run_folder, *options)
+    assert code == 0, problem
 
 
 @needs_embedding
