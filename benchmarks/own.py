@@ -48,7 +48,7 @@ def link_clips(clips: Sequence[Clip], folder: Path) -> None:
 def recipe_of(start: str, epochs: int) -> list[str]:
     """Return the options of a training."""
     if start == "embedding":
-        return ["--recipe", "own-embedding", "--set", "window_s=1"]  # the clips of Speech Commands last a second
+        return ["--recipe", "own-embedding"]
     settings = ["--set", "start_from=", "--set", "learning_rate=0.006"] if start == "random" else []
     return ["--recipe", "own", "--set", f"epochs={epochs}", *settings]
 
