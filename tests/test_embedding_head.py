@@ -152,6 +152,9 @@ def test_training_leaves_the_embedding_as_it_is(run_folder: Path) -> None:
     noise = torch.from_numpy(_noise(4, model.card.window))
     network = restore_spotter(model.path, noise).network
     assert isinstance(network, EmbeddingHead)
+    talk = torch.from_numpy(load_bank().talk)
+    torch.testing.assert_close(network.norm.running_mean, talk.mean(0))
+    torch.testing.assert_close(network.norm.running_var, talk.var(0))
     published = EmbeddingLayers()
     published.load()
     for name, weight in network.embedding.state_dict().items():

@@ -85,8 +85,8 @@ class EmbeddingHead(nn.Module):
     """A small head on the speech embedding: features [N, 32, frames] of `SpeechMel` -> logits [N, classes].
 
     Two convolutions over time combine neighboring embeddings. The largest value of each channel over the window decides, so
-    that the word can be anywhere in it. Each dimension of the embedding is normalized by the statistics of the training
-    clips. Only the head has weights that are trained.
+    that the word can be anywhere in it. Each dimension of the embedding is normalized by fixed statistics, which training takes
+    from harken's speech bank. Only the head has weights that are trained.
 
     Parameters
     ----------
@@ -115,11 +115,16 @@ class EmbeddingHead(nn.Module):
             )
         self.steps = (frames - FRAMES) // STRIDE + 1  # embeddings in a window
         self.embedding = EmbeddingLayers()
-        self.norm = nn.BatchNorm1d(DIMENSIONS, affine=False)
+        self.norm = nn.BatchNorm1d(DIMENSIONS, affine=False).eval()
         self.first = nn.Conv1d(DIMENSIONS, _WIDTH, _TAPS, padding=_TAPS // 2)
         self.second = nn.Conv1d(_WIDTH, _WIDTH, _TAPS, padding=_TAPS // 2)
         self.dropout = nn.Dropout(_DROPOUT)
         self.classify = nn.Conv1d(_WIDTH, classes, 1)
+
+    def train(self, mode: bool = True) -> "EmbeddingHead":
+        super().train(mode)
+        self.norm.eval()  # batches differ too much: some are recordings, others windows of the speech bank
+        return self
 
     def forward(self, features: Tensor) -> Tensor:
         # In half precision, the embedding would differ from the published one.

@@ -7,6 +7,7 @@ initialize_weights        copy the weights of a run or a model file into a new s
 import torch
 from torch import nn
 
+from harken.enrollment.bank import load_bank
 from harken.errors import HarkenError
 from harken.models.embedding_head import EmbeddingHead
 from harken.models.spotter import Spotter
@@ -18,7 +19,7 @@ from harken.training.trained_networks import load_trained, open_trained
 
 
 def load_published_weights(spotter: Spotter) -> None:
-    """Load the weights of the speech embedding if the network contains it.
+    """Load the weights of the speech embedding if the network contains it, and the statistics of its embeddings of speech.
 
     Raises
     ------
@@ -27,6 +28,11 @@ def load_published_weights(spotter: Spotter) -> None:
     """
     if isinstance(spotter.network, EmbeddingHead):
         spotter.network.embedding.load()
+        talk, norm = torch.from_numpy(load_bank().talk), spotter.network.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(talk.mean(0))
+        norm.running_var.copy_(talk.var(0))
 
 
 def initialize_weights(spotter: Spotter, source: str, recipe: Recipe, task: Task) -> None:
