@@ -5,6 +5,7 @@ EmbeddingHead     these layers and the head
 """
 
 import math
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,7 @@ class EmbeddingHead(nn.Module):
         self.dropout = nn.Dropout(_DROPOUT)
         self.classify = nn.Conv1d(_WIDTH, classes, 1)
 
-    def train(self, mode: bool = True) -> "EmbeddingHead":
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self.norm.eval()  # batches differ too much: some are recordings, others windows of the speech bank
         return self

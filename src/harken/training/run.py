@@ -397,6 +397,7 @@ def _quiet() -> Iterator[None]:
     """Hide Lightning's advertisements, and its advice that does not apply.
 
     The batches need no worker processes. Replayed passes accumulate gradients on another stream, where they were recorded.
+    The normalization of `embedding_head` stays in evaluation mode.
     """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
@@ -406,6 +407,7 @@ def _quiet() -> Iterator[None]:
         for advice in (
             *("does not have many workers", "Checkpoint directory", "isinstance.treespec", "has `__len__`"),
             "AccumulateGrad node's stream does not match",
+            "in eval mode at the start of training",
         ):
             warnings.filterwarnings("ignore", message=f".*{advice}.*")
         try:
