@@ -1,11 +1,12 @@
-"""Measure how many recordings a new word needs, starting from `base` and from random weights.
+"""Measure how many recordings a new word needs: from `base`, from random weights, and on the speech embedding.
 
 python benchmarks/own.py --data speech_commands --data speech_commands_more --noise background_noise
-    [--takes 5 10 20 40] [--words bed bird cat] [--epochs 15] [--out benchmarks/own.md]
+    [--takes 5 10 20 40] [--words bed bird cat] [--starts base random embedding] [--epochs 15] [--out benchmarks/own.md]
 
 For each number of recordings, a model is trained on that many recordings of each word, each by another speaker of the
 training set. 20 clips of each other word (except the ten commands) are used as `_unknown_`. The model is evaluated on all
-clips of the words in the validation set, by unseen speakers. The training of `base` used these words as `_unknown_`.
+clips of the words in the validation set, by unseen speakers. The training of `base` used these words as `_unknown_`. The
+speech embedding was trained by others on other recordings. It is trained with the recipe `own-embedding` and its own epochs.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from harken.files import replacing
 from harken.labels import COMMANDS
 
 _OTHER_CLIPS = 20  # of each other word
-_STARTS = {"`base`": [], "random weights": ["--set", "start_from=", "--set", "learning_rate=0.006"]}
+_NAMES = {"base": "`base`", "random": "random weights", "embedding": "the speech embedding"}
 
 
 def draw_clips(corpus: Corpus, side: str, word: str, takes: int) -> list[Clip]:
@@ -44,6 +45,14 @@ def link_clips(clips: Sequence[Clip], folder: Path) -> None:
         (folder / clip.word / clip.path.name).symlink_to(clip.path.resolve())
 
 
+def recipe_of(start: str, epochs: int) -> list[str]:
+    """Return the options of a training."""
+    if start == "embedding":
+        return ["--recipe", "own-embedding"]
+    settings = ["--set", "start_from=", "--set", "learning_rate=0.006"] if start == "random" else []
+    return ["--recipe", "own", "--set", f"epochs={epochs}", *settings]
+
+
 def harken(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "harken", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
@@ -54,7 +63,8 @@ def main() -> None:
     parser.add_argument("--noise", type=Path, required=True, help="folder of noise")
     parser.add_argument("--takes", type=int, nargs="+", default=[5, 10, 20, 40], help="recordings of each word")
     parser.add_argument("--words", nargs="+", default=["bed", "bird", "cat"], help="words to learn")
-    parser.add_argument("--epochs", type=int, default=15, help="epochs of each training")
+    parser.add_argument("--starts", nargs="+", choices=_NAMES, default=[*_NAMES], help="what to start from")
+    parser.add_argument("--epochs", type=int, default=15, help="epochs of each training of the recipe own")
     parser.add_argument("--out", type=Path, help="page to write; default: none")
     options = parser.parse_args()
     corpus = read_corpus(options.data)
@@ -75,10 +85,10 @@ def main() -> None:
             for word in options.words:
                 link_clips(draw_clips(corpus, "train", word, takes), own)
             cells = []
-            for number, settings in enumerate(_STARTS.values()):
-                run, figures = root / f"run-{takes}-{number}", root / "figures.json"
-                train_options = ["--data", own, "--other", root / "other", "--noise", options.noise, "--out", run]
-                harken("train", "--recipe", "own", *train_options, "--set", f"epochs={options.epochs}", *settings)
+            for start in options.starts:
+                run, figures = root / f"run-{takes}-{start}", root / "figures.json"
+                folders = ["--data", own, "--other", root / "other", "--noise", options.noise, "--out", run]
+                harken("train", *recipe_of(start, options.epochs), *folders)
                 harken(
                     "evaluate", run, root / "validation", "--noise", options.noise, "--split", "all", "--json", figures
                 )
@@ -93,10 +103,10 @@ def main() -> None:
         "",
         f"- `{command}`",
         f"- {', '.join(options.words)}: {len(validation)} validation clips by unseen speakers; "
-        f"{options.epochs} epochs per training",
+        f"{options.epochs} epochs per training with the recipe own",
         "",
-        f"| recordings of each word | starting from {' | starting from '.join(_STARTS)} |",
-        f"|---|{'---|' * len(_STARTS)}",
+        f"| recordings of each word | from {' | from '.join(_NAMES[start] for start in options.starts)} |",
+        f"|---|{'---|' * len(options.starts)}",
         *rows,
         "",
         "Each recording is by another speaker. The training of `base` used these words as `_unknown_`. Accuracy is that of",

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from harken import HarkenError, Listener, Recognizer, StreamFile, enroll
 from harken.enrollment.bank import fit_tail, load_bank, peaks_of
-from harken.enrollment.embedding import load_embedding, samples_of
 from harken.enrollment.graph import (
     REFERENCE_PER_HOUR,
     Calibration,
@@ -24,6 +23,7 @@ from harken.enrollment.graph import (
     threshold_for,
 )
 from harken.enrollment.takes import find_phrase, read_take
+from harken.models.speech_embedding import load_embedding, samples_of
 
 RATE = 16_000
 # Formants in Hz. The hiss "s" has none.

@@ -177,5 +177,5 @@ def test_build_front_end_by_kind() -> None:
 
 
 def test_an_unknown_front_end_is_refused() -> None:
-    with pytest.raises(HarkenError, match="no front-end 'mfcc': choose log_mel or raw"):
+    with pytest.raises(HarkenError, match="no front-end 'mfcc': choose log_mel, speech_mel or raw"):
         build_front_end("mfcc", 16_000)

@@ -17,12 +17,13 @@ from harken.models.summary import Layer, count_by_name, count_parameters, layer_
 LOG_MEL = [name for name, network in NETWORKS.items() if network.front_end == "log_mel"]
 NORMALIZING = [name for name in LOG_MEL if not NETWORKS[name].class_path.startswith("bc_resnet")]
 RECURRENT = ["tutorial_lstm", "att_rnn"]
+SHAPES = {"raw": (1, 8_000), "log_mel": (40, 98), "speech_mel": (32, 97)}  # bands and frames of a second
 
 
 def build(name: str, classes: int = 12, bands: int = 40, frames: int = 98) -> nn.Module:
     torch.manual_seed(3)
-    if NETWORKS[name].front_end == "raw":
-        bands, frames = 1, 8_000
+    if NETWORKS[name].front_end != "log_mel":
+        bands, frames = SHAPES[NETWORKS[name].front_end]
     return build_network(name, classes=classes, bands=bands, frames=frames)
 
 
@@ -30,7 +31,8 @@ def features_for(name: str, examples: int = 4, frames: int = 98) -> torch.Tensor
     generator = torch.Generator().manual_seed(5)
     if NETWORKS[name].front_end == "raw":
         return 0.1 * torch.randn(examples, 1, 8_000, generator=generator)
-    return 3 * torch.randn(examples, 40, frames, generator=generator) - 7
+    bands, usual = SHAPES[NETWORKS[name].front_end]
+    return 3 * torch.randn(examples, bands, min(frames, usual), generator=generator) - 7
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,7 @@ def features_for(name: str, examples: int = 4, frames: int = 98) -> torch.Tensor
         ("res15", 237_882),  # 238 K
         ("matchboxnet_3x2x64", 87_108),
         ("att_rnn", 180_977),
+        ("embedding_head", 359_756),  # of these, 31,628 are trained
     ],
 )
 def test_parameters(name: str, parameters: int) -> None:
@@ -99,6 +102,9 @@ def test_every_weight_gets_a_gradient(name: str) -> None:
     loss = nn.functional.cross_entropy(network(features_for(name)), torch.tensor([0, 3, 7, 11]))
     loss.backward()
     for path, parameter in network.named_parameters():
+        if not parameter.requires_grad:  # the speech embedding stays as it is
+            assert path.startswith("embedding."), path
+            continue
         assert parameter.grad is not None, path
         assert parameter.grad.isfinite().all(), path
         if parameter.ndim > 1:  # a bias before a normalization has no effect
@@ -256,7 +262,7 @@ def test_multiply_adds_agree_with_torchs_flop_counter(name: str) -> None:
     network = build(name).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(features_for(name, examples=1))
-    bands, frames = (1, 8_000) if name == "tutorial_cnn" else (40, 98)
+    bands, frames = SHAPES[NETWORKS[name].front_end]
     assert 2 * multiply_adds(network, bands, frames) == counter.get_total_flops()
 
 
@@ -296,7 +302,16 @@ def test_counting_does_not_change_the_random_state() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["tutorial_cnn", "tutorial_lstm", "bc_resnet_1", "ds_cnn_s", "res15", "matchboxnet_3x2x64", "att_rnn"],
+    [
+        "tutorial_cnn",
+        "tutorial_lstm",
+        "bc_resnet_1",
+        "ds_cnn_s",
+        "res15",
+        "matchboxnet_3x2x64",
+        "att_rnn",
+        "embedding_head",
+    ],
 )
 def test_exported_network_gives_the_same_logits_at_any_batch_size(name: str) -> None:
     frames = 8 if name in RECURRENT else 98  # exporting an LSTM takes longer with more frames

@@ -81,6 +81,19 @@ def test_rows_are_16_bit_and_padded_or_cut_at_the_end(tmp_path, cache):
     assert not packed.shards[0].flags.writeable
 
 
+def test_centered_clips_are_in_the_middle_of_their_rows_and_cut_around_the_loud_part(tmp_path, cache):
+    long = np.zeros(100, np.float32)
+    long[70:80] = 0.5
+    soundfile.write(tmp_path / "long.wav", long, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", long[68:82], RATE, subtype="FLOAT")
+    clips = [Clip(tmp_path / f"{name}.wav", "yes", "") for name in ("long", "short")]
+    plain = pack(clips, sample_rate=RATE, samples=40, cache=cache)
+    centered = pack(clips, sample_rate=RATE, samples=40, centered=True, cache=cache)
+    assert not rows(plain)[0].any()  # the loud part was after the cut
+    assert [np.flatnonzero(row)[[0, -1]].tolist() for row in rows(centered)] == [[16, 25], [15, 24]]
+    assert len(packs(cache)) == 2
+
+
 def test_clips_are_resampled_and_lengths_count_at_the_new_rate(tmp_path, cache):
     soundfile.write(tmp_path / "a.wav", tone(500, 1.0, 16_000), 16_000)
     soundfile.write(tmp_path / "b.wav", tone(500, 0.5, 44_100), 44_100)

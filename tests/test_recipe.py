@@ -133,6 +133,12 @@ def test_own_recipe_starts_from_a_bundled_model_of_the_same_shape() -> None:
     assert [getattr(own, name) for name in names] == [getattr(base, name) for name in names]
 
 
+def test_the_speech_bank_is_only_for_networks_on_the_speech_embedding() -> None:
+    assert RECIPES["own-embedding"].bank_windows > 0
+    with pytest.raises(HarkenError, match="bank_windows=8 needs a network on the speech embedding, not harken_base"):
+        with_settings(RECIPES["own"], ["bank_windows=8"])
+
+
 def test_the_tutorial_recipe_has_the_tutorials_values() -> None:
     recipe = find_recipe("tutorial")
     assert (recipe.network, recipe.words, recipe.samples) == ("tutorial_cnn", COMMANDS, 8_000)

@@ -71,6 +71,16 @@ def test_words_are_recorded_in_turn_and_make_a_corpus(tmp_path: Path) -> None:
     assert abs((loud[0] + loud[-1]) / 2 - RATE / 2) < 0.02 * RATE
 
 
+def test_a_phrase_has_longer_takes(tmp_path: Path) -> None:
+    long = utterance(seconds=1.2, start=0.4)
+    speaker = Speaker(np.pad(long, (0, RATE)), np.pad(long, (0, RATE)))
+    assert record(tmp_path, speaker, words=("good night",), takes=1) == 1
+    assert speaker.prompts == ["good night"]
+    samples, rate = soundfile.read(next(tmp_path.rglob("*.wav")))
+    assert (rate, samples.size) == (RATE, 2 * RATE)
+    assert "say the phrase without a pause" in check_take(np.concatenate([long, long]), RATE, clip_s=2.0).fault
+
+
 def test_bad_takes_are_recorded_again(tmp_path: Path) -> None:
     speaker = Speaker(utterance(peak=0.004), np.clip(4 * utterance(), -1, 1), utterance(start=1.7))
     assert record(tmp_path, speaker, words=("lights",), takes=1) == 1

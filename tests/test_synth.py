@@ -233,6 +233,17 @@ def test_nothing_held_out_gives_no_test_side(tmp_path: Path) -> None:
     assert len(list((made.train / "off").iterdir())) == 2
 
 
+def test_a_phrase_is_spoken_in_longer_clips(tmp_path: Path) -> None:
+    made = synthesize_corpus(
+        ["good night"], tmp_path / "corpus", takes=2, held_out_fraction=0.0, engines=["espeak"], seconds=1.5, workers=1
+    )
+    corpus = read_corpus([made.train])
+    assert corpus.words == ("good night",)
+    for clip in corpus.clips:
+        samples, _ = soundfile.read(clip.path)
+        assert samples.size == 24_000
+
+
 def test_the_command_writes_two_corpora_and_their_parent_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,7 +296,9 @@ def test_other_settings_and_other_files_are_refused(spoken: Path, tmp_path: Path
     [
         ([], {}, "words to speak"),
         (["go", "go"], {}, "each only once"),
-        (["../etc"], {}, "not a word of letters"),
+        (["../etc"], {}, "not a word or a phrase"),
+        (["good  night"], {}, "not a word or a phrase"),
+        (["go"], {"seconds": 4.0}, "0.5 to 3"),
         (["go"], {"takes": 0}, "at least 1"),
         (["go"], {"held_out_fraction": 1.0}, "0 to 0.9"),
         (["go"], {"room_fraction": 2.0}, "0 to 1"),

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.audio.clip import load_clip
-from harken.enrollment.embedding import SAMPLE_RATE, STEP, SpeechEmbedding, load_embedding
 from harken.files import replacing
 from harken.labels import COMMANDS
+from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding, load_embedding
 
 LAST_SPEAKER = 3000
 BANK_FOLDS = "12"

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from harken.audio.resampler import Resampler
 from harken.audio.sources import Source
-from harken.audio.take import check_take
+from harken.audio.take import CLIP_S, check_take
 from harken.errors import HarkenError
 from harken.files import replacing
 
 TAKE_S = 2.0  # length of the recording of one word
+PHRASE_TAKE_S = 3.0  # length of the recording of a phrase
+PHRASE_CLIP_S = 2.0  # length of the clip that is cut out of it
 _PAUSE_S = 0.4  # before each prompt, so that the speaker has time to notice that the word changes
 
 
@@ -62,7 +64,7 @@ def record_corpus(
 
     The words are prompted in turn. A take that is too quiet, clipped, or cut off is recorded again. Takes of this speaker
     that are already in the folder count, so an interrupted recording can be continued. Each take is saved as one second
-    of 16-bit mono WAV at the sample rate of the source.
+    (two seconds for a phrase of several words) of 16-bit mono WAV at the sample rate of the source.
 
     Parameters
     ----------
@@ -98,8 +100,9 @@ def record_corpus(
         for word in words:
             while kept[word] <= take:
                 _record(chunks, source.sample_rate, _PAUSE_S, replace(state, word=""), show)
-                samples = _record(chunks, source.sample_rate, TAKE_S, replace(state, word=word), show)
-                checked = check_take(samples, source.sample_rate)
+                take_s, clip_s = (PHRASE_TAKE_S, PHRASE_CLIP_S) if " " in word else (TAKE_S, CLIP_S)
+                samples = _record(chunks, source.sample_rate, take_s, replace(state, word=word), show)
+                checked = check_take(samples, source.sample_rate, clip_s=clip_s)
                 if checked.clip is None:
                     state = replace(state, fault=f"“{word}” was {checked.fault}")
                     continue

@@ -1,4 +1,4 @@
-"""Check a recorded take of a word, and cut out the second with the word.
+"""Check a recorded take of a word, and cut out the part with the word.
 
 Take         the result: the clip, or what to do better
 check_take   check a recording of one word
@@ -28,7 +28,7 @@ class Take:
     Attributes
     ----------
     clip
-        One second of audio with the word in the middle, float32 [samples]. None if the take cannot be used.
+        The audio with the word in the middle, float32 [samples]. None if the take cannot be used.
     fault
         What is wrong with the take and what to do better. Empty if the take can be used.
     """
@@ -37,20 +37,22 @@ class Take:
     fault: str = ""
 
 
-def check_take(samples: NDArray[np.float32], sample_rate: int) -> Take:
+def check_take(samples: NDArray[np.float32], sample_rate: int, *, clip_s: float = CLIP_S) -> Take:
     """Find the word in a recording, and check that it is complete and neither too quiet nor too loud.
 
     Parameters
     ----------
     samples
-        Recording of one word, float32 [samples], longer than a second.
+        Recording of one word, float32 [samples], longer than `clip_s`.
     sample_rate
         Sample rate in Hz.
+    clip_s
+        Length of the clip to cut out, in seconds.
 
     Returns
     -------
     Take
-        The second of audio around the word, or what is wrong with the recording.
+        The audio around the word, or what is wrong with the recording.
     """
     # Relative to the first sample: otherwise the filter would take an offset for a sound at the start.
     without_hum = HighPass(sample_rate).push(samples - samples[:1])
@@ -66,8 +68,10 @@ def check_take(samples: NDArray[np.float32], sample_rate: int) -> Take:
     first, last = int(loud[0]), int(loud[-1])
     if last == len(power) - 1:
         return Take(None, "cut off at the end: speak a little sooner")
-    length = round(CLIP_S * sample_rate)
+    length = round(clip_s * sample_rate)
     if (last + 1 - first) * step > length:
+        if clip_s > CLIP_S:
+            return Take(None, f"longer than {clip_s:g} seconds, or the room is noisy: say the phrase without a pause")
         return Take(None, "longer than a second, or the room is noisy: say one short word")
     middle = (first + last + 1) * step // 2
     start = max(0, min(samples.size - length, middle - length // 2))

@@ -43,7 +43,9 @@ def corpus_get(
 @corpus_app.command("speak")
 def corpus_speak(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create. Clips go into DIR/train and DIR/test.")],
-    words: Annotated[str, typer.Option(help="Words to synthesize, separated by commas: `dog,house`.")] = "",
+    words: Annotated[
+        str, typer.Option(help="Words or phrases to synthesize, separated by commas: `dog,good night`.")
+    ] = "",
     words_file: Annotated[
         Path | None, typer.Option(help="Text file of words to synthesize, separated by spaces or line breaks.")
     ] = None,
@@ -52,6 +54,7 @@ def corpus_speak(
     held_out: Annotated[float, typer.Option(help="Fraction of voices and clips that go to DIR/test, 0 to 0.9.")] = 0.2,
     min_snr: Annotated[float, typer.Option(help="Lowest signal-to-noise ratio of a clip, in dB.")] = 5.0,
     max_snr: Annotated[float, typer.Option(help="Highest signal-to-noise ratio of a clip, in dB.")] = 45.0,
+    seconds: Annotated[float, typer.Option(help="Length of a clip, in seconds, 0.5 to 3.")] = 1.0,
     engines: _Engines = "",
 ) -> None:
     """Create a corpus of synthetic speech.
@@ -75,6 +78,7 @@ def corpus_speak(
         held_out_fraction=held_out,
         snr_db=(min_snr, max_snr),
         engines=_names(engines),
+        seconds=seconds,
     )
     print(made.train)
     if made.test is not None:

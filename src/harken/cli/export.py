@@ -139,14 +139,16 @@ def export(
     if out.exists() and out.samefile(source.path):
         raise HarkenError(f"--out {out} is the model itself: choose another name")
     if export_format == "onnx-stream":
+        from harken.export.embedding_stream import uses_embedding, write_embedding_stream
         from harken.export.onnx_stream import write_stream_of_model
 
+        write_stream = write_embedding_stream if uses_embedding(source.card) else write_stream_of_model
         try:
             check = synthetic_clips(source.card)
         except HarkenError:  # No voice is installed: the generated stream is the only check.
-            streamed = write_stream_of_model(model, out)
+            streamed = write_stream(model, out)
         else:
-            streamed = write_stream_of_model(model, out, clips=check.clips, synthesized=True)
+            streamed = write_stream(model, out, clips=check.clips, synthesized=True)
         _print_stream_report(streamed)
         return
     if data:

@@ -166,7 +166,9 @@ def models(
 def train(
     recipe: Annotated[
         str | None,
-        typer.Option(help="Recipe: tutorial, v12, v35 or own, or a file of stages (.toml). Default: tutorial."),
+        typer.Option(
+            help="Recipe: tutorial, v12, v35, own or own-embedding, or a file of stages (.toml). Default: tutorial."
+        ),
     ] = None,
     data: _Data = [],  # noqa: B006 - typer copies it
     out: Annotated[Path | None, typer.Option(help="Folder to create for the run.")] = None,
@@ -190,7 +192,7 @@ def train(
     other: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="DIR", help="Corpus of words to learn as `_unknown_`. Only for the recipe own. Repeatable."
+            metavar="DIR", help="Corpus of words to learn as `_unknown_`. Only for own and own-embedding. Repeatable."
         ),
     ] = None,
     train_only: Annotated[

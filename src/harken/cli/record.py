@@ -18,7 +18,7 @@ _METER_WIDTH = 40
 
 def record(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Corpus folder to create or add to.")],
-    words: Annotated[str, typer.Option(help="Words to record, separated by commas: `lights,music`.")],
+    words: Annotated[str, typer.Option(help="Words or phrases to record, separated by commas: `lights,good night`.")],
     takes: Annotated[int, typer.Option(help="Recordings of each word.")] = 10,
     speaker: Annotated[
         str, typer.Option(help="Name of the speaker, in letters and digits. It becomes part of the file names.")
@@ -50,7 +50,8 @@ def record(
         kept = record_corpus(source, directory, spoken, takes=takes, speaker=speaker, show=show)
     print(f"{kept} recordings added to {directory}. To inspect them, and to train on them:")
     print(f"harken corpus show {directory}")
-    print(f"harken train --recipe own --data {directory} --out run")
+    recipe = "own-embedding" if any(" " in word for word in spoken) else "own"
+    print(f"harken train --recipe {recipe} --data {directory} --out run")
 
 
 def _drawn(moment: Any) -> Group:

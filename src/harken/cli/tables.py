@@ -59,7 +59,7 @@ def print_models() -> None:
         console.print()
     networks = _table("network", "input", "description", "source")
     for network in NETWORKS.values():
-        front_end = "log-mel" if network.front_end == "log_mel" else "waveform"
+        front_end = "waveform" if network.front_end == "raw" else "log-mel"
         networks.add_row(network.name, front_end, network.summary, network.source)
     console.print(networks)
 

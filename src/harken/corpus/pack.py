@@ -72,7 +72,9 @@ class PackedClips:
         return int(self.shards[0].shape[1])
 
 
-def pack(clips: Sequence[Clip], *, sample_rate: int, samples: int, cache: Path | None = None) -> PackedClips:
+def pack(
+    clips: Sequence[Clip], *, sample_rate: int, samples: int, centered: bool = False, cache: Path | None = None
+) -> PackedClips:
     """Pack clips into rows of the same length. Shorter clips are padded with zeros at the end, longer ones are cut.
 
     Clips that cannot be read are listed in the result.
@@ -85,6 +87,8 @@ def pack(clips: Sequence[Clip], *, sample_rate: int, samples: int, cache: Path |
         Sample rate of the rows, in Hz.
     samples
         Samples in a row.
+    centered
+        Place clips in the middle of their rows, and cut longer ones around their loudest part.
     cache
         Folder for packs. Default: harken's cache folder.
 
@@ -98,15 +102,15 @@ def pack(clips: Sequence[Clip], *, sample_rate: int, samples: int, cache: Path |
     cache = cache or default_cache()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        return _pack(clips, sample_rate, samples, cache)
+        return _pack(clips, sample_rate, samples, centered, cache)
     except OSError as error:
         raise HarkenError(
             f"cannot write to the cache {cache}: {error.strerror}; set HARKEN_CACHE to a writable folder"
         ) from error
 
 
-def _pack(clips: Sequence[Clip], sample_rate: int, samples: int, cache: Path) -> PackedClips:
-    settings = f"{_FORMAT} {sample_rate} {samples}"
+def _pack(clips: Sequence[Clip], sample_rate: int, samples: int, centered: bool, cache: Path) -> PackedClips:
+    settings = f"{_FORMAT} {sample_rate} {samples}{' centered' * centered}"
     # Unchanged files are not read again: a link, named after the fingerprint of the files, leads to the pack.
     name = _fingerprint_of(settings, clips)
     link = cache / f"{name}.link"
@@ -116,7 +120,7 @@ def _pack(clips: Sequence[Clip], sample_rate: int, samples: int, cache: Path) ->
         if (packed := _follow(link)) is not None:  # another run has built the pack while this one waited
             return packed
         folder = _find_same_content(settings, clips, sample_rate, samples, cache)
-        folder = folder or _build(cache / f"{name}.partial", settings, clips, sample_rate, samples)
+        folder = folder or _build(cache / f"{name}.partial", settings, clips, sample_rate, samples, centered)
         if not _has_missing_files(folder):
             with replacing(link) as temporary:
                 temporary.write_text(folder.name)
@@ -182,7 +186,7 @@ def _open(folder: Path) -> PackedClips:
     )
 
 
-def _build(partial: Path, settings: str, clips: Sequence[Clip], sample_rate: int, samples: int) -> Path:
+def _build(partial: Path, settings: str, clips: Sequence[Clip], sample_rate: int, samples: int, centered: bool) -> Path:
     """Build a pack in the folder `partial`, or continue building it. Return its final folder."""
     partial.mkdir(exist_ok=True)
     rows_per_shard = max(_BLOCK, _SHARD_BYTES // (2 * samples) // _BLOCK * _BLOCK)
@@ -201,7 +205,7 @@ def _build(partial: Path, settings: str, clips: Sequence[Clip], sample_rate: int
     }
     if index.is_file():
         state = json.loads(index.read_text())
-    layout = PackLayout(str(partial), len(starts), rows_per_shard, samples, sample_rate)
+    layout = PackLayout(str(partial), len(starts), rows_per_shard, samples, sample_rate, centered)
     paths = clips.paths if isinstance(clips, Clips) else [str(clip.path) for clip in clips]
     blocks = [Block(start, tuple(paths[start : start + _BLOCK])) for start in range(state["done"], len(clips), _BLOCK)]
     early: dict[int, tuple[Block, Unreadable]] = {}  # blocks written before an earlier one

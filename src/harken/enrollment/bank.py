@@ -14,9 +14,9 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.enrollment.embedding import SAMPLE_RATE, STEP
 from harken.enrollment.graph import Calibration, SpeechModel
 from harken.errors import HarkenError
+from harken.models.speech_embedding import SAMPLE_RATE, STEP
 
 _TAIL_PEAKS = 40  # the exponential distribution is fitted to this many of the highest peaks
 _PEAK_STEPS = 25  # steps of 80 ms: two alarms within 2 s count as one

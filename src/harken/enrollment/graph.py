@@ -27,7 +27,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from harken.enrollment.embedding import (
+from harken.labels import SILENCE, UNKNOWN
+from harken.models.onnx_bytes import Array, Tensor, model, node
+from harken.models.speech_embedding import (
     DIMENSIONS,
     FRAMES,
     HOP,
@@ -40,8 +42,6 @@ from harken.enrollment.embedding import (
     mel_nodes,
     samples_of,
 )
-from harken.enrollment.onnx_bytes import Array, Tensor, model, node
-from harken.labels import SILENCE, UNKNOWN
 
 SPEECH_WEIGHT = 0.7  # part of the similarity to typical speech that is subtracted
 REFERENCE_PER_HOUR = 60.0  # false alarms per hour at which a phrase is as probable as `_unknown_`

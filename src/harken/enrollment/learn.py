@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from harken.audio.clip import AUDIO_SUFFIXES, AudioSource, load_clip
 from harken.enrollment.bank import Bank, fit_tail, hours_of, load_bank, peaks_of
-from harken.enrollment.embedding import SAMPLE_RATE, STEP, SpeechEmbedding, load_embedding, samples_of
 from harken.enrollment.graph import (
     REFERENCE_PER_HOUR,
     Calibration,
@@ -31,11 +30,12 @@ from harken.enrollment.graph import (
     enrolled_stream,
     threshold_for,
 )
-from harken.enrollment.onnx_bytes import read_initializers, read_metadata
 from harken.enrollment.takes import Take, check_lengths, read_take, sequences_of, whole_embeddings
 from harken.enrollment.typed import check_phrase, speak_phrase
 from harken.errors import HarkenError
 from harken.files import replacing, require_writable
+from harken.models.onnx_bytes import read_initializers, read_metadata
+from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding, load_embedding, samples_of
 
 DEFAULT_FALSE_ALARMS = 0.5  # per hour of speech
 HOP_STEPS = (

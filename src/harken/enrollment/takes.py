@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from harken.audio.clip import AudioSource, clip_name, load_clip
 from harken.corpus.synthetic_noise import steady_noise
-from harken.enrollment.embedding import SAMPLE_RATE, STEP, SpeechEmbedding, samples_of
 from harken.errors import HarkenError
+from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding, samples_of
 
 SHORTEST_S, LONGEST_S = 0.2, 2.0  # duration of a phrase
 _MAX_CLIP_S = 15.0

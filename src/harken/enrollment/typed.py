@@ -10,9 +10,9 @@ from collections import Counter
 import numpy as np
 import soxr
 
-from harken.enrollment.embedding import SAMPLE_RATE
 from harken.enrollment.takes import LONGEST_S, Take, read_take
 from harken.errors import HarkenError
+from harken.models.speech_embedding import SAMPLE_RATE
 
 _VOICES = {"espeak": 12, "hibari": 12, "piper": 12, "kokoro": 24}  # number of takes for each engine
 _RATES, _PITCHES = (0.8, 1.2), (0.85, 1.2)  # ranges of the factors that vary a voice

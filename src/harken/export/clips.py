@@ -180,7 +180,7 @@ def synthetic_clips(card: Card, *, noise: Sequence[Path] = ()) -> CheckClips:
         raise HarkenError(
             f"there are no clips to check the export on: {_GIVE_A_CORPUS}, or install voices: pip install 'harken[synth]'"
         ) from error
-    words = [word for word in card.words if word.isalpha() and word.isascii()]
+    words = [word for word in card.words if word.replace(" ", "").isalpha() and word.isascii()]
     if not words:
         raise HarkenError(f"synthetic voices cannot say the model's words ({', '.join(card.words)}): {_GIVE_A_CORPUS}")
     if UNKNOWN in card.labels:
@@ -188,10 +188,11 @@ def synthetic_clips(card: Card, *, noise: Sequence[Path] = ()) -> CheckClips:
     takes = 2 * min(12, max(3, round(_SYNTHETIC_CLIPS / len(words))))
     # Other words or other voices get another folder.
     key = zlib.crc32(repr((words, takes, [voice.name for voice in voices()])).encode())
+    # A phrase may need more than a second. Other clips are kept from earlier versions.
+    seconds = min(3.0, card.window / card.sample_rate) if any(" " in word for word in words) else 1.0
     try:
-        corpus = synthesize_corpus(
-            words, default_cache() / "spoken" / f"{key:08x}", takes=takes, held_out_fraction=0.5, workers=1
-        )
+        folder = default_cache() / "spoken" / f"{key:08x}"
+        corpus = synthesize_corpus(words, folder, takes=takes, held_out_fraction=0.5, seconds=seconds, workers=1)
     except HarkenError as error:
         raise HarkenError(f"cannot synthesize clips to check the export on ({error}): {_GIVE_A_CORPUS}") from error
     sides = [gather_examples(card, [side], "all") for side in (corpus.train, corpus.test) if side is not None]

@@ -287,10 +287,10 @@ def write_stream_of_model(
             largest_difference=difference,
             source_difference=from_source,
             clips=0 if clips is None else len(clips),
-            agreement=None if clips is None or not len(clips) else _agreement(stream_file, source, clips),
+            agreement=None if clips is None or not len(clips) else stream_agreement(stream_file, source, clips),
             source_bytes=source.path.stat().st_size,
             bytes=temporary.stat().st_size,
-            step_ms=_median_step_ms(stream_file),
+            step_ms=median_step_ms(stream_file),
             source_clip_ms=median_ms(source, windows),
             synthesized=synthesized,
         )
@@ -312,7 +312,7 @@ def source_difference(spotter: Spotter, source: ModelFile, temperature: float) -
     return float(np.abs(ours - source.probabilities(windows)).max())
 
 
-def _agreement(stream_file: StreamFile, source: ModelFile, clips: NDArray[np.float32]) -> float:
+def stream_agreement(stream_file: StreamFile, source: ModelFile, clips: NDArray[np.float32]) -> float:
     """Return the fraction of clips at whose end the stream, started with the clip, has the original's answer."""
     padding = -clips.shape[1] % stream_file.step
     sound, state = np.pad(clips, ((0, 0), (padding, 0))), stream_file.start(len(clips))
@@ -321,7 +321,8 @@ def _agreement(stream_file: StreamFile, source: ModelFile, clips: NDArray[np.flo
     return float((probabilities.argmax(axis=1) == source.probabilities(clips).argmax(axis=1)).mean())
 
 
-def _median_step_ms(stream_file: StreamFile) -> float:
+def median_step_ms(stream_file: StreamFile) -> float:
+    """Return the median time of a step on one thread, in milliseconds."""
     sound, state, times = generated_stream(_TIMED_STEPS * stream_file.step)[None], stream_file.start(), []
     for start in range(0, sound.shape[1], stream_file.step):
         started = time.perf_counter()

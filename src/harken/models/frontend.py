@@ -2,20 +2,19 @@
 
 LogMel             log-mel energies, computed with operators that every exporter supports
 RawWaveform        the waveform itself as a single band
-build_front_end    a front-end by its kind
-mel_filters        the matrix of mel filters
+build_front_end    a front-end by its kind, also `SpeechMel` of harken.models.speech_mel
 """
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
+from harken.models.mel_filters import mel_filters
 from harken.models.spectrum import FactoredDFT
+from harken.models.speech_mel import SpeechMel
 
 LOG_FLOOR = 1e-6  # added to mel energies before the logarithm; about the energy of 16-bit rounding noise
 
@@ -122,49 +121,7 @@ class RawWaveform(nn.Module):
         return waveform.unsqueeze(1)
 
 
-FrontEnd = LogMel | RawWaveform
-
-
-def mel_filters(sample_rate: int, window: int, bands: int, low_hz: float, high_hz: float) -> NDArray[np.float64]:
-    """Return triangular mel filters of unit area on Slaney's scale (Auditory Toolbox, 1998).
-
-    Parameters
-    ----------
-    sample_rate
-        In Hz.
-    window
-        Samples in a window.
-    bands
-        Number of filters.
-    low_hz, high_hz
-        Lowest and highest frequency.
-
-    Returns
-    -------
-    ndarray
-        [bands, window // 2 + 1].
-    """
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(low_hz), _hz_to_mel(high_hz), bands + 2))
-    bins = np.arange(window // 2 + 1) * (sample_rate / window)
-    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    areas = 2.0 / (edges[2:] - edges[:-2])
-    return np.maximum(0.0, np.minimum(rising, falling)) * areas[:, None]
-
-
-# Slaney's scale is linear up to 1 kHz (15 mel) and logarithmic above, with 27 mel from there to 6.4 kHz.
-_LINEAR_HZ_PER_MEL = 200.0 / 3
-_BEND_HZ = 1000.0
-_BEND_MEL = _BEND_HZ / _LINEAR_HZ_PER_MEL
-_LOG_STEP = math.log(6.4) / 27
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz / _LINEAR_HZ_PER_MEL if hz < _BEND_HZ else _BEND_MEL + math.log(hz / _BEND_HZ) / _LOG_STEP
-
-
-def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(mel < _BEND_MEL, mel * _LINEAR_HZ_PER_MEL, _BEND_HZ * np.exp(_LOG_STEP * (mel - _BEND_MEL)))
+FrontEnd = LogMel | RawWaveform | SpeechMel
 
 
 def build_front_end(kind: str, sample_rate: int, **options: Any) -> FrontEnd:
@@ -173,17 +130,21 @@ def build_front_end(kind: str, sample_rate: int, **options: Any) -> FrontEnd:
     Parameters
     ----------
     kind
-        `log_mel` or `raw`.
+        `log_mel`, `speech_mel` or `raw`.
     sample_rate
         In Hz.
     options
-        Options of LogMel. They are ignored for `raw`.
+        Options of LogMel. The others have none, and ignore them.
 
     Raises
     ------
     HarkenError
-        If there is no such kind.
+        If there is no such kind, or it does not fit the sample rate.
     """
-    if kind not in ("log_mel", "raw"):
-        raise HarkenError(f"there is no front-end {kind!r}: choose log_mel or raw")
-    return LogMel(sample_rate, **options) if kind == "log_mel" else RawWaveform()
+    if kind == "log_mel":
+        return LogMel(sample_rate, **options)
+    if kind == "speech_mel":
+        return SpeechMel(sample_rate)
+    if kind == "raw":
+        return RawWaveform()
+    raise HarkenError(f"there is no front-end {kind!r}: choose log_mel, speech_mel or raw")

@@ -19,7 +19,7 @@ from harken.errors import HarkenError
 if TYPE_CHECKING:
     from torch import nn
 
-FrontEndKind = Literal["log_mel", "raw"]
+FrontEndKind = Literal["log_mel", "speech_mel", "raw"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Network:
     class_path
         `module:class` below harken.models. The class is called as `Class(classes, bands, frames, **options)`.
     front_end
-        `log_mel` for log-mel bands, or `raw` for the waveform itself (a single band, with one frame for each sample).
+        `log_mel` for log-mel bands, `speech_mel` for those of the speech embedding, or `raw` for the waveform itself (a single
+        band, with one frame for each sample).
     summary
         Description for `harken models`, one line.
     source
@@ -99,6 +100,10 @@ _ALL = [
         "1-D time-channel separable convolutions", "arXiv:2004.08531",
     ),
     Network("att_rnn", "att_rnn:AttRNN", "log_mel", "convolutions, two LSTMs, attention", "arXiv:1808.08929"),
+    Network(
+        "embedding_head", "embedding_head:EmbeddingHead", "speech_mel",
+        "Google's speech embedding, which stays as it is, and a small head", "arXiv:2002.01322",
+    ),
 ]  # fmt: skip
 
 NETWORKS: Mapping[str, Network] = {network.name: network for network in _ALL}

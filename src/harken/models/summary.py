@@ -21,7 +21,11 @@ from torch import Tensor, nn
 
 from harken.models.registry import find_network
 
-_USUAL_INPUT = {"raw": (1, 8_000), "log_mel": (40, 98)}  # bands and frames of one second in the recipes
+_USUAL_INPUT = {
+    "raw": (1, 8_000),
+    "log_mel": (40, 98),
+    "speech_mel": (32, 97),
+}  # bands and frames of one second in the recipes
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from harken.synth.sentences import NOUNS
 from harken.synth.voices import Voice, draw_voices, find_voice, voices_of
 from harken.synth.workers import claim_folder, run_in_parallel
 
-_MAX_WORD_SAMPLES = int(0.9 * SAMPLE_RATE)
+_SHORTEST_S, _LONGEST_S = 0.5, 3.0  # limits of the length of a clip
+_WORD_SHARE = 0.9  # largest part of a clip that the word takes up
 _RATES = (0.8, 1.3)  # range of the factor for the speed
 _PITCHES = (0.85, 1.2)  # range of the factor for the pitch
 _TRACTS = (0.92, 1.1)  # range of the factor for formants and pitch together, like another length of the vocal tract
@@ -71,6 +72,7 @@ class _Job:
     babble: tuple[tuple[str, str], ...]
     room_fraction: float
     snr_db: tuple[float, float]
+    samples: int
 
 
 def synthesize_corpus(
@@ -84,18 +86,19 @@ def synthesize_corpus(
     snr_db: tuple[float, float] = (5.0, 45.0),
     engines: Sequence[str] = (),
     voices_named: Sequence[str] = (),
+    seconds: float = 1.0,
     workers: int | None = None,
 ) -> SynthesizedCorpus:
     """Create a corpus of synthetic speech in DIR/train/WORD and DIR/test/WORD.
 
-    A clip has 16 kHz, 16 bits, one channel and exactly one second, and contains the whole word. Voice, pitch, speed, level,
+    A clip has 16 kHz, 16 bits and one channel, and contains the whole word. Voice, pitch, speed, level,
     room, microphone and background noise are random. The same arguments and the same installed voices give the same bytes,
     for any number of processes. An interrupted call continues when it is repeated.
 
     Parameters
     ----------
     words
-        Words to speak. They are also the names of the folders.
+        Words or phrases to speak. They are also the names of the folders.
     directory
         Folder for the corpus: a new one, an empty one, or one of an earlier call with the same arguments.
     takes
@@ -112,17 +115,21 @@ def synthesize_corpus(
         Speech engines to use, such as `espeak` or `piper`. Default: all that are installed.
     voices_named
         Names of the voices to use, among those of `engines`. Default: all of these.
+    seconds
+        Length of a clip in seconds, 0.5 to 3. A phrase may need more than one second.
     workers
         Number of processes. Default: one for each core.
 
     Raises
     ------
     HarkenError
-        If a value is out of range, an engine is missing, a word does not fit in a second, or the folder contains anything
+        If a value is out of range, an engine is missing, a word does not fit in a clip, or the folder contains anything
         else.
     """
     words = list(words)
     _check_arguments(words, takes, seed, held_out_fraction, room_fraction, snr_db)
+    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+        raise HarkenError(f"seconds is {seconds:g}: choose {_SHORTEST_S:g} to {_LONGEST_S:g}")
     folder = Path(directory)
     candidates = voices_of(engines)
     if voices_named:
@@ -140,6 +147,8 @@ def synthesize_corpus(
         "snr_db": list(snr_db),
         "voices": zlib.crc32(" ".join(voice.name for voice in candidates).encode()),
     }
+    if seconds != 1:  # a folder of an earlier version, whose clips were all one second long, can be continued
+        settings["seconds"] = seconds
     train_voices, test_voices = hold_out(candidates, held_out_fraction, seed)
     test_takes = round(takes * held_out_fraction) if test_voices else 0
     claim_folder(folder, settings)
@@ -157,7 +166,7 @@ def synthesize_corpus(
         missing = [take for take in _plan(side, number, words, speakers, seed) if not (folder / take.path).is_file()]
         for start in range(0, len(missing), _CHUNK):
             chunk = tuple(missing[start : start + _CHUNK])
-            jobs.append(_Job(folder, chunk, babble, room_fraction, snr_db))
+            jobs.append(_Job(folder, chunk, babble, room_fraction, snr_db, round(seconds * SAMPLE_RATE)))
     run_in_parallel(_write_takes, jobs, f"speaking {len(words)} words", workers=workers)
     return SynthesizedCorpus(folder / "train", folder / "test" if test_takes else None)
 
@@ -197,9 +206,10 @@ def _check_arguments(
     if not words or len(set(words)) < len(words):
         raise HarkenError("the words to speak must be given, and each only once")
     for word in words:
-        if not word.isalpha():
+        if not all(part.isalpha() for part in word.replace("'", "").split(" ")):
             raise HarkenError(
-                f"{word!r} is not a word of letters: use only letters, because it is the name of a folder"
+                f"{word!r} is not a word or a phrase: use only letters, apostrophes and single spaces, because it is the "
+                "name of a folder"
             )
     if takes < 1:
         raise HarkenError(f"takes is {takes}: choose at least 1 clip per word")
@@ -234,23 +244,23 @@ def _write_takes(job: _Job) -> None:
 
 
 def _make_clip(take: _Take, job: _Job) -> Waveform:
-    """Return one clip, [SAMPLE_RATE] samples."""
+    """Return one clip, [job.samples] samples."""
     rng = np.random.default_rng(take.seed)
-    word = tilt(_speak(take, rng), rng.uniform(*_TILTS_DB))
+    word = tilt(_speak(take, rng, int(_WORD_SHARE * job.samples)), rng.uniform(*_TILTS_DB))
     power = float(np.mean(np.square(word)))
-    start = int(rng.integers(0, SAMPLE_RATE - word.size + 1))
+    start = int(rng.integers(0, job.samples - word.size + 1))
     if rng.random() < job.room_fraction:
         word = reverberate(word, room_response(rng))
-    clip = np.zeros(SAMPLE_RATE, np.float32)
-    audible = word[: SAMPLE_RATE - start]
+    clip = np.zeros(job.samples, np.float32)
+    audible = word[: job.samples - start]
     clip[start : start + audible.size] = audible
-    background = noise(str(rng.choice(NOISES)), SAMPLE_RATE, rng, babble=_babble(job.babble))
+    background = noise(str(rng.choice(NOISES)), job.samples, rng, babble=_babble(job.babble))
     clip = add_noise(clip, background, speech_power=power, snr_db=rng.uniform(*job.snr_db))
     return np.asarray(clip * (10 ** (rng.uniform(*_PEAKS_DB) / 20) / np.abs(clip).max()), np.float32)
 
 
-def _speak(take: _Take, rng: np.random.Generator) -> Waveform:
-    """Return the word without silence around it, at most _MAX_WORD_SAMPLES long."""
+def _speak(take: _Take, rng: np.random.Generator, longest: int) -> Waveform:
+    """Return the word without silence around it, at most `longest` samples."""
     voice = find_voice(take.voice)
     rate, pitch, tract = (float(np.exp(rng.uniform(*np.log(limits)))) for limits in (_RATES, _PITCHES, _TRACTS))
     text = take.word + str(rng.choice(_ENDINGS))
@@ -260,11 +270,14 @@ def _speak(take: _Take, rng: np.random.Generator) -> Waveform:
         word = trim(np.asarray(soxr.resample(samples, sample_rate * tract, SAMPLE_RATE), np.float32))
         if word.size == 0:
             raise HarkenError(f"{take.voice} makes no sound for {take.word!r}: choose another word")
-        if word.size <= _MAX_WORD_SAMPLES:
+        if word.size <= longest:
             return word
         if rate == 2.0:
-            raise HarkenError(f"{take.word!r} is too long for a clip of one second: choose a shorter word")
-        rate = min(2.0, rate * 1.1 * word.size / _MAX_WORD_SAMPLES)
+            clip_s = longest / _WORD_SHARE / SAMPLE_RATE
+            raise HarkenError(
+                f"{take.word!r} is too long for a clip of {clip_s:.2g} s: choose a shorter word, or longer clips"
+            )
+        rate = min(2.0, rate * 1.1 * word.size / longest)
 
 
 @lru_cache(maxsize=2)

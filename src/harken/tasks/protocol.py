@@ -145,7 +145,9 @@ def make_task(recipe: Recipe, material: Material, *, cache: Path | None = None, 
     corpus = read(material.data, only)
     split_clips = {"tutorial": _tutorial, "v12": _official, "v35": _official, "own": _own}[recipe.protocol]
     labels, clips, sides = split_clips(recipe, material, corpus, read)
-    packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, cache=cache)
+    # A user's recordings have any length, and the word can be anywhere in them.
+    centered = recipe.protocol == "own"
+    packed = pack(clips, sample_rate=recipe.sample_rate, samples=recipe.samples, centered=centered, cache=cache)
     if recipe.protocol == "tutorial":
         sides = _tutorial_sides(recipe, material, labels, clips, packed.lengths)
     notes += filter(None, map(skipped_audio, (*material.noise, *material.speech)))
@@ -198,7 +200,11 @@ def _require_clips(recipe: Recipe, task: Task, material: Material) -> None:
             raise HarkenError(f"no clips of {folders} are on the {side} side: add more clips or speakers")
     trained = set(task.classes[task.rows("train")].tolist())
     for number, label in enumerate(task.labels):
-        if number in trained or label == SILENCE or (label == UNKNOWN and task.speech is not None):
+        if (
+            number in trained
+            or label == SILENCE
+            or (label == UNKNOWN and (task.speech is not None or recipe.bank_windows))
+        ):
             continue
         if label == UNKNOWN:
             raise HarkenError(
@@ -267,7 +273,7 @@ def _own(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Sp
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
     if listed := split.read_lists(corpus):
         sides = [listed.get(clip.name, side) for clip, side in zip(clips, sides, strict=True)]
-    unknown = recipe.unknown_share > 0 and bool(material.other or material.speech)
+    unknown = recipe.unknown_share > 0 and bool(material.other or material.speech or recipe.bank_windows)
     if unknown and material.other:
         other = [clip for clip in read(material.other).clips if clip.word not in words]
         drawn: list[str] = list(split.by_speaker(other, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))

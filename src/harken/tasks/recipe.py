@@ -68,6 +68,8 @@ class Recipe:
     # Share of the running speech that is taken from the windows most like a keyword, found anew in each epoch
     hard_share: float = 0.0
     chained_share: float = 0.0  # share of all running speech that is made by joining clips of other words
+    # Windows of harken's speech bank that are added to each batch as `_unknown_`; only for a network on the speech embedding
+    bank_windows: int = 0
     silence_share: float = 0.12  # examples of `_silence_`, as a fraction of the word clips; 0: no such class
     full_level_share: float = 0.5  # share of `_silence_` examples at the recorded level; others are up to 60 dB lower
     # Other words of --data to leave out of training, so that they are new in validation
@@ -123,7 +125,11 @@ class Recipe:
     channels_last: bool = False  # use PyTorch's channels-last memory format for the network
 
     def __post_init__(self) -> None:
-        find_network(self.network)
+        network = find_network(self.network)
+        if self.bank_windows and network.front_end != "speech_mel":
+            raise HarkenError(
+                f"bank_windows={self.bank_windows} needs a network on the speech embedding, not {self.network}: set it to 0"
+            )
         for name in ("words", "held_out_words"):
             object.__setattr__(self, name, tuple(map(normalize_word, getattr(self, name))))
         for name, value in vars(self).items():
@@ -194,6 +200,13 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             name="own", protocol="own", network="harken_base", words=(), balance=1, epoch_clips=1_000,
             start_from="base", learning_rate=3e-3,
+        ),
+        # The speech embedding has met more speech than any of the bundled models. Only a small head is trained.
+        Recipe(
+            name="own-embedding", protocol="own", network="embedding_head", words=(), window_s=2.0, bands=32, frame_ms=25,
+            batch_size=32, balance=1, epoch_clips=1_000, unknown_share=1, speech_share=0.8, bank_windows=64, shift_ms=400,
+            steady_noise_share=0.2, talk_probability=0.2, band_masks=0, frame_masks=0, epochs=4, learning_rate=3e-3,
+            warmup_epochs=0.5, label_smoothing=0, average_decay=0.99, keep="last",
         ),
     )
 }  # fmt: skip

@@ -69,7 +69,8 @@ class EpochSampler:
             unknown = train[task.classes[train] == labels[UNKNOWN]]
             count = round(commands * recipe.unknown_share)
             speech = round(count * recipe.speech_share) if task.speech is not None and len(unknown) else 0
-            speech = count if not len(unknown) else speech
+            if not len(unknown):
+                speech = count if task.speech is not None else 0
             spliced = round((count - speech) * recipe.spliced_share) if task.speech is not None else 0
             parts += [np.full(speech, SPEECH_ROW), np.full(spliced, SPLICED_ROW)]
             parts.append(_repeat(rng, unknown, count - speech - spliced))

@@ -22,6 +22,7 @@ from harken.evaluation.clips.examples import Examples
 from harken.evaluation.clips.rejection import calibrate_thresholds, measure_rejection
 from harken.evaluation.clips.tuning import tune_clips
 from harken.labels import UNKNOWN
+from harken.models.embedding_head import EmbeddingHead
 from harken.models.onnx_writer import change_metadata, write_model_file
 from harken.models.spotter import Spotter
 from harken.models.summary import count_parameters, multiply_adds
@@ -35,6 +36,9 @@ _BATCH = 256
 # thresholds.
 _ALARMS_PER_MINUTE = (0.4, 0.5, 0.7, 1.0)
 _TEMPERATURES = np.geomspace(0.25, 4.0, 81)
+# Settings for streams of a network on the speech embedding, as of an enrolled phrase. It sees a longer window, which a word
+# stays in for several steps, and it knows more speech, so a word may be part of a sentence.
+_EMBEDDING_LISTENER = {"hop_ms": 240.0, "smoothing_ms": 0.0, "refractory_ms": 1500.0, "isolation": 0.0}
 
 
 def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, path: Path) -> float:
@@ -81,6 +85,10 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
         "parameters": count_parameters(spotter.network),
         "multiply_adds": multiply_adds(spotter.network, bands, frames),
     }
+    if isinstance(spotter.network, EmbeddingHead):
+        metadata["listener"] = _EMBEDDING_LISTENER
+        # Clips of a second are in the middle of the window, as in training.
+        metadata["lead_in"] = max(0, recipe.samples - recipe.sample_rate) // 2
     if UNKNOWN in task.labels:
         probabilities = torch.softmax(logits / temperature, dim=1).numpy()
         with suppress(HarkenError):  # too few clips, or too weak a network: every answer is accepted
@@ -102,7 +110,7 @@ def _store_thresholds(path: Path, examples: Examples, recipe: Recipe, material: 
     per_folder = [_strictest_thresholds(model, examples, recordings) for recordings in speech]
     thresholds = {word: max(found[word] for found in per_folder) for word in model.card.words}
     figures = asdict(measure_rejection(model, examples, join_recordings(speech), thresholds))
-    listener = ListenerSettings(thresholds=thresholds).to_json()
+    listener = replace(ListenerSettings.from_card(model.card), thresholds=thresholds).to_json()
     change_metadata(path, path, {"listener": listener, "rejection_where_thresholds_were_set": figures})
 
 

@@ -1,18 +1,38 @@
-"""Start a run with the weights of an earlier one.
+"""Start a run with weights that were learned earlier.
 
-initialize_weights    copy the weights of a run or a model file into a new spotter, which can be wider or have other classes
+load_published_weights    load the weights of layers that are published ready-made
+initialize_weights        copy the weights of a run or a model file into a new spotter, which can be wider or have other classes
 """
 
 import torch
 from torch import nn
 
+from harken.enrollment.bank import load_bank
 from harken.errors import HarkenError
+from harken.models.embedding_head import EmbeddingHead
 from harken.models.spotter import Spotter
 from harken.models.widen import widen_weights
 from harken.runtime.modelfile import ModelFile
 from harken.tasks.protocol import Task
 from harken.tasks.recipe import Recipe
 from harken.training.trained_networks import load_trained, open_trained
+
+
+def load_published_weights(spotter: Spotter) -> None:
+    """Load the weights of the speech embedding if the network contains it, and the statistics of its embeddings of speech.
+
+    Raises
+    ------
+    HarkenError
+        If the package that contains them is not installed.
+    """
+    if isinstance(spotter.network, EmbeddingHead):
+        spotter.network.embedding.load()
+        talk, norm = torch.from_numpy(load_bank().talk), spotter.network.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(talk.mean(0))
+        norm.running_var.copy_(talk.var(0))
 
 
 def initialize_weights(spotter: Spotter, source: str, recipe: Recipe, task: Task) -> None:

@@ -17,10 +17,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from harken.errors import HarkenError
+from harken.models.embedding_head import EmbeddingHead
 from harken.models.registry import find_network
 from harken.models.spotter import Spotter
 from harken.tasks.recipe import Recipe
 from harken.training.augment import Filter, NoiseSuppression, SpecAugment
+from harken.training.bank_windows import BankWindows
 from harken.training.batches import SPEECH_ROW
 from harken.training.cuda_graphs import CudaGraphRunner
 from harken.training.teachers import Teacher
@@ -76,6 +78,10 @@ class TrainingModule(lightning.LightningModule):
         if recipe.average_decay > 0:
             average = moving_average(recipe.average_decay)
             self.average = AveragedModel(spotter.network, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
+        self._bank: BankWindows | None = None
+        if recipe.bank_windows:
+            assert isinstance(spotter.network, EmbeddingHead)  # the recipe has been checked
+            self._bank = BankWindows(spotter.network.steps)
         # Sums over the epoch. Calling self.log at every step would take longer than some of the network's layers.
         self._sums = torch.zeros(2)  # the loss and the number of correct answers
         self._examples = 0
@@ -102,10 +108,20 @@ class TrainingModule(lightning.LightningModule):
             taught = (batch[0] != SPEECH_ROW).nonzero().flatten().to(losses.device)
             losses = self._add_distillation(losses, logits, waveform, taught)
         loss = losses.mean()
+        if self._bank is not None and self.waveforms.unknown is not None:
+            loss = loss + self._bank_loss(self._bank, self.waveforms.unknown) / len(losses)
         hits = (logits.argmax(1) == targets.argmax(1)).sum()
         self._sums += torch.stack([loss.detach() * len(targets), hits])
         self._examples += len(targets)
         return loss
+
+    def _bank_loss(self, bank: BankWindows, unknown: int) -> Tensor:
+        """Return the summed loss of windows of the speech bank. Their class is `unknown`."""
+        assert isinstance(self.spotter.network, EmbeddingHead)
+        windows = bank.draw(self.recipe.bank_windows).to(self.device)
+        logits = self.spotter.network.classify_embeddings(windows).float()
+        labels = torch.full((len(windows),), unknown, device=self.device)
+        return F.cross_entropy(logits, labels, reduction="sum")
 
     def _add_distillation(self, losses: Tensor, logits: Tensor, waveform: Tensor, taught: Tensor) -> Tensor:
         """Mix the divergence from the teachers' softened answers into the losses [N] of the rows in `taught`.
@@ -127,6 +143,8 @@ class TrainingModule(lightning.LightningModule):
         if self.waveforms.hard_negatives is not None:
             seed = self.recipe.seed * 1_000_003 + self.current_epoch
             self.waveforms.hard_negatives.search(self._keyword_probability, seed=seed)
+        if self._bank is not None and self.current_epoch:  # before the first epoch, the network knows no keyword
+            self._bank.search(self._keyword_probability_of_embeddings)
 
     def _keyword_probability(self, waveform: Tensor) -> Tensor:
         """Return the probability [N] of the most probable keyword, by the weights that are validated."""
@@ -137,6 +155,17 @@ class TrainingModule(lightning.LightningModule):
         logits = network(self.spotter.features(waveform)).float()
         network.train(training)
         return torch.softmax(logits, dim=1)[:, : self.waveforms.keywords].amax(1)
+
+    def _keyword_probability_of_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Return the probability [N] of the most probable keyword for windows of embeddings [N, 96, steps]."""
+        assert self.waveforms is not None
+        network = self.spotter.network if self.average is None else self.average.module
+        assert isinstance(network, EmbeddingHead)
+        training = network.training
+        network.eval()
+        logits = network.classify_embeddings(embeddings.to(self.device)).float()
+        network.train(training)
+        return torch.softmax(logits, dim=1)[:, : self.waveforms.keywords].amax(1).cpu()
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:
@@ -158,7 +187,7 @@ class TrainingModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        parameters = list(self.spotter.network.parameters())
+        parameters = [weight for weight in self.spotter.network.parameters() if weight.requires_grad]
         if recipe.optimizer == "adam":
             optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, recipe.learning_rate, eps=1e-7, fused=True)
         else:

@@ -43,7 +43,7 @@ from harken.tasks.recipe import RECIPES, Recipe
 from harken.training.batches import BatchStream, EpochSampler, validation_rows
 from harken.training.finish import finish
 from harken.training.history import History
-from harken.training.initial_weights import initialize_weights
+from harken.training.initial_weights import initialize_weights, load_published_weights
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
 from harken.training.run_folder import load_checkpoint, load_spotter, load_weights, lock_run, read_run, write_run
@@ -245,7 +245,9 @@ def _fit(
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = out / "last.ckpt"
     notes: list[str] = []
-    if recipe.start_from and not last.is_file():  # a resumed run has its own weights
+    if not last.is_file():  # a resumed run has its own weights
+        load_published_weights(spotter)
+    if recipe.start_from and not last.is_file():
         try:
             initialize_weights(spotter, recipe.start_from, recipe, task)
         except HarkenError as error:
@@ -316,6 +318,11 @@ def _notes(recipe: Recipe, task: Task, material: Material, model: Path) -> list[
         notes.append(
             f"the model knows no other words: it takes each of them for one of its {task.words} words, which the validation "
             "accuracy does not show. Add --other DIR or --speech DIR"
+        )
+    elif recipe.bank_windows and not (material.other or material.speech):
+        notes.append(
+            "the only other speech in training was harken's speech bank, which is not from your microphone: also give speech "
+            "from the place of use with --speech DIR, or other words with --other DIR"
         )
     if task.synthetic_noise:
         notes.append(
@@ -390,6 +397,7 @@ def _quiet() -> Iterator[None]:
     """Hide Lightning's advertisements, and its advice that does not apply.
 
     The batches need no worker processes. Replayed passes accumulate gradients on another stream, where they were recorded.
+    The normalization of `embedding_head` stays in evaluation mode.
     """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
@@ -399,6 +407,7 @@ def _quiet() -> Iterator[None]:
         for advice in (
             *("does not have many workers", "Checkpoint directory", "isinstance.treespec", "has `__len__`"),
             "AccumulateGrad node's stream does not match",
+            "in eval mode at the start of training",
         ):
             warnings.filterwarnings("ignore", message=f".*{advice}.*")
         try:

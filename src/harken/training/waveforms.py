@@ -48,6 +48,7 @@ class WaveformLoader:
         self.recipe = recipe
         self.classes = len(task.labels)
         self.keywords = task.words  # number of classes that are words; they come first
+        self.unknown = task.labels.index(UNKNOWN) if UNKNOWN in task.labels else None
         self.clips = ClipStore(task.packed, device)
         self.silence = torch.from_numpy(task.silence_waveforms(recipe.samples)).to(device)
         self.noise = None if task.noise is None else self._noise_bank(task.noise).to(device)

@@ -151,7 +151,9 @@ def _all_clips(card: Card, corpus: Corpus, *, archive: bool) -> Examples:
         raise HarkenError(
             f"{corpus.roots[0]} contains no clips of the model's words ({words}): give another model or folder"
         )
-    packed = pack(known, sample_rate=card.sample_rate, samples=card.window)
+    recipe = card.fields.get("recipe")
+    centered = isinstance(recipe, dict) and recipe.get("protocol") == "own"  # as in training
+    packed = pack(known, sample_rate=card.sample_rate, samples=card.window, centered=centered)
     waveforms = np.concatenate([shard / np.float32(32768.0) for shard in packed.shards])
     label_of = {label: index for index, label in enumerate(card.labels)}
     truth = np.array([label_of.get(clip.word, label_of.get(UNKNOWN, -1)) for clip in known])

@@ -16,6 +16,7 @@ from harken.export.litert.convert import convert
 from harken.export.litert.int8 import quantize
 from harken.export.litert.run import LitertFile
 from harken.files import replacing_all, require_writable
+from harken.models.embedding_head import EmbeddingHead
 from harken.models.frontend import LogMel
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import Card, ModelFile
@@ -77,6 +78,10 @@ def write_litert(
     require_writable(path, check)
     all_clips = clips if calibration is None else np.concatenate([calibration, clips])
     spotter = _spotter(source, all_clips)
+    if isinstance(spotter.network, EmbeddingHead):
+        raise HarkenError(
+            f"{source.path} uses the speech embedding, which harken does not export to LiteRT: use onnx-stream or onnx-int8"
+        )
     if features and not isinstance(spotter.front_end, LogMel):
         raise HarkenError(f"{source.path} has no log-mel front-end: export it without --features")
     temperature = source.card.temperature

