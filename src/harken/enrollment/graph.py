@@ -47,7 +47,7 @@ SPEECH_WEIGHT = 0.7  # part of the similarity to typical speech that is subtract
 REFERENCE_PER_HOUR = 60.0  # false alarms per hour at which a phrase is as probable as `_unknown_`
 _MAX_LOGIT = 16.0
 _SILENCE_DB = -54.0  # peak level at which `_silence_` is as probable as `_unknown_`
-_BATCH_STEPS = 4096  # embeddings that are scored at once
+_BATCH_STEPS = 1024  # embeddings that are scored at once; more of them need more memory and no less time
 
 
 @dataclass(frozen=True)
