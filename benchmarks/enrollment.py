@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from harken import HarkenError, enroll, load_clip
 from harken.enrollment.bank import fit_tail, load_bank, peaks_of
 from harken.enrollment.embedding import SAMPLE_RATE, STEP, load_embedding
-from harken.enrollment.graph import REFERENCE_PER_HOUR, Calibration, Templates, TemplateScorer
+from harken.enrollment.graph import REFERENCE_PER_HOUR, RIVALRY, Calibration, Templates, TemplateScorer
 from harken.enrollment.takes import read_take, sequences_of
 from harken.labels import COMMANDS
 
@@ -113,7 +113,7 @@ def commands(words: Path) -> None:
             scorer, calibration = learned(usable_takes(words / word, 10, rng))
             scores = np.array([scorer.scores(clip).mean(axis=0).max() for clip in clips])
             logits.append(calibration.slope * scores + calibration.offset)
-        probabilities = np.exp(logits) / (1 + np.exp(logits).sum(axis=0))
+        probabilities = probabilities_of(np.array(logits))
         best, named = probabilities.max(axis=0), probabilities.argmax(axis=0)
         thresholds = [np.quantile(best[truth < 0], 1 - share) for share in ACCEPTED]
         results.append([100 * np.mean(((named == truth) & (best > least))[truth >= 0]) for least in thresholds])
@@ -172,6 +172,13 @@ def learned(takes: Sequence[Path]) -> tuple[TemplateScorer, Calibration]:
     ]
     scorer = TemplateScorer(Templates.of(sequences, [0] * len(sequences)), bank.speech)
     return scorer, fit_tail(peaks_of(scorer.scores(bank.talk).mean(axis=0)), bank.hours)
+
+
+def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probabilities [words, clips] that a model with all words gives, from the logits [words, clips]."""
+    best = logits.max(axis=0)
+    rivals = np.exp(np.clip(best, -16, 16) + RIVALRY * (logits - best))
+    return rivals / (1 + rivals.sum(axis=0))
 
 
 def score_at(calibration: Calibration, false_alarms_per_hour: float) -> float:

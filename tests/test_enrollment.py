@@ -290,6 +290,26 @@ def test_a_template_of_one_step_works() -> None:
         onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
+@needs_embedding
+@pytest.mark.parametrize("start", [-1.5, -20.0])
+def test_a_similar_phrase_does_not_lower_the_probability_of_the_best_one(start: float) -> None:
+    embedding, speech = load_embedding(), load_bank().speech
+    step = np.eye(1, 96, dtype=np.float32)
+    # With the second calibration, the logit of the same template is one lower.
+    calibrations = [Calibration(start, 1.0, 60.0), Calibration(start + 1.0, 1.0, 60.0)]
+    sound = tune(TUNE, 1)
+    found = []
+    for count in (1, 2):
+        templates = Templates.of([step] * count, list(range(count)))
+        content = enrolled_model(embedding, speech, templates, calibrations[:count], {})
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        (probabilities,) = session.run(None, {"waveform": sound[None, : samples_of(templates.steps)]})
+        found.append(probabilities[0])
+    alone, together = found
+    assert together[0] > 0.98 * alone[0]
+    assert together[1] / together[0] == pytest.approx(np.exp(-4), rel=0.01)
+
+
 @pytest.mark.parametrize("phrase", ["", " hey", "?!", "_unknown_", "a\nb", "word " * 20 + "word"])
 def test_a_phrase_that_cannot_be_a_label_is_refused(phrase: str, tmp_path: Path) -> None:
     with pytest.raises(HarkenError, match="phrase"):
