@@ -217,16 +217,17 @@ class TemplateScorer:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._templates = len(templates.vectors)
         self._context = 2 * longest  # steps that can contribute to a score
 
     def scores(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the score [templates, steps] of each template at each step of embeddings [steps, 96]."""
-        parts = []
+        scores = np.empty((self._templates, len(embeddings)), np.float32)
         for start in range(0, len(embeddings), _BATCH_STEPS):
             first = max(0, start - self._context)
             (found,) = self._session.run(["scores"], {"embeddings": embeddings[None, first : start + _BATCH_STEPS]})
-            parts.append(found[0][:, start - first :])
-        return np.concatenate(parts, axis=1)
+            scores[:, start : start + _BATCH_STEPS] = found[0][:, start - first :]
+        return scores
 
 
 def enrolled_model(

@@ -326,9 +326,11 @@ def _leave_one_out(
     logit = math.log(threshold / (1 - threshold))
     notes: list[str] = []
     outliers: list[tuple[float, str]] = []
+    all_scores = talk_scores.sum(axis=0)
     for number, take in enumerate(tested):
         others = take_of != number
-        calibration = fit_tail(peaks_of(talk_scores[others].mean(axis=0)), bank.hours)
+        other_scores = all_scores - talk_scores[~others].sum(axis=0)
+        calibration = fit_tail(peaks_of(other_scores / others.sum()), bank.hours)
         score = float(scorer.scores(whole_embeddings(take, embedding))[others].mean(axis=0).max())
         take_logit = calibration.slope * score + calibration.offset
         if take_logit < _logit_of(_OUTLIER_PER_HOUR):
