@@ -1,6 +1,6 @@
-"""The speech bank: statistics of speech in general, and an hour of it in which false alarms are counted.
+"""The speech bank: statistics of speech in general, and two hours of noisy speech in which false alarms are counted.
 
-Bank            the mean, typical embeddings, and the embeddings of an hour of speech
+Bank            the mean, typical embeddings, and the embeddings of two hours of noisy speech
 load_bank       read the bank that harken ships, which tools/build_bank.py creates
 hours_of        the duration of a sequence of embeddings
 peaks_of        the highest scores, at most one in two seconds
@@ -18,9 +18,11 @@ from harken.enrollment.graph import Calibration, SpeechModel
 from harken.errors import HarkenError
 from harken.models.speech_embedding import SAMPLE_RATE, STEP
 
-_TAIL_PEAKS = 40  # the exponential distribution is fitted to this many of the highest peaks
+_TAIL_PEAKS = 80  # the exponential distribution is fitted to this many of the highest peaks
+_TAIL_SHARE = 4  # but to at most one in four: in a short recording, more of them would not be the tail
+# The scale of a few peaks is a rough estimate. It counts together with the usual scale, as if that came from 40 more peaks.
+_USUAL_SCALE, _USUAL_PEAKS = 0.028, 40
 _PEAK_STEPS = 25  # steps of 80 ms: two alarms within 2 s count as one
-_MIN_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Bank:
     speech
         What all speech has in common.
     quantized
-        Embeddings [steps, 96] of about an hour of speech, half of it mixed with noise, in 8 bits.
+        Embeddings [steps, 96] of two hours of speech, mixed with noise 5 to 20 dB below the speech, in 8 bits.
     scale
         Factor [96] of each dimension of `quantized`.
     """
@@ -107,6 +109,9 @@ def peaks_of(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 def fit_tail(peaks: NDArray[np.float32], hours: float) -> Calibration:
     """Fit an exponential distribution to the highest peaks.
 
+    The scale is the maximum a posteriori estimate: the mean height of the peaks above the lowest of them, averaged with the
+    scale that phrases usually have.
+
     Parameters
     ----------
     peaks
@@ -114,7 +119,8 @@ def fit_tail(peaks: NDArray[np.float32], hours: float) -> Calibration:
     hours
         Duration of the audio in which they were found.
     """
-    count = max(1, min(_TAIL_PEAKS, peaks.size - 1))
+    count = max(1, min(_TAIL_PEAKS, peaks.size // _TAIL_SHARE))
     start = float(peaks[min(count, peaks.size - 1)])
-    scale = max(_MIN_SCALE, float((peaks[:count] - start).mean()))
+    heights = float((peaks[:count] - start).sum())
+    scale = (heights + _USUAL_PEAKS * _USUAL_SCALE) / (count + _USUAL_PEAKS)
     return Calibration(start, scale, count / hours)

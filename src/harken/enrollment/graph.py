@@ -46,8 +46,9 @@ from harken.models.speech_embedding import (
 SPEECH_WEIGHT = 0.7  # part of the similarity to typical speech that is subtracted
 REFERENCE_PER_HOUR = 60.0  # false alarms per hour at which a phrase is as probable as `_unknown_`
 _MAX_LOGIT = 16.0
+RIVALRY = 4.0  # by how much the distance of a phrase's logit from the best phrase's is multiplied
 _SILENCE_DB = -54.0  # peak level at which `_silence_` is as probable as `_unknown_`
-_BATCH_STEPS = 4096  # embeddings that are scored at once
+_BATCH_STEPS = 1024  # embeddings that are scored at once; more of them need more memory and no less time
 
 
 @dataclass(frozen=True)
@@ -216,16 +217,17 @@ class TemplateScorer:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._templates = len(templates.vectors)
         self._context = 2 * longest  # steps that can contribute to a score
 
     def scores(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the score [templates, steps] of each template at each step of embeddings [steps, 96]."""
-        parts = []
+        scores = np.empty((self._templates, len(embeddings)), np.float32)
         for start in range(0, len(embeddings), _BATCH_STEPS):
             first = max(0, start - self._context)
             (found,) = self._session.run(["scores"], {"embeddings": embeddings[None, first : start + _BATCH_STEPS]})
-            parts.append(found[0][:, start - first :])
-        return np.concatenate(parts, axis=1)
+            scores[:, start : start + _BATCH_STEPS] = found[0][:, start - first :]
+        return scores
 
 
 def enrolled_model(
@@ -352,7 +354,13 @@ def _decision_nodes() -> list[bytes]:
         node("ReduceMax", ["phrase_scores"], ["best_scores"], axes=[2], keepdims=0),
         node("Mul", ["best_scores", "slopes"], ["sloped"]),
         node("Add", ["sloped", "offsets"], ["logits"]),
-        node("Clip", ["logits", "least_logit", "most_logit"], ["phrase_logits"]),
+        # The best phrase keeps its probability against `_unknown_`; a softmax alone would share it with similar phrases.
+        node("ReduceMax", ["logits"], ["best_logit"], axes=[1], keepdims=1),
+        node("Sub", ["logits", "best_logit"], ["behind"]),
+        node("Mul", ["behind", "rivalry"], ["far_behind"]),
+        node("Clip", ["best_logit", "least_logit", "most_logit"], ["clipped_best"]),
+        node("Add", ["clipped_best", "far_behind"], ["rival_logits"]),
+        node("Max", ["rival_logits", "least_logit"], ["phrase_logits"]),
         node("Abs", ["waveform"], ["magnitudes"]),
         node("ReduceMax", ["magnitudes"], ["peak"], axes=[1], keepdims=1),
         node("Max", ["peak", "least_peak"], ["safe_peak"]),
@@ -384,6 +392,7 @@ def _model_file(
         "averages": (members / members.sum(axis=1, keepdims=True)).astype(np.float32),
         "slopes": np.array([calibration.slope for calibration in calibrations], np.float32),
         "offsets": np.array([calibration.offset for calibration in calibrations], np.float32),
+        "rivalry": np.array(RIVALRY, np.float32),
         "least_logit": np.array(-_MAX_LOGIT, np.float32),
         "most_logit": np.array(_MAX_LOGIT, np.float32),
         "least_peak": np.array(1e-9, np.float32),

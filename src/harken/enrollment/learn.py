@@ -9,6 +9,7 @@ serve/page/enroll.js does the same with recordings in the browser. A test compar
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -43,7 +44,9 @@ HOP_STEPS = (
 )
 _MAX_TAKES = 40
 _SHORT_PHRASE_S = 0.45  # a phrase shorter than this gets a note
-_OUTLIER_PER_HOUR = 30.0  # a take whose score is as common in speech as this many false alarms per hour is another word
+# False alarms per hour at the score of a take, in a model of the other takes. A take as common in speech as this contains
+# another word. With fewer false alarms it may contain one: it gets a note.
+_OUTLIER_PER_HOUR, _DOUBTFUL_PER_HOUR = 120.0, 10.0
 _MIN_RECOGNIZED = 0.5  # a phrase of which a smaller fraction of takes is recognized gets a note
 _MIN_BACKGROUND_S = 60.0
 _FORMAT = 1  # version of the constants and metadata that `into` reads
@@ -172,10 +175,10 @@ def enroll(
     threshold = threshold_for(false_alarms_per_hour)
     notes: list[str] = []
     if len(takes) > 1:
-        recognized, missed = _leave_one_out(
+        recognized, doubtful = _leave_one_out(
             recorded or synthetic, take_of, scorer, talk_scores, bank, embedding, threshold
         )
-        notes += [f"{take.name} would be missed by a model of the other takes" for take in missed if recorded]
+        notes += doubtful if recorded else []
     else:
         recognized = None
         notes.append("one take does not show how the phrase will vary: add two or more, some of them by other people")
@@ -297,7 +300,7 @@ def _leave_one_out(
     bank: Bank,
     embedding: SpeechEmbedding,
     threshold: float,
-) -> tuple[float, list[Take]]:
+) -> tuple[float, list[str]]:
     """Test each take with the templates of the other takes.
 
     Parameters
@@ -315,34 +318,44 @@ def _leave_one_out(
 
     Returns
     -------
-    tuple of float and list of Take
-        The fraction of the takes that are detected, and the takes that are missed.
+    tuple of float and list of str
+        The fraction of the takes that are detected, and a note on each take that is not.
 
     Raises
     ------
     HarkenError
         If a take is so different from the others that it must contain another word.
     """
-    logit = np.log(threshold / (1 - threshold))
-    missed: list[Take] = []
-    outliers: list[str] = []
+    logit = math.log(threshold / (1 - threshold))
+    notes: list[str] = []
+    outliers: list[tuple[float, str]] = []
+    all_scores = talk_scores.sum(axis=0)
     for number, take in enumerate(tested):
         others = take_of != number
-        calibration = fit_tail(peaks_of(talk_scores[others].mean(axis=0)), bank.hours)
+        other_scores = all_scores - talk_scores[~others].sum(axis=0)
+        calibration = fit_tail(peaks_of(other_scores / others.sum()), bank.hours)
         score = float(scorer.scores(whole_embeddings(take, embedding))[others].mean(axis=0).max())
         take_logit = calibration.slope * score + calibration.offset
-        if take_logit < logit:
-            missed.append(take)
-        if take_logit < -np.log(_OUTLIER_PER_HOUR / REFERENCE_PER_HOUR):
-            outliers.append(take.name)
+        if take_logit < _logit_of(_OUTLIER_PER_HOUR):
+            outliers.append((take_logit, take.name))
+        elif take_logit < min(logit, _logit_of(_DOUBTFUL_PER_HOUR)):
+            notes.append(
+                f"{take.name} sounds little like the other takes: listen to it, and leave it out if it is another word"
+            )
+        elif take_logit < logit:
+            notes.append(f"{take.name} would be missed by a model of the other takes")
     if outliers:
-        problem = f"{outliers[0]} sounds unlike the other takes"
+        problem = f"{min(outliers)[1]} sounds unlike the other takes"
         if len(outliers) == len(tested):
             problem = "the takes sound unlike each other"
         raise HarkenError(
             f"{problem}: give recordings of one phrase, and leave out or record again those of another one"
         )
-    return 1 - len(missed) / len(tested), missed
+    return 1 - len(notes) / len(tested), notes
+
+
+def _logit_of(false_alarms_per_hour: float) -> float:
+    return -math.log(false_alarms_per_hour / REFERENCE_PER_HOUR)
 
 
 def _calibrate_on_background(
