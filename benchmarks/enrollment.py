@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from harken import HarkenError, enroll, load_clip
 from harken.enrollment.bank import fit_tail, load_bank, peaks_of
-from harken.enrollment.embedding import SAMPLE_RATE, STEP, load_embedding
 from harken.enrollment.graph import REFERENCE_PER_HOUR, RIVALRY, Calibration, Templates, TemplateScorer
 from harken.enrollment.takes import read_take, sequences_of
 from harken.labels import COMMANDS
+from harken.models.speech_embedding import SAMPLE_RATE, STEP, load_embedding
 
 FIRST_SPEAKER = 3170
 NOISE_FOLD = "3"

@@ -20,10 +20,10 @@ from browsing import open_page, serve_folder
 from conftest import MakeModel, Run
 from harken import Listener, Recognizer, enroll
 from harken.enrollment.bank import load_bank
-from harken.enrollment.onnx_bytes import read_initializers, read_metadata
 from harken.enrollment.takes import find_phrase, noises_of, read_take
 from harken.enrollment.teaching import MAX_TAKES, TAKE_SAMPLES, teaching_files
 from harken.export import web
+from harken.models.onnx_bytes import read_initializers, read_metadata
 from serving import serving, wav, write_clip
 from test_enrollment import OTHER_TUNE, RATE, TUNE, needs_embedding, tune
 

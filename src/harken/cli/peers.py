@@ -11,7 +11,7 @@ from harken.errors import HarkenError
 from harken.evaluation.peers.engine import SAMPLE_RATE
 from harken.evaluation.peers.registry import find_peer
 from harken.evaluation.peers.run import evaluate_peer, peer_clips, run_peer
-from harken.evaluation.stream.audio import StreamAudio, read_backgrounds
+from harken.evaluation.stream.audio import SNRS_DB, StreamAudio, read_backgrounds
 from harken.evaluation.stream.report import write_stream_report
 from harken.files import replacing, require_writable
 from harken.progress import progress
@@ -56,7 +56,7 @@ def evaluate_peer_on_stream(
         backgrounds=read_backgrounds(background),
         sample_rate=SAMPLE_RATE,
         seed=seed,
-        **({"snrs_db": tuple(snr)} if snr else {}),
+        snrs_db=tuple(snr) if snr else SNRS_DB,
     )
     check_readable(file for files in audio.backgrounds.values() for file in files)
     evaluation = evaluate_peer(peer, run_peer(peer, audio))

@@ -11,10 +11,10 @@ what `enroll` learns from the same takes.
 import numpy as np
 
 from harken.enrollment.bank import load_bank
-from harken.enrollment.embedding import DIMENSIONS, SAMPLE_RATE, load_embedding
 from harken.enrollment.graph import REFERENCE_PER_HOUR, Calibration, Templates, enrolled_model
 from harken.enrollment.learn import enrolled_metadata
 from harken.enrollment.takes import noises_of
+from harken.models.speech_embedding import DIMENSIONS, SAMPLE_RATE, load_embedding
 
 MAX_TAKES = 6
 TAKE_SAMPLES = 3 * SAMPLE_RATE

@@ -10,10 +10,10 @@ const FALSE_ALARMS_PER_HOUR = 0.5;
 const REFERENCE_PER_HOUR = 60;
 const SPEECH_WEIGHT = 0.7;
 const BATCH_STEPS = 2048; // embeddings that are scored at once; the page can't react meanwhile
-const TAIL_PEAKS = 40;
+const TAIL_PEAKS = 80, TAIL_SHARE = 4;
 const PEAK_STEPS = 25;
-const MIN_SCALE = 1e-3;
-const OUTLIER_PER_HOUR = 30;
+const USUAL_SCALE = 0.028, USUAL_PEAKS = 40;
+const OUTLIER_PER_HOUR = 120, DOUBTFUL_PER_HOUR = 10;
 const SHORT_PHRASE_S = 0.45;
 const MIN_RECOGNIZED = 0.5;
 const MAX_LENGTH_RATIO = 2.5;
@@ -110,8 +110,9 @@ function peaksOf(scores) {
 
 /** Fit an exponential distribution to the highest peaks. */
 function fitTail(peaks, hours) {
-  const count = Math.max(1, Math.min(TAIL_PEAKS, peaks.length - 1)), start = peaks[Math.min(count, peaks.length - 1)];
-  const scale = Math.max(MIN_SCALE, mean(peaks.subarray(0, count)) - start), per_hour = count / hours;
+  const count = Math.max(1, Math.min(TAIL_PEAKS, Math.floor(peaks.length / TAIL_SHARE)));
+  const start = peaks[Math.min(count, peaks.length - 1)], heights = count * (mean(peaks.subarray(0, count)) - start);
+  const scale = (heights + USUAL_PEAKS * USUAL_SCALE) / (count + USUAL_PEAKS), per_hour = count / hours;
   return { start, scale, per_hour, slope: 1 / scale, offset: -start / scale - Math.log(per_hour / REFERENCE_PER_HOUR) };
 }
 
@@ -201,7 +202,7 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
     const peaks = peaksOf(meanRow(talkScores)), calibration = fitTail(peaks, hours);
     const takeScores = [];
     for (const embeddings of whole) takeScores.push(await scorer.score(embeddings));
-    const { recognized, missed } = leaveOneOut(takes, talkScores, takeScores, hours);
+    const { recognized, doubts } = leaveOneOut(takes, talkScores, takeScores, hours);
     onProgress(1);
 
     const minScore = (Math.log(threshold / (1 - threshold)) - calibration.offset) / calibration.slope;
@@ -228,7 +229,7 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
     });
     const { labels: _, thresholds: __, sample_rate, window, ...fields } = metadata;
     const card = { name: phrase, labels, words: [phrase], sample_rate, window, thresholds, listener: metadata.listener, fields };
-    const notes = [...missed.map((name) => `${name} would be missed by a model of the other takes.`), ...qualityNotes(takes, recognized)];
+    const notes = [...doubts, ...qualityNotes(takes, recognized)];
     return { bytes, card, falseAlarms, hours, upperLimit: poissonUpper(falseAlarms) / hours, recognized, notes };
   } finally {
     embedding.close();
@@ -238,17 +239,25 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
 
 /** Test each take with the templates of the other takes. */
 function leaveOneOut(takes, talkScores, takeScores, hours) {
-  const templatesPerTake = talkScores.length / takes.length, missed = [], outliers = [];
+  const templatesPerTake = talkScores.length / takes.length, doubts = [], outliers = [];
   for (const [number, { name }] of takes.entries()) {
     const others = (rows) => rows.filter((_, t) => Math.floor(t / templatesPerTake) !== number);
     const { slope, offset } = fitTail(peaksOf(meanRow(others(talkScores))), hours);
     const logit = slope * Math.max(...meanRow(others(takeScores[number]))) + offset;
-    if (logit < Math.log(threshold / (1 - threshold))) missed.push(name);
-    if (logit < -Math.log(OUTLIER_PER_HOUR / REFERENCE_PER_HOUR)) outliers.push(name);
+    const least = Math.log(threshold / (1 - threshold));
+    if (logit < logitOf(OUTLIER_PER_HOUR)) outliers.push({ logit, name });
+    else if (logit < Math.min(least, logitOf(DOUBTFUL_PER_HOUR))) {
+      doubts.push(`${name} sounds little like the other takes: play it, and record it again if it is another word.`);
+    } else if (logit < least) doubts.push(`${name} would be missed by a model of the other takes.`);
   }
   if (outliers.length === takes.length) throw new Error("The takes sound unlike each other. Say the same phrase in each, then try again.");
-  if (outliers.length) throw new Error(`${outliers[0]} sounds unlike the other takes. Record it again, then try again.`);
-  return { recognized: 1 - missed.length / takes.length, missed };
+  outliers.sort((a, b) => a.logit - b.logit);
+  if (outliers.length) throw new Error(`${outliers[0].name} sounds unlike the other takes. Record it again, then try again.`);
+  return { recognized: 1 - doubts.length / takes.length, doubts };
+}
+
+function logitOf(falseAlarmsPerHour) {
+  return -Math.log(falseAlarmsPerHour / REFERENCE_PER_HOUR);
 }
 
 /** Return possible problems, one sentence each. */

@@ -1,5 +1,5 @@
 // Reads and writes ONNX files: the part of the format that teaching a phrase needs. Browser version of
-// harken/enrollment/onnx_bytes.py.
+// harken/models/onnx_bytes.py.
 //
 // A protobuf field consists of a key (field number << 3 | wire type) and a value. The field numbers are those of onnx.proto3.
 
