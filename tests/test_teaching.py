@@ -253,7 +253,7 @@ def test_a_user_teaches_the_page_a_phrase(chromium: str, ort: Path, silence: Pat
         page.wait_for_selector("#teach-result", timeout=120_000)
         label = "<b>hey</b> tune"
         assert page.inner_text("#teach-result-title") == f"The page now detects “{label}”"
-        assert "in 1.2 hours of other people's speech: at most" in page.inner_text("#teach-expect")
+        assert "in 2.2 hours of other people's speech: at most" in page.inner_text("#teach-expect")
         assert page.locator("#hint-words li").all_inner_texts() == [label]
         assert page.evaluate("document.activeElement.id") == "teach-listen"
         with page.expect_download() as download:
