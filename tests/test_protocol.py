@@ -418,7 +418,9 @@ def test_some_clips_of_a_side_are_evenly_spaced(v12: Task) -> None:
 # The real corpora. Nothing is decoded, because names, speakers and lengths determine the sides.
 
 
-def pack_without_decoding(clips: Sequence[Clip], *, sample_rate: int, samples: int, cache: Path | None) -> PackedClips:
+def pack_without_decoding(
+    clips: Sequence[Clip], *, sample_rate: int, samples: int, centered: bool, cache: Path | None
+) -> PackedClips:
     nothing = np.zeros((len(clips), 0), np.int16)
     return PackedClips((nothing,), np.full(len(clips), samples, np.int32), sample_rate, ())
 
