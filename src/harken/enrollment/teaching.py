@@ -26,7 +26,7 @@ def teaching_files() -> dict[str, bytes]:
     `template.onnx` is a model of enrolled phrases with a single template of one step. The page takes the speech embedding
     and the scorer from it, and writes its models by replacing the template, the calibration and the metadata.
 
-    `bank.bin` contains the embeddings of an hour of speech: the scale of each of the 96 dimensions as float32, then the
+    `bank.bin` contains the embeddings of two hours of speech: the scale of each of the 96 dimensions as float32, then the
     embeddings in 8 bits, without the mean of speech, which the template contains.
 
     `noise.bin` contains the noise [takes, kinds of noise, samples] in 16 bits. All numbers are little-endian.
