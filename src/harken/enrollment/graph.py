@@ -48,7 +48,7 @@ REFERENCE_PER_HOUR = 60.0  # false alarms per hour at which a phrase is as proba
 _MAX_LOGIT = 16.0
 RIVALRY = 4.0  # by how much the distance of a phrase's logit from the best phrase's is multiplied
 _SILENCE_DB = -54.0  # peak level at which `_silence_` is as probable as `_unknown_`
-_BATCH_STEPS = 1024  # embeddings that are scored at once; more of them need more memory and no less time
+_BATCH_STEPS = 256  # embeddings that are scored at once; more of them need more memory and no less time
 
 
 @dataclass(frozen=True)
@@ -222,12 +222,25 @@ class TemplateScorer:
 
     def scores(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the score [templates, steps] of each template at each step of embeddings [steps, 96]."""
-        scores = np.empty((self._templates, len(embeddings)), np.float32)
+        return self.sums(embeddings, np.arange(self._templates))
+
+    def sums(self, embeddings: NDArray[np.float32], group_of: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the sum [groups, steps] of the scores of each group of templates, at each step of embeddings [steps, 96].
+
+        Parameters
+        ----------
+        embeddings
+            Embeddings [steps, 96].
+        group_of
+            Number of the group that each template belongs to [templates].
+        """
+        members = (np.arange(group_of.max() + 1)[:, None] == group_of).astype(np.float32)
+        sums = np.empty((len(members), len(embeddings)), np.float32)
         for start in range(0, len(embeddings), _BATCH_STEPS):
             first = max(0, start - self._context)
             (found,) = self._session.run(["scores"], {"embeddings": embeddings[None, first : start + _BATCH_STEPS]})
-            scores[:, start : start + _BATCH_STEPS] = found[0][:, start - first :]
-        return scores
+            sums[:, start : start + _BATCH_STEPS] = members @ found[0][:, start - first :]
+        return sums
 
 
 def enrolled_model(

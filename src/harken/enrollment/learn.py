@@ -170,13 +170,14 @@ def enroll(
     templates = Templates.of(sequences, [0] * len(sequences))
     take_of = np.repeat(np.arange(len(takes)), [len(of_take) for of_take in by_take])
     scorer = TemplateScorer(templates, bank.speech)
-    talk_scores = scorer.scores(bank.talk)
-    calibration = fit_tail(peaks_of(talk_scores.mean(axis=0)), bank.hours)
+    take_scores = scorer.sums(bank.talk, take_of)
+    talk_scores = take_scores.sum(axis=0) / len(sequences)
+    calibration = fit_tail(peaks_of(talk_scores), bank.hours)
     threshold = threshold_for(false_alarms_per_hour)
     notes: list[str] = []
     if len(takes) > 1:
         recognized, doubtful = _leave_one_out(
-            recorded or synthetic, take_of, scorer, talk_scores, bank, embedding, threshold
+            recorded or synthetic, take_of, scorer, take_scores, bank, embedding, threshold
         )
         notes += doubtful if recorded else []
     else:
@@ -186,7 +187,7 @@ def enroll(
         on_background, note = _calibrate_on_background(Path(background), scorer, embedding)
         calibration = _stricter(calibration, on_background, false_alarms_per_hour)
         notes += [note] if note else []
-    false_alarms = _count_false_alarms(talk_scores.mean(axis=0), calibration, threshold)
+    false_alarms = _count_false_alarms(talk_scores, calibration, threshold)
     at_most = _poisson_upper(false_alarms) / bank.hours
     notes += _quality_notes(recorded, takes, recognized)
     phrases = (*existing.phrases, phrase)
@@ -296,7 +297,7 @@ def _leave_one_out(
     tested: Sequence[Take],
     take_of: NDArray[np.int64],
     scorer: TemplateScorer,
-    talk_scores: NDArray[np.float32],
+    take_scores: NDArray[np.float32],
     bank: Bank,
     embedding: SpeechEmbedding,
     threshold: float,
@@ -311,8 +312,9 @@ def _leave_one_out(
         Number of the take from which each template was made [templates].
     scorer, embedding
         Scores of all templates.
-    talk_scores
-        Scores [templates, steps] in the speech of `bank`, for the calibration of the other takes.
+    take_scores
+        Sums [takes, steps] of the scores of each take's templates in the speech of `bank`, for the calibration of the other
+        takes.
     threshold
         Threshold of the phrase.
 
@@ -329,10 +331,10 @@ def _leave_one_out(
     logit = math.log(threshold / (1 - threshold))
     notes: list[str] = []
     outliers: list[tuple[float, str]] = []
-    all_scores = talk_scores.sum(axis=0)
+    all_scores = take_scores.sum(axis=0)
     for number, take in enumerate(tested):
         others = take_of != number
-        other_scores = all_scores - talk_scores[~others].sum(axis=0)
+        other_scores = all_scores - take_scores[number]
         calibration = fit_tail(peaks_of(other_scores / others.sum()), bank.hours)
         score = float(scorer.scores(whole_embeddings(take, embedding))[others].mean(axis=0).max())
         take_logit = calibration.slope * score + calibration.offset

@@ -48,6 +48,7 @@ def _engine(seed: int) -> piper.PiperVoice:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     onnxruntime.set_seed(seed)
     session = onnxruntime.InferenceSession(
