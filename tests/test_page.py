@@ -224,6 +224,29 @@ def test_the_sensitivity_of_the_page_moves_the_thresholds_as_python_does(
         assert float(page.input_value("#sensitivity")) == 0.5
 
 
+def test_the_sensitivity_keeps_its_distance_at_every_width(chromium: str, microphone_file: Path) -> None:
+    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+        page.wait_for_selector("html[data-ready]")
+        for width in (320, 390, 768, 900, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            slider, button, low, high = (
+                page.locator(place).bounding_box()
+                for place in (
+                    "#sensitivity",
+                    "#reset-thresholds",
+                    ".sensitivity small >> nth=0",
+                    ".sensitivity small >> nth=1",
+                )
+            )
+            assert button["y"] - (high["y"] + high["height"]) >= 12, width
+            assert low["y"] == high["y"] >= slider["y"] + slider["height"], (
+                width
+            )  # the hints are below the slider's ends
+            assert low["x"] == pytest.approx(slider["x"], abs=1)
+            assert high["x"] + high["width"] == pytest.approx(slider["x"] + slider["width"], abs=1)
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
+
+
 def test_the_page_asks_for_a_token(chromium: str, microphone_file: Path) -> None:
     with serving("--token", "sesame") as server:
         from playwright.sync_api import sync_playwright
