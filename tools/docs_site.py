@@ -16,6 +16,9 @@ ROOT = Path(__file__).parents[1]
 MOVED = {"docs/voices.md": "docs/how-to/make-a-corpus.md"}  # pages under the paths that model cards still name
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _FENCE = re.compile(r"^\s*(```|~~~)")
+_CODE_OR_TAG = re.compile(r"(<pre\b.*?</pre>|<code\b.*?</code>|<[^>]+>)", re.DOTALL)
+_BEFORE_A_UNIT = re.compile(r"(?<=\d) (?=%|(?:s|ms|dB|Hz|kHz|KB|MB|GB|M)\b)")
+_INTERVAL = re.compile(r"\((\d[\d.]*(?: %)?) to (\d[\d.]*(?: %)?)\)")
 
 
 def pages_outside_docs() -> dict[str, str]:
@@ -42,6 +45,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         fenced ^= bool(_FENCE.match(line))
         lines.append(line if fenced else _LINK.sub(lambda link: _on_site(link, own, here, outside), line))
     return "\n".join(lines)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep a number and its unit on one line, and the two ends of an interval."""
+    parts = _CODE_OR_TAG.split(html)
+    parts[::2] = [_BEFORE_A_UNIT.sub("\u00a0", _INTERVAL.sub("(\\1\u00a0to\u00a0\\2)", part)) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _on_site(link: re.Match[str], own: str, here: str, outside: dict[str, str]) -> str:
