@@ -17,7 +17,7 @@ MOVED = {"docs/voices.md": "docs/how-to/make-a-corpus.md"}  # pages under the pa
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _CODE_OR_TAG = re.compile(r"(<pre\b.*?</pre>|<code\b.*?</code>|<[^>]+>)", re.DOTALL)
-_BEFORE_A_UNIT = re.compile(r"(?<=\d) (?=%|(?:s|ms|dB|Hz|kHz|KB|MB|GB|M)\b)")
+_BEFORE_A_UNIT = re.compile(r"(?<=\d)\s(?=%|(?:s|ms|dB|Hz|kHz|KB|MB|GB|M)\b)")
 _INTERVAL = re.compile(r"\((\d[\d.]*(?: %)?) to (\d[\d.]*(?: %)?)\)")
 
 
