@@ -98,7 +98,7 @@ def _paragraphs(text: str) -> str:
 
 
 def _metavar(argument: Any) -> str:
-    return str(argument.metavar or argument.name.upper()).removesuffix("...").strip("[]")
+    return str(argument.metavar or argument.name.upper()).strip("[]")
 
 
 def _placeholder(argument: Any) -> str:
