@@ -3,6 +3,7 @@
 # make demo VOICES=https://…   the same archive of real voices from another address
 # make demo DATA=DIR           the same on your clips: a folder of one-word folders
 # make test                    style, types and the whole test suite
+# make coverage                the test suite, and the share of the lines that it runs
 # make docs                    the documentation's site, in build/site
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ DATA ?=
 VOICES ?=
 OUT ?= demo$(if $(DATA),-$(notdir $(patsubst %/,%,$(firstword $(DATA)))))
 
-.PHONY: demo test docs clean
+.PHONY: demo test coverage docs clean
 
 demo: $(VENV)/demo-ready
 	$(BIN)/harken demo --out $(OUT) $(foreach folder,$(DATA),--data $(folder)) $(if $(VOICES),--voices $(VOICES))
@@ -20,6 +21,9 @@ test: $(VENV)/test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+coverage: $(VENV)/test-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term:skip-covered
 
 docs: $(VENV)/docs-ready
@@ -32,16 +36,17 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV) || { echo "python3 lacks venv: on Debian, apt install python3-venv" >&2; rm -rf $(VENV); exit 2; }
 	touch $@
 
+# pip would compile every module of every package, which takes 40 seconds; --no-compile leaves that to the first import.
 $(VENV)/demo-ready: $(VENV)/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,serve]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[train,synth,serve]'
 	touch $@
 
 $(VENV)/test-ready: $(VENV)/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,synth,flac,serve,notebook,own,wyoming,hub,docs,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[train,synth,flac,serve,notebook,own,wyoming,hub,docs,dev]'
 	touch $@ $(VENV)/demo-ready $(VENV)/docs-ready
 
 $(VENV)/docs-ready: $(VENV)/made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 clean:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from browsing import serve_folder
 from conftest import CORPUS_RATE, spoken
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +98,24 @@ def test_a_question_finds_its_page(site: Path, question: str, page: str) -> None
     assert asked <= titles[page], f"the title lacks {asked - titles[page]}"
     better = [other for other, words in titles.items() if other != page and asked <= words]
     assert not better
+
+
+def test_the_search_finds_the_page_first(site: Path, chromium: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    found = {}
+    with serve_folder(site) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        for question in QUESTIONS:
+            page.goto(url)
+            page.click(".md-search__input")
+            page.keyboard.type(question)
+            page.wait_for_selector(".md-search-result__meta:has-text('matching document')", timeout=60_000)
+            first = page.locator(".md-search-result__item a").first.get_attribute("href")
+            found[question] = first.partition("?")[0].removeprefix(url)
+        browser.close()
+    assert found == QUESTIONS
 
 
 def test_every_page_is_reachable_and_named_once(site: Path) -> None:

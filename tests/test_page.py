@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from harken.runtime.listener import Listener
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.wake_listener import WakeListener
-from serving import serving, synthesize, write_clip
+from serving import Server, serving, synthesize, write_clip
 
 RATE = 16_000
 WORDS = ("stop", "left", "yes")
@@ -134,8 +135,16 @@ def is_drawn(page: Any, canvas: str) -> bool:
 # The served page.
 
 
-def test_the_served_page_detects_spoken_words(chromium: str, microphone_file: Path, tmp_path: Path) -> None:
-    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def test_the_served_page_detects_spoken_words(
+    chromium: str, server: Server, microphone_file: Path, tmp_path: Path
+) -> None:
+    with open_page(chromium, server.url, microphone_file) as page:
         detect_all_words(page)
         assert is_drawn(page, "waveform")
         assert is_drawn(page, "spectrogram")
@@ -166,8 +175,10 @@ def test_the_served_page_detects_spoken_words(chromium: str, microphone_file: Pa
     assert [recognizer.predict(clip.path).label for clip in detected] == [clip.word for clip in detected]
 
 
-def test_files_use_the_thresholds_of_the_served_page(chromium: str, microphone_file: Path, tmp_path: Path) -> None:
-    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+def test_files_use_the_thresholds_of_the_served_page(
+    chromium: str, server: Server, microphone_file: Path, tmp_path: Path
+) -> None:
+    with open_page(chromium, server.url, microphone_file) as page:
         check_files_use_the_thresholds(page, tmp_path)
 
 
@@ -191,8 +202,8 @@ def test_the_page_shows_a_hint_and_the_model_card(chromium: str, microphone_file
         assert "train, train" not in page.inner_text("#model-card dl")
 
 
-def test_a_threshold_of_one_blocks_a_word(chromium: str, microphone_file: Path) -> None:
-    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+def test_a_threshold_of_one_blocks_a_word(chromium: str, server: Server, microphone_file: Path) -> None:
+    with open_page(chromium, server.url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
         for slider in page.query_selector_all("#probabilities input"):
             slider.focus()
@@ -206,22 +217,47 @@ def test_a_threshold_of_one_blocks_a_word(chromium: str, microphone_file: Path) 
         assert float(page.input_value("#threshold-stop")) == default
 
 
-@pytest.mark.parametrize("sensitivity", [0.0, 0.7])
 def test_the_sensitivity_of_the_page_moves_the_thresholds_as_python_does(
-    chromium: str, microphone_file: Path, sensitivity: float
+    chromium: str, server: Server, microphone_file: Path
 ) -> None:
-    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+    with open_page(chromium, server.url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
-        page.evaluate(
-            """value => { const slider = document.getElementById("sensitivity");
-            slider.value = value; slider.dispatchEvent(new Event("input")); }""",
-            sensitivity,
-        )
-        wanted = ListenerSettings.from_card(Recognizer(sensitivity=sensitivity).card).thresholds
-        found = {word: float(page.input_value(f"#threshold-{word}")) for word in wanted}
-        assert found == pytest.approx(wanted, abs=1e-6)
-        page.click("#reset-thresholds")
-        assert float(page.input_value("#sensitivity")) == 0.5
+        for sensitivity in (0.0, 0.7):
+            page.evaluate(
+                """value => { const slider = document.getElementById("sensitivity");
+                slider.value = value; slider.dispatchEvent(new Event("input")); }""",
+                sensitivity,
+            )
+            wanted = ListenerSettings.from_card(Recognizer(sensitivity=sensitivity).card).thresholds
+            found = {word: float(page.input_value(f"#threshold-{word}")) for word in wanted}
+            assert found == pytest.approx(wanted, abs=1e-6)
+            page.click("#reset-thresholds")
+            assert float(page.input_value("#sensitivity")) == 0.5
+
+
+def test_the_sensitivity_keeps_its_distance_at_every_width(
+    chromium: str, server: Server, microphone_file: Path
+) -> None:
+    with open_page(chromium, server.url, microphone_file) as page:
+        page.wait_for_selector("html[data-ready]")
+        for width in (320, 390, 768, 900, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            slider, button, low, high = (
+                page.locator(place).bounding_box()
+                for place in (
+                    "#sensitivity",
+                    "#reset-thresholds",
+                    ".sensitivity small >> nth=0",
+                    ".sensitivity small >> nth=1",
+                )
+            )
+            assert button["y"] - (high["y"] + high["height"]) >= 12, width
+            assert low["y"] == high["y"] >= slider["y"] + slider["height"], (
+                width
+            )  # the hints are below the slider's ends
+            assert low["x"] == pytest.approx(slider["x"], abs=1)
+            assert high["x"] + high["width"] == pytest.approx(slider["x"] + slider["width"], abs=1)
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
 
 
 def test_the_page_asks_for_a_token(chromium: str, microphone_file: Path) -> None:
@@ -260,8 +296,8 @@ def test_without_https_the_page_explains_why_there_is_no_microphone(chromium: st
             assert page.is_disabled("#listen")
 
 
-def test_the_page_records_your_own_words(chromium: str, microphone_file: Path, tmp_path: Path) -> None:
-    with serving() as server, open_page(chromium, server.url, microphone_file) as page:
+def test_the_page_records_your_own_words(chromium: str, server: Server, microphone_file: Path, tmp_path: Path) -> None:
+    with open_page(chromium, server.url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
         page.fill("#record-words", "lights, music")
         page.fill("#record-takes", "1")

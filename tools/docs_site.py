@@ -14,8 +14,12 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 MOVED = {"docs/voices.md": "docs/how-to/make-a-corpus.md"}  # pages under the paths that model cards still name
+BOOSTS = {"how-to/": 3, "reference/python.md": 0.5}  # the search ranks a guide first, the long list of the API last
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _FENCE = re.compile(r"^\s*(```|~~~)")
+_CODE_OR_TAG = re.compile(r"(<pre\b.*?</pre>|<code\b.*?</code>|<[^>]+>)", re.DOTALL)
+_BEFORE_A_UNIT = re.compile(r"(?<=\d)\s(?=%|(?:s|ms|dB|Hz|kHz|KB|MB|GB|M)\b)")
+_INTERVAL = re.compile(r"\((\d[\d.]*(?: %)?) to (\d[\d.]*(?: %)?)\)")
 
 
 def pages_outside_docs() -> dict[str, str]:
@@ -33,15 +37,24 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Rewrite links that leave a page's folder tree, so that they lead to pages of the site."""
+    """Rank the page in the search, and rewrite links that leave a page's folder tree, so that they lead to pages of the site."""
     outside = pages_outside_docs()
     here = page.file.src_uri
+    boost = next((boost for path, boost in BOOSTS.items() if here.startswith(path)), 1)
+    page.meta.setdefault("search", {})["boost"] = boost
     own = next((path for path, name in outside.items() if name == here), f"docs/{here}")
     lines, fenced = [], False
     for line in markdown.split("\n"):
         fenced ^= bool(_FENCE.match(line))
         lines.append(line if fenced else _LINK.sub(lambda link: _on_site(link, own, here, outside), line))
     return "\n".join(lines)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep a number and its unit on one line, and the two ends of an interval."""
+    parts = _CODE_OR_TAG.split(html)
+    parts[::2] = [_BEFORE_A_UNIT.sub("\u00a0", _INTERVAL.sub("(\\1\u00a0to\u00a0\\2)", part)) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _on_site(link: re.Match[str], own: str, here: str, outside: dict[str, str]) -> str:

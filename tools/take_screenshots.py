@@ -68,7 +68,7 @@ def take_page() -> None:
         assert server.stdout is not None
         try:
             url = server.stdout.readline().strip()
-            _save("page", url, (1060, 1240), _listen, f"--use-file-for-fake-audio-capture={microphone}", *_MICROPHONE)
+            _save("page", url, (1060, 1224), _listen, f"--use-file-for-fake-audio-capture={microphone}", *_MICROPHONE)
         finally:
             server.terminate()
             server.wait(30)

@@ -19,7 +19,7 @@ def enroll(
     clips: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[CLIP]...", help="Recordings of the phrase, each with the phrase once. Three to five are enough."
+            metavar="CLIP", help="Recordings of the phrase, each with the phrase once. Three to five are enough."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Model file to write. Default: PHRASE.onnx.")] = None,

@@ -458,7 +458,7 @@ def demo(
     voices: Annotated[
         str,
         typer.Option(
-            metavar="real|synthetic|URL",
+            metavar="VOICES",
             help="Without --data: `real` downloads mini-speech-commands (182 MB), `synthetic` uses installed voices, a URL "
             "downloads the same archive from another place. Default: real voices where their server answers, else synthetic.",
         ),
