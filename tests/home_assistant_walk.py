@@ -39,8 +39,10 @@ async def walk(folder: str, port: int, word: str, files: list[str]) -> dict[str,
     home.config.skip_pip = True
     home.config_entries = ConfigEntries(home, {})
     await bootstrap.async_load_base_functionality(home)
-    # `wyoming` depends on it, and it on the web server and ffmpeg, which play no role here.
-    home.config.components.add("assist_pipeline")
+    # `wyoming` depends on the voice pipeline and, in newer releases, on the satellites. They bring the web server and
+    # ffmpeg, which play no role here.
+    for name in (await loader.async_get_integration(home, "wyoming")).dependencies:
+        home.config.components.add(name)
     assert await async_setup_component(home, "wake_word", {})
     form = await home.config_entries.flow.async_init("wyoming", context={"source": SOURCE_USER})
     added = await home.config_entries.flow.async_configure(form["flow_id"], {"host": "127.0.0.1", "port": port})

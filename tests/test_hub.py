@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,6 +36,7 @@ class FakeHub(ThreadingHTTPServer):
             None  # take files of `model.onnx` by LFS, in parts of this size; 0: in one part
         )
         self.stored: dict[str, bytes] = {}  # LFS objects by their hash
+        self.xorbs: list[int] = []  # uncompressed bytes of each block that arrived by Xet
         self.denied: dict[str, int] = {}  # by the beginning of a path: the status that refuses it
 
     @property
@@ -93,6 +95,21 @@ class _Handler(BaseHTTPRequestHandler):
             "actions": {"upload": upload, "verify": {"href": f"{self.server.url}/verify"}},
         }
 
+    def answer_xet(self, body: bytes) -> None:
+        """Answer as the storage service of Xet, which takes blocks of chunks, and then the list of a file's blocks."""
+        if "/xorbs/" in self.path:
+            # Each chunk has a header of 8 bytes: version, packed size, scheme, size. A version over 1 starts the footer.
+            at = size = 0
+            while at < len(body) and body[at] <= 1:
+                size += int.from_bytes(body[at + 5 : at + 8], "little")
+                at += 8 + int.from_bytes(body[at + 1 : at + 4], "little")
+            self.server.xorbs.append(size)
+            self.answer_json({"was_inserted": True})
+        elif self.path.endswith("/shards"):
+            self.answer_json({"type": "result", "result": 1, "shard_hash": "0" * 64})
+        else:  # the grant of an upload elsewhere: without it, blocks come here
+            self.answer_json({}, 404)
+
     def do_PUT(self) -> None:
         self.server.requests.append(f"PUT {self.path}")
         body = self.read_body()
@@ -107,6 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
         if self.denies():
+            return
+        if "/xet-write-token/" in self.path:
+            self.answer_json({"casUrl": f"{self.server.url}/xet", "accessToken": "x", "exp": int(time.time()) + 3600})
             return
         found = re.fullmatch(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)", self.path)
         if not found or found["repo"] not in self.server.repos:
@@ -145,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer_json({"files": files})
         elif self.path.endswith(".git/info/lfs/objects/batch"):
             self.answer_json({"objects": [self.lfs_upload(entry) for entry in json.loads(body)["objects"]]})
+        elif self.path.startswith("/xet/"):
+            self.answer_xet(body)
         elif self.path.startswith("/lfs/"):  # all parts of an object have arrived
             oid = self.path.removeprefix("/lfs/")
             parts = [self.server.stored.pop(f"{oid}/{part['partNumber']}") for part in json.loads(body)["parts"]]
@@ -163,7 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
                 if line["key"] == "file":
                     self.server.repos[found[1]][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
                 elif line["key"] == "lfsFile":
-                    self.server.repos[found[1]][line["value"]["path"]] = self.server.stored[line["value"]["oid"]]
+                    content = self.server.stored.get(line["value"]["oid"], line["value"]["oid"].encode())
+                    self.server.repos[found[1]][line["value"]["path"]] = content
             url = f"{self.server.url}/{found[1]}/commit/{COMMIT}"
             self.answer_json({"commitUrl": url, "commitOid": COMMIT, "success": True})
         else:
@@ -309,6 +332,24 @@ def test_a_large_model_goes_by_lfs(hub: FakeHub, make_model: MakeModel, tmp_path
     uploads = [request for request in hub.requests if request.startswith("PUT")]
     assert len(uploads) == (-(-model.stat().st_size // part_bytes) if part_bytes else 1)
     assert "POST /verify" in hub.requests
+
+
+def test_a_large_model_goes_by_xet(hub: FakeHub, make_model: MakeModel, tmp_path: Path) -> None:
+    pytest.importorskip("hf_xet")
+    hub.lfs_part_bytes = 0
+    model = make_model(note="x" * 3000)
+    code, _, error = harken(tmp_path / "cache", hub.url, "push", model, "hf://me/large", xet=True)
+    assert code == 0, error
+    content = model.read_bytes()
+    assert sum(hub.xorbs) == len(content)
+    assert hub.repos["me/large"]["model.onnx"] == hashlib.sha256(content).hexdigest().encode()
+    assert not any(request.startswith("PUT") for request in hub.requests)  # nothing goes by LFS
+
+    hub.denied = {"/xet/": 403}
+    model = make_model(note="y" * 3000)
+    code, out, error = harken(tmp_path / "cache", hub.url, "push", model, "hf://me/large", xet=True)
+    assert (code, out, error.count("\n")) == (2, "", 1), error
+    assert "cannot be uploaded" in error
 
 
 def test_what_fails_on_the_way_gets_one_line(hub: FakeHub, make_model: MakeModel, tmp_path: Path) -> None:
