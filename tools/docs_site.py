@@ -14,7 +14,6 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 MOVED = {"docs/voices.md": "docs/how-to/make-a-corpus.md"}  # pages under the paths that model cards still name
-BOOSTS = {"how-to/": 3, "reference/python.md": 0.5}  # the search ranks a guide first, the long list of the API last
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _CODE_OR_TAG = re.compile(r"(<pre\b.*?</pre>|<code\b.*?</code>|<[^>]+>)", re.DOTALL)
@@ -37,11 +36,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Rank the page in the search, and rewrite links that leave a page's folder tree, so that they lead to pages of the site."""
+    """Rewrite links that leave a page's folder tree, so that they lead to pages of the site."""
     outside = pages_outside_docs()
     here = page.file.src_uri
-    boost = next((boost for path, boost in BOOSTS.items() if here.startswith(path)), 1)
-    page.meta.setdefault("search", {})["boost"] = boost
     own = next((path for path, name in outside.items() if name == here), f"docs/{here}")
     lines, fenced = [], False
     for line in markdown.split("\n"):
