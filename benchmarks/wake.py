@@ -201,18 +201,29 @@ def count_errors(detections: Detections, stream: Stream, threshold: float) -> tu
     after a phrase. An event with a detection in a recording of the phrase is no false alarm.
     """
     times = detections.times[detections.scores >= threshold]
-    index = np.searchsorted(stream.spans[:, 0], times) - 1
-    inside = (index >= 0) & (times <= stream.spans[np.maximum(index, 0), 1])
+    index, inside = placed(times, stream)
     event_of = np.cumsum(np.diff(times, prepend=-math.inf) > MIN_GAP_S)
     alarms = set(event_of.tolist()) - set(event_of[inside].tolist())
     return len(stream.spans) - len(set(index[inside].tolist())), len(alarms)
 
 
+def placed(times: NDArray[np.float64], stream: Stream) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the recording that starts last before each time, and whether the time is in that recording."""
+    index = np.searchsorted(stream.spans[:, 0], times) - 1
+    return index, (index >= 0) & (times <= stream.spans[np.maximum(index, 0), 1])
+
+
 def missed_at(runs: Sequence[Detections], stream: Stream, rate: float) -> float | None:
-    """Return the lowest miss rate with at most `rate` false alarms per hour, or None if no setting achieves that rate."""
+    """Return the lowest miss rate with at most `rate` false alarms per hour, or None if no setting achieves that rate.
+
+    Only the highest scores of the recordings are tried as thresholds: between two of them, no more recordings are detected.
+    """
     best: float | None = None
     for run in runs:
-        for threshold in np.unique(run.scores):
+        index, inside = placed(run.times, stream)
+        peaks = np.full(len(stream.spans), -math.inf)
+        np.maximum.at(peaks, index[inside], run.scores[inside])
+        for threshold in np.unique(peaks[np.isfinite(peaks)]):
             missed, alarms = count_errors(run, stream, float(threshold))
             share = missed / len(stream.spans)
             if alarms <= rate * stream.hours and (best is None or share < best):
