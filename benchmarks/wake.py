@@ -17,6 +17,10 @@ in. It needs a fifth of the time. What is lost are the false alarms in noise alo
     --work      folder for the streams and the results. A run that was stopped continues with the same command
 
 A peer runs if it is installed and knows the phrase. Each engine runs at each of its settings, in a process of its own.
+
+The first table of a phrase has the lowest miss rate that an engine achieves with at most 1, 0.5 and 0.1 false alarms per hour.
+The threshold or setting for it is chosen on this very stream, which flatters each engine. The second table has all settings of
+the peers, and harken's at thresholds that enrollment computes for these rates.
 """
 
 import argparse
@@ -39,7 +43,7 @@ from numpy.typing import NDArray
 from harken import HarkenError, enroll, load_clip
 from harken.audio.clip import to_int16
 from harken.enrollment.graph import threshold_for
-from harken.enrollment.learn import DEFAULT_FALSE_ALARMS
+from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.peers.engine import Peer
 from harken.evaluation.peers.registry import PEERS, find_peer
 from harken.files import replacing_all
@@ -197,18 +201,29 @@ def count_errors(detections: Detections, stream: Stream, threshold: float) -> tu
     after a phrase. An event with a detection in a recording of the phrase is no false alarm.
     """
     times = detections.times[detections.scores >= threshold]
-    index = np.searchsorted(stream.spans[:, 0], times) - 1
-    inside = (index >= 0) & (times <= stream.spans[np.maximum(index, 0), 1])
+    index, inside = placed(times, stream)
     event_of = np.cumsum(np.diff(times, prepend=-math.inf) > MIN_GAP_S)
     alarms = set(event_of.tolist()) - set(event_of[inside].tolist())
     return len(stream.spans) - len(set(index[inside].tolist())), len(alarms)
 
 
+def placed(times: NDArray[np.float64], stream: Stream) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the recording that starts last before each time, and whether the time is in that recording."""
+    index = np.searchsorted(stream.spans[:, 0], times) - 1
+    return index, (index >= 0) & (times <= stream.spans[np.maximum(index, 0), 1])
+
+
 def missed_at(runs: Sequence[Detections], stream: Stream, rate: float) -> float | None:
-    """Return the lowest miss rate with at most `rate` false alarms per hour, or None if no setting achieves that rate."""
+    """Return the lowest miss rate with at most `rate` false alarms per hour, or None if no setting achieves that rate.
+
+    Only the highest scores of the recordings are tried as thresholds: between two of them, no more recordings are detected.
+    """
     best: float | None = None
     for run in runs:
-        for threshold in np.unique(run.scores):
+        index, inside = placed(run.times, stream)
+        peaks = np.full(len(stream.spans), -math.inf)
+        np.maximum.at(peaks, index[inside], run.scores[inside])
+        for threshold in np.unique(peaks[np.isfinite(peaks)]):
             missed, alarms = count_errors(run, stream, float(threshold))
             share = missed / len(stream.spans)
             if alarms <= rate * stream.hours and (best is None or share < best):
@@ -322,22 +337,20 @@ def measure_phrase(
     rng = np.random.default_rng(options.seed)
     names = [path.name for path in takes]
     chosen = [rng.choice(len(takes), options.takes, replace=False).tolist() for _ in range(options.sets)]
-    found = []
+    enrolled = []
     for number, indices in enumerate(chosen):
-        result = stream.path.with_name(f"{stream.path.stem}-harken-{options.takes}-{number}.npz")
-        found.append([detect_enrolled(phrase, [takes[index] for index in indices], stream, result)])
         print(f"set {number}: {', '.join(names[index] for index in indices)}", file=sys.stderr)
-    missed = {(name := f"harken, {options.takes} takes"): print_row(name, found, stream)}
-    default = threshold_for(DEFAULT_FALSE_ALARMS)
-    points = [
-        (f"{name}, set {number}", f"threshold {default:.3f}", *count_errors(run, stream, logit(default)))
-        for number, (run,) in enumerate(found)
-    ]
+        enrolled.append(detect_enrolled(phrase, [takes[index] for index in indices], stream))
+    missed = {(name := f"harken, {options.takes} takes"): print_row(name, [[run] for run in enrolled], stream)}
+    named = [(f"{name}, set {number}", run) for number, run in enumerate(enrolled)]
     if options.typed:
-        result = stream.path.with_name(f"{stream.path.stem}-harken-typed.npz")
-        typed = detect_enrolled(phrase, [], stream, result)
-        missed["harken, typed"] = print_row("harken, typed", [[typed]], stream)
-        points.append(("harken, typed", f"threshold {default:.3f}", *count_errors(typed, stream, logit(default))))
+        named.append(("harken, typed", detect_enrolled(phrase, [], stream)))
+        missed["harken, typed"] = print_row("harken, typed", [[named[-1][1]]], stream)
+    points = [
+        (name, f"threshold {threshold:.3f}", *count_errors(run, stream, logit(threshold)))
+        for name, run in named
+        for threshold in (threshold_for(rate / SPEECH_PROBABILITY) for rate in RATES)
+    ]
     for text, peer in known_peers(options.peers.split(","), phrase, spellings):
         runs = []
         for value in peer.values or (peer.default,):
@@ -346,20 +359,39 @@ def measure_phrase(
             threshold = -math.inf if peer.values else logit(value)
             points.append((peer.engine, f"{peer.setting} {value:g}", *count_errors(runs[-1], stream, threshold)))
         missed[peer.engine] = print_row(peer.engine, [runs], stream)
-    print("\n| engine | setting | false alarms | per hour | missed |\n|---|---|---|---|---|")
+    print("\n| engine | setting | false alarms | per hour (95 %) | missed (95 %) |\n|---|---|---|---|---|")
     for engine, setting, misses, alarms in points:
-        share = 100 * misses / len(stream.spans)
-        print(f"| {engine} | {setting} | {alarms} | {alarms / stream.hours:.2f} | {share:.1f} % |", flush=True)
+        print(
+            f"| {engine} | {setting} | {alarms} | {hourly(alarms, stream.hours)} | {missed_share(misses, stream)} |",
+            flush=True,
+        )
     return missed
 
 
-def detect_enrolled(phrase: str, takes: Sequence[Path], stream: Stream, result: Path) -> Detections:
-    """Enroll a phrase from takes, or from its spelling, and run it over a stream."""
+def hourly(alarms: int, hours: float) -> str:
+    """Return a rate of false alarms with its 95 % interval."""
+    low, high = poisson_interval(alarms, hours)
+    return f"{alarms / hours:.2f} ({low:.2f} to {high:.2f})"
+
+
+def missed_share(misses: int, stream: Stream) -> str:
+    """Return a miss rate with its 95 % interval."""
+    low, high = wilson_interval(misses, len(stream.spans))
+    return f"{100 * misses / len(stream.spans):.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def detect_enrolled(phrase: str, takes: Sequence[Path], stream: Stream) -> Detections:
+    """Enroll a phrase from takes, or from its spelling, and run it over a stream.
+
+    The result is named after the content of the model. So a result of an earlier version of enrollment is not used again.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         streaming = Path(temporary) / "phrase.stream.onnx"
-        if not result.is_file():
-            enroll(phrase, takes, typed=not takes, out=Path(temporary) / "phrase.onnx", stream=streaming)
-        return detect(f"harken:{streaming}", 0.0, stream, result)
+        enroll(phrase, takes, typed=not takes, out=Path(temporary) / "phrase.onnx", stream=streaming)
+        model = hashlib.sha1(streaming.read_bytes()).hexdigest()[:8]
+        return detect(
+            f"harken:{streaming}", 0.0, stream, stream.path.with_name(f"{stream.path.stem}-harken-{model}.npz")
+        )
 
 
 def logit(probability: float) -> float:

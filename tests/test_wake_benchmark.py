@@ -57,3 +57,23 @@ def test_a_stream_has_every_recording_and_only_as_much_speech_as_wanted(wake: Mo
     assert made[False].path.stat().st_size == (36 + 3) * 32_000
     assert made[True].path.stat().st_size == (8 + 3) * 32_000
     assert made[True].hours == pytest.approx(8 / 3600 / 0.2)
+
+
+def test_a_result_of_another_enrollment_is_not_used_again(
+    wake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = wake.Stream(tmp_path / "phrase-1.pcm", np.array([[10.0, 13.5]]), 0.5)
+    asked: list[Path] = []
+    monkeypatch.setattr(wake, "detect", lambda *given: asked.append(given[3]))
+    for content in (b"as before", b"as before", b"with another calibration"):
+        monkeypatch.setattr(wake, "enroll", lambda *_, content=content, stream, **__: Path(stream).write_bytes(content))
+        wake.detect_enrolled("phrase", [Path("1.ogg")], stream)
+    assert asked[0] == asked[1] != asked[2]
+    assert {path.parent for path in asked} == {tmp_path}
+
+
+def test_figures_have_their_intervals(wake: ModuleType) -> None:
+    stream = wake.Stream(Path("s.pcm"), np.zeros((200, 2)), 10.0)
+    assert wake.hourly(0, stream.hours) == "0.00 (0.00 to 0.37)"
+    assert wake.hourly(1, stream.hours) == "0.10 (0.00 to 0.56)"
+    assert wake.missed_share(20, stream) == "10.0 % (6.6 to 14.9)"

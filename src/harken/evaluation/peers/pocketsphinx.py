@@ -12,7 +12,7 @@ from harken.evaluation.peers.engine import Detector, Peer, import_package, plain
 
 _INSTALL = "pip install pocketsphinx"
 _STEP = 1280  # samples
-_THRESHOLDS = (1e-1, 1e-5, 1e-10, 1e-20, 1e-30)
+_THRESHOLDS = (1e-1, 1e-5, 1e-10, 1e-20, 1e-30, 1e-40)
 _DEFAULT = 1e-30  # pocketsphinx's own
 
 

@@ -20,7 +20,7 @@ from harken.evaluation.peers.engine import (
 # Its dependency enum34 is for Python 2, and gets in the way of Python 3's own enum.
 _INSTALL = "pip install --no-deps pvporcupine==1.9.5"
 _FRAME = 512  # samples
-_SENSITIVITIES = (0.1, 0.3, 0.5, 0.7, 0.9)
+_SENSITIVITIES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _DEFAULT = 0.5
 
 
