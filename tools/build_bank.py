@@ -1,6 +1,6 @@
-"""Build the speech bank src/harken/enrollment/bank.npz: statistics and embeddings of speech, for enrollment.
+"""Build a speech bank src/harken/enrollment/bank_ENCODER.npz: statistics and embeddings of speech, for enrollment.
 
-    python tools/build_bank.py --speech DIR... --words DIR --noise DIR
+    python tools/build_bank.py --encoder harken --speech DIR... --words DIR --noise DIR
 
 The bank contains numbers and no recordings: embeddings of 775 ms each, in 8 bits. It was built from
 
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from harken.audio.clip import load_clip
 from harken.files import replacing
 from harken.labels import COMMANDS
-from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding, load_embedding
+from harken.models.encoders import DEFAULT, ENCODERS, load_embedding
+from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding
 
 LAST_SPEAKER = 3000
 BANK_FOLDS = "12"
@@ -36,7 +37,7 @@ LEVELS = 4.0  # steps of the quantization per standard deviation: finer steps ne
 TYPICAL = 1024  # number of typical embeddings
 CLIPS_PER_WORD = 30
 ITERATIONS = 5  # of k-means
-OUT = Path("src/harken/enrollment/bank.npz")
+OUT = Path("src/harken/enrollment")
 
 
 def main() -> None:
@@ -45,10 +46,12 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, nargs="+", required=True)
     parser.add_argument("--words", type=Path, required=True)
     parser.add_argument("--noise", type=Path, required=True)
+    parser.add_argument("--encoder", choices=ENCODERS, default=DEFAULT)
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
-    embedding = load_embedding()
+    embedding = load_embedding(arguments.encoder)
+    out = arguments.out / f"bank_{embedding.name}.npz"
     noise = [
         load_clip(path, SAMPLE_RATE) for path in sorted(arguments.noise.rglob("*.ogg")) if path.name[0] in BANK_FOLDS
     ]
@@ -70,7 +73,7 @@ def main() -> None:
     typical = typical_embeddings(np.concatenate([learned[::2], words, words]) - mean, rng)
     scale = talk.std(axis=0) / LEVELS
     quantized = np.clip(np.rint((talk - mean) / scale), -127, 127).astype(np.int8)
-    with replacing(arguments.out) as temporary, temporary.open("wb") as file:
+    with replacing(out) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             mean=mean.astype(np.float32),
@@ -79,8 +82,8 @@ def main() -> None:
             typical=typical.astype(np.float16),
         )
     hours = len(talk) * STEP / SAMPLE_RATE / 3600
-    size = arguments.out.stat().st_size / 1e6
-    print(f"{arguments.out}: {len(speech)} speakers, {hours:.2f} hours of talk, {len(typical)} typical, {size:.1f} MB")
+    size = out.stat().st_size / 1e6
+    print(f"{out}: {len(speech)} speakers, {hours:.2f} hours of talk, {len(typical)} typical, {size:.1f} MB")
 
 
 def speakers(folders: list[Path]) -> dict[int, list[Path]]:

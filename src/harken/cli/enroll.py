@@ -50,6 +50,12 @@ def enroll(
     stream: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the streaming file, which needs less computation.")
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Speech embedding to use: harken, or google (extra `own`). Default: that of --into, otherwise harken."
+        ),
+    ] = None,
 ) -> None:
     """Learn a wake phrase from a few recordings or from its spelling, in seconds and without training."""
     from harken.cli.tables import print_note
@@ -75,6 +81,7 @@ def enroll(
         background=background,
         false_alarms_per_hour=false_alarms,
         stream=stream,
+        encoder=encoder,
     )
     for note in enrolled.notes:
         print_note(note)

@@ -79,7 +79,7 @@ def export(
         bool,
         typer.Option(
             "--teach",
-            help="For web: visitors can teach the page a wake phrase in their browser. Needs the extra `own`, adds 10 MB.",
+            help="For web: visitors can teach the page a wake phrase in their browser. Adds 14 MB.",
         ),
     ] = False,
     wake: Annotated[

@@ -50,8 +50,7 @@ def serve(
         bool,
         typer.Option(
             "--teach",
-            help="Visitors can teach the page a wake phrase in their browser. Needs the extra `own`, and downloads "
-            "onnxruntime-web (12 MB) once.",
+            help="Visitors can teach the page a wake phrase in their browser. Downloads onnxruntime-web (12 MB) once.",
         ),
     ] = False,
     ort: Annotated[

@@ -1,7 +1,7 @@
 """The speech bank: statistics of speech in general, and two hours of noisy speech in which false alarms are counted.
 
 Bank            the mean, typical embeddings, and the embeddings of two hours of noisy speech
-load_bank       read the bank that harken ships, which tools/build_bank.py creates
+load_bank       read the bank of a speech embedding, which tools/build_bank.py creates
 hours_of        the duration of a sequence of embeddings
 peaks_of        the highest scores, at most one in two seconds
 fit_tail        peaks -> Calibration
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from harken.enrollment.graph import Calibration, SpeechModel
 from harken.errors import HarkenError
+from harken.models.encoders import DEFAULT
 from harken.models.speech_embedding import SAMPLE_RATE, STEP
 
 _TAIL_PEAKS = 80  # the exponential distribution is fitted to this many of the highest peaks
@@ -55,24 +56,30 @@ class Bank:
 
 
 @lru_cache(maxsize=1)
-def load_bank() -> Bank:
-    """Read the bank that harken ships.
+def load_bank(encoder: str = DEFAULT) -> Bank:
+    """Read the bank that harken ships for a speech embedding.
 
     The file stores embeddings in 8 bits, with a separate scale for each of the 96 dimensions.
+
+    Parameters
+    ----------
+    encoder
+        Name of the speech embedding, as in `harken.models.encoders`.
 
     Raises
     ------
     HarkenError
         If the file is missing or damaged.
     """
-    path = files("harken").joinpath("enrollment/bank.npz")
+    name = f"enrollment/bank_{encoder}.npz"
+    path = files("harken").joinpath(name)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             mean, scale = stored["mean"].astype(np.float32), stored["scale"].astype(np.float32)
             quantized = np.asarray(stored["talk"], np.int8)
             typical = stored["typical"].astype(np.float32)
     except (OSError, KeyError, ValueError) as error:
-        raise HarkenError("the speech bank enrollment/bank.npz cannot be read: reinstall harken") from error
+        raise HarkenError(f"the speech bank {name} cannot be read: reinstall harken") from error
     typical /= np.linalg.norm(typical, axis=1, keepdims=True)
     return Bank(SpeechModel(mean, typical), quantized, scale)
 

@@ -38,7 +38,6 @@ from harken.models.speech_embedding import (
     STEP,
     STRIDE,
     SpeechEmbedding,
-    embedding_nodes,
     mel_nodes,
     samples_of,
 )
@@ -257,7 +256,7 @@ def enrolled_model(
     Parameters
     ----------
     embedding
-        Weights of the speech embedding.
+        The speech embedding.
     speech
         Statistics of speech in general.
     templates
@@ -270,7 +269,7 @@ def enrolled_model(
     steps = templates.steps
     nodes = [
         *mel_nodes("waveform", "mel"),
-        *embedding_nodes("mel", "embeddings"),
+        *embedding.nodes("mel", "embeddings"),
         *scoring_nodes("embeddings", "scores", templates.vectors.shape[1]),
         *_decision_nodes(),
     ]
@@ -319,7 +318,7 @@ def enrolled_stream(
         node("Reshape", ["old_mel_flat", "mel_shape"], ["old_mel_offset"]),
         node("Add", ["old_mel_offset", "silent_mel"], ["old_mel"]),
         node("Concat", ["old_mel", "new_mel"], ["mel"], axis=1),
-        *embedding_nodes("mel", "new_embeddings"),
+        *embedding.nodes("mel", "new_embeddings"),
         node("Reshape", ["old_embeddings_flat", "embeddings_shape"], ["old_embeddings_offset"]),
         node("Add", ["old_embeddings_offset", "silent_embedding"], ["old_embeddings"]),
         node("Concat", ["old_embeddings", "new_embeddings"], ["embeddings"], axis=1),
@@ -400,7 +399,7 @@ def _model_file(
 ) -> bytes:
     members = templates.phrase_of[None, :] == np.arange(len(calibrations))[:, None]
     constants: dict[str, Array] = {
-        **embedding.weights,
+        **embedding.constants,
         **templates.constants(speech),
         "averages": (members / members.sum(axis=1, keepdims=True)).astype(np.float32),
         "slopes": np.array([calibration.slope for calibration in calibrations], np.float32),

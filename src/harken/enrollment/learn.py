@@ -35,8 +35,9 @@ from harken.enrollment.takes import Take, check_lengths, read_take, sequences_of
 from harken.enrollment.typed import check_phrase, speak_phrase
 from harken.errors import HarkenError
 from harken.files import replacing, require_writable
+from harken.models.encoders import DEFAULT, load_embedding
 from harken.models.onnx_bytes import read_initializers, read_metadata
-from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding, load_embedding, samples_of
+from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding, samples_of
 
 DEFAULT_FALSE_ALARMS = 0.5  # per hour of speech
 HOP_STEPS = (
@@ -49,7 +50,7 @@ _SHORT_PHRASE_S = 0.45  # a phrase shorter than this gets a note
 _OUTLIER_PER_HOUR, _DOUBTFUL_PER_HOUR = 120.0, 10.0
 _MIN_RECOGNIZED = 0.5  # a phrase of which a smaller fraction of takes is recognized gets a note
 _MIN_BACKGROUND_S = 60.0
-_FORMAT = 1  # version of the constants and metadata that `into` reads
+_FORMAT = 2  # version of the constants and metadata that `into` reads
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def enroll(
     background: str | os.PathLike[str] | None = None,
     false_alarms_per_hour: float = DEFAULT_FALSE_ALARMS,
     stream: str | os.PathLike[str] | None = None,
+    encoder: str | None = None,
 ) -> Enrollment:
     """Learn a phrase from a few recordings or from its spelling, and write a model file that detects it.
 
@@ -127,6 +129,8 @@ def enroll(
         False alarms per hour of speech to set the threshold for.
     stream
         Streaming file to write in addition.
+    encoder
+        Speech embedding to use: `harken`, or `google`, which needs the extra `own`. Default: that of `into`, else `harken`.
 
     Returns
     -------
@@ -155,8 +159,12 @@ def enroll(
     if len(clips) > _MAX_TAKES:
         raise HarkenError(f"{len(clips)} takes are more than enrolling can use: choose {_MAX_TAKES} or fewer")
     require_writable(*(Path(path) for path in (out, stream) if path is not None))
-    embedding, bank = load_embedding(), load_bank()
-    existing = _read_enrolled(into) if into is not None else _EnrolledModel((), None, (), {})
+    existing = _read_enrolled(into) if into is not None else _EnrolledModel((), None, (), {}, encoder or DEFAULT)
+    if encoder not in (None, existing.encoder):
+        raise HarkenError(
+            f"{into} uses the encoder {existing.encoder}: leave out --encoder, or enroll into a new model"
+        )
+    embedding, bank = load_embedding(existing.encoder), load_bank(existing.encoder)
     if phrase in existing.phrases:
         raise HarkenError(f"{into} already contains {phrase!r}: choose another phrase, or enroll it into a new model")
     recorded = [read_take(clip, source_rate=source_rate if isinstance(clip, np.ndarray) else None) for clip in clips]
@@ -207,7 +215,8 @@ def enroll(
         "recognized": recognized,
     }
     thresholds = {**existing.fields.get("thresholds", {}), phrase: threshold}
-    metadata = enrolled_metadata(phrases, all_templates, thresholds, [*existing.fields.get("enrolled", []), entry])
+    entries = [*existing.fields.get("enrolled", []), entry]
+    metadata = enrolled_metadata(phrases, all_templates, thresholds, entries, existing.encoder)
     content = enrolled_model(embedding, bank.speech, all_templates, calibrations, metadata)
     with replacing(Path(out)) as temporary:
         temporary.write_bytes(content)
@@ -247,7 +256,12 @@ def write_enrolled_stream(model: str | os.PathLike[str], out: str | os.PathLike[
     existing = _read_enrolled(model)
     assert existing.templates is not None
     content = enrolled_stream(
-        load_embedding(), load_bank().speech, existing.templates, existing.calibrations, existing.fields, HOP_STEPS
+        load_embedding(existing.encoder),
+        load_bank(existing.encoder).speech,
+        existing.templates,
+        existing.calibrations,
+        existing.fields,
+        HOP_STEPS,
     )
     with replacing(Path(out)) as temporary:
         temporary.write_bytes(content)
@@ -261,6 +275,7 @@ class _EnrolledModel:
     templates: Templates | None
     calibrations: tuple[Calibration, ...]
     fields: dict[str, Any]
+    encoder: str
 
 
 def _read_enrolled(path: str | os.PathLike[str]) -> _EnrolledModel:
@@ -286,7 +301,7 @@ def _read_enrolled(path: str | os.PathLike[str]) -> _EnrolledModel:
     phrase_of = constants["averages"].argmax(axis=0).astype(np.int64)
     phrases = tuple(entry["phrase"] for entry in fields["enrolled"])
     calibrations = tuple(Calibration(**entry["calibration"]) for entry in fields["enrolled"])
-    return _EnrolledModel(phrases, Templates(vectors, lengths, phrase_of), calibrations, fields)
+    return _EnrolledModel(phrases, Templates(vectors, lengths, phrase_of), calibrations, fields, fields["encoder"])
 
 
 def _join_templates(existing: Templates, new: Templates, phrases: int) -> Templates:
@@ -420,6 +435,7 @@ def enrolled_metadata(
     templates: Templates,
     thresholds: dict[str, float],
     enrolled: list[dict[str, Any]],
+    encoder: str,
 ) -> dict[str, Any]:
     """Return the metadata of a model of enrolled phrases.
 
@@ -433,6 +449,8 @@ def enrolled_metadata(
         Threshold of each phrase.
     enrolled
         For each phrase: what it was learned from, its calibration, and the accuracy to expect.
+    encoder
+        Name of the speech embedding.
     """
     hop_ms = 1000 * HOP_STEPS * STEP / SAMPLE_RATE
     return {
@@ -451,6 +469,7 @@ def enrolled_metadata(
         },
         "format": _FORMAT,
         "enrolled": enrolled,
-        "network": "speech embedding (Google, Apache-2.0) and templates",
+        "encoder": encoder,
+        "network": f"speech embedding ({encoder}, Apache-2.0) and templates",
         "license": "the speech embedding is Apache-2.0; the templates are the user's own",
     }

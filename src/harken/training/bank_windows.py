@@ -28,7 +28,7 @@ class BankWindows:
     """
 
     def __init__(self, steps: int) -> None:
-        talk = torch.from_numpy(load_bank().talk.T.copy())
+        talk = torch.from_numpy(load_bank("google").talk.T.copy())
         self._windows = talk.unfold(1, steps, 1).permute(1, 0, 2)  # [windows, 96, steps]
         self._hard: Tensor | None = None
 

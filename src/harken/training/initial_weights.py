@@ -28,7 +28,7 @@ def load_published_weights(spotter: Spotter) -> None:
     """
     if isinstance(spotter.network, EmbeddingHead):
         spotter.network.embedding.load()
-        talk, norm = torch.from_numpy(load_bank().talk), spotter.network.norm
+        talk, norm = torch.from_numpy(load_bank("google").talk), spotter.network.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
         norm.running_mean.copy_(talk.mean(0))

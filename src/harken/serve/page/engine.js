@@ -5,7 +5,7 @@ import { toPcm } from "./wav.js";
 
 export const PRIVACY_NOTE = "Live audio and the files you drop here are sent to this page's server, processed in memory, and never stored.";
 
-export const TEACHING_HELP = "pip install 'harken[own]' && harken serve --teach";
+export const TEACHING_HELP = "harken serve --teach";
 
 const baseUrl = new URL("../", import.meta.url);
 const TOKEN_KEY = "harken-token";

@@ -256,7 +256,7 @@ export function setUpTeaching({ help, pageModel, onTaught, onBack }) {
     $("teach-progress").hidden = false;
     showProgress(0);
     try {
-      showStatus("Loading what is needed to learn, about 22 MB …");
+      showStatus("Loading what is needed to learn, about 26 MB …");
       const { enroll, files } = await load();
       showStatus(`Learning “${phrase}”. This takes a few seconds …`);
       const onProgress = (share) => showProgress(LOADING_SHARE + (1 - LOADING_SHARE) * share);

@@ -1,0 +1,305 @@
+"""Train harken's speech embedding, which reproduces Google's (needs torch and the extra `own`).
+
+    python tools/train_embedding.py examples --speech SPEECH --words WORDS --noise NOISE... --out EXAMPLES [--pass N]
+    python tools/train_embedding.py train --examples EXAMPLES --out CHECKPOINT
+    python tools/train_embedding.py export CHECKPOINT
+
+examples   distorts recordings and adds noise. Writes the log-mel features with the noise, and Google's embeddings without it:
+           the network learns to ignore noise, which Google's embedding does less. Each pass draws other distortions.
+           Labels are not needed.
+train      trains the network to reproduce the embeddings. Continues from CHECKPOINT if it exists.
+export     folds the batch normalization into the convolutions, and writes src/harken/weights/embedding.npz
+
+    --speech  running speech: DIR/SET+SPEAKER-*.flac, for example dev1462-1462-170138-0000.flac. The benchmarks of enrollment
+              use LibriSpeech's speakers from 3001 on, so these are left out.
+    --words   Speech Commands: DIR/WORD/*.wav. Only the training side is used.
+    --noise   DIR/**/*.ogg or *.wav. Of ESC-10, give folds 1 and 2: benchmarks use fold 3.
+
+Training took 70 minutes on one core: 6,500 steps of 82 seconds of audio.
+"""
+
+import argparse
+import math
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import soxr
+import torch
+import torch.nn.functional as F
+from build_bank import on_training_side, rms
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harken.audio.clip import load_clip
+from harken.enrollment.bank import load_bank
+from harken.files import replacing
+from harken.models.encoders import load_embedding
+from harken.models.harken_embedding import BLOCKS, CHANNELS, MEL_OFFSET, MEL_SCALE, harken_embedding
+from harken.models.onnx_bytes import Tensor as OnnxTensor
+from harken.models.onnx_bytes import model
+from harken.models.speech_embedding import DIMENSIONS, MEL_BANDS, SAMPLE_RATE, mel_nodes, samples_of
+
+STEPS = 64  # embeddings in an example
+LAST_SPEAKER = 3000
+BATCH = 16  # examples
+LEARNING_RATE = 0.004
+WARMUP = 200  # steps
+LENGTH_WEIGHT = 0.3  # of the squared error, beside the cosine
+OUT = Path("src/harken/weights/embedding.npz")
+
+Samples = NDArray[np.float32]
+
+
+class EmbeddingNetwork(nn.Module):
+    """The network of `harken.models.harken_embedding` with batch normalization: mel [N, frames, 32] -> [N, steps, 96]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = _normalized(nn.Conv2d(1, CHANNELS[0], 3, stride=(1, 2), padding=(0, 1), bias=False))
+        stages: list[nn.Module] = []
+        for stage, (channels, blocks) in enumerate(zip(CHANNELS, BLOCKS, strict=True)):
+            if stage:
+                wider = _normalized(nn.Conv2d(CHANNELS[stage - 1], channels, 1, bias=False))
+                stages.append(nn.Sequential(nn.MaxPool2d(2), wider, nn.ReLU()))
+            stages += [_Block(channels) for _ in range(blocks)]
+        self.stages = nn.Sequential(*stages)
+        self.last = nn.Conv2d(CHANNELS[-1], DIMENSIONS, (1, 2))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = F.relu(self.first(((mel - MEL_OFFSET) * MEL_SCALE).unsqueeze(1)))
+        embeddings: Tensor = self.last(self.stages(x)).squeeze(3).transpose(1, 2)
+        return embeddings
+
+
+class _Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = _normalized(nn.Conv2d(channels, channels, 3, padding=(0, 1), groups=channels, bias=False))
+        self.pointwise = _normalized(nn.Conv2d(channels, channels, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x[:, :, 1:-1] + self.pointwise(F.relu(self.depthwise(x))))
+
+
+def _normalized(convolution: nn.Conv2d) -> nn.Sequential:
+    return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels))
+
+
+def main() -> None:
+    """Run the part that is named on the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parts = parser.add_subparsers(dest="part", required=True)
+    part = parts.add_parser("examples")
+    part.add_argument("--speech", type=Path, required=True)
+    part.add_argument("--words", type=Path, required=True)
+    part.add_argument("--noise", type=Path, nargs="+", required=True)
+    part.add_argument("--out", type=Path, required=True)
+    part.add_argument("--pass", type=int, default=0, dest="number")
+    part = parts.add_parser("train")
+    part.add_argument("--examples", type=Path, required=True)
+    part.add_argument("--out", type=Path, required=True)
+    part.add_argument("--steps", type=int, default=6500)
+    part = parts.add_parser("export")
+    part.add_argument("checkpoint", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.part == "examples":
+        write_examples(arguments.speech, arguments.words, arguments.noise, arguments.out, arguments.number)
+    elif arguments.part == "train":
+        train(arguments.examples, arguments.out, arguments.steps)
+    else:
+        export(arguments.checkpoint)
+
+
+def write_examples(speech: Path, words: Path, noise: list[Path], out: Path, number: int) -> None:
+    """Write the log-mel features [examples, frames, 32] and the embeddings [examples, steps, 96] of a pass."""
+    rng = np.random.default_rng(100 + number)
+    noises = [
+        load_clip(path, SAMPLE_RATE)
+        for folder in noise
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".ogg", ".wav")
+    ]
+    loud = [clip for clip in noises if rms(clip) > 1e-4]
+    teacher = _teacher()
+    mels, embeddings = [], []
+    for recordings in (speech_of(speech, rng), words_of(words, rng)):
+        for samples in pieces(recordings, samples_of(STEPS)):
+            noisy, clean = distorted(samples, loud, rng)
+            (mel,) = teacher.run(["mel"], {"waveform": noisy[None]})
+            (embedded,) = teacher.run(["embeddings"], {"waveform": clean[None]})
+            mels.append(mel[0].astype(np.float16))
+            embeddings.append(embedded[0].astype(np.float16))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, values in (("mel", mels), ("embeddings", embeddings)):
+        with replacing(out / f"{name}_{number}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, np.array(values))
+    print(f"{len(mels)} examples, {len(mels) * STEPS * 0.08 / 3600:.1f} hours")
+
+
+def _teacher() -> onnxruntime.InferenceSession:
+    embedding = load_embedding("google")
+    content = model(
+        [*mel_nodes("waveform", "mel"), *embedding.nodes("mel", "embeddings")],
+        embedding.constants,
+        [OnnxTensor("waveform", ("clips", "samples"))],
+        [OnnxTensor("embeddings", ("clips", "steps", DIMENSIONS)), OnnxTensor("mel", ("clips", "frames", MEL_BANDS))],
+        {},
+    )
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
+def speech_of(folder: Path, rng: np.random.Generator) -> Iterator[Samples]:
+    """Yield running speech in random order: most of it faster or slower, a tenth backward."""
+    paths = [path for path in sorted(folder.glob("*.flac")) if may_train(path)]
+    for index in rng.permutation(len(paths)):
+        yield varied(load_clip(paths[index], SAMPLE_RATE), rng)
+
+
+def may_train(path: Path) -> bool:
+    """Return whether a recording of running speech is by a speaker that benchmarks of enrollment do not use."""
+    speaker = path.name.split("-")[0]
+    return speaker.startswith("ocean") or int(re.sub(r"\D", "", speaker)) <= LAST_SPEAKER
+
+
+def words_of(folder: Path, rng: np.random.Generator) -> Iterator[Samples]:
+    """Yield clips of words in random order, at random levels, with a part of the pauses cut off."""
+    paths = [path for path in sorted(folder.glob("[!_]*/*.wav")) if on_training_side(path)]
+    for index in rng.permutation(len(paths)):
+        clip = load_clip(paths[index], SAMPLE_RATE)
+        clip = varied(clip / max(1e-3, float(np.abs(clip).max())) * np.float32(rng.uniform(0.3, 1)), rng)
+        yield clip[rng.integers(2000) : clip.size - rng.integers(4000)]
+
+
+def varied(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Return a recording at another speed and pitch, or backward, or as it is."""
+    if rng.random() < 0.7:
+        speed = float(np.exp(rng.uniform(np.log(0.8), np.log(1.25))))
+        samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE).astype(np.float32)
+    return samples[::-1] if rng.random() < 0.1 else samples
+
+
+def pieces(recordings: Iterator[Samples], size: int) -> Iterator[Samples]:
+    """Join recordings, and yield pieces of a size. Neighboring pieces overlap a little, so that no embedding is lost."""
+    waiting: list[Samples] = []
+    for recording in recordings:
+        waiting.append(recording)
+        if sum(part.size for part in waiting) >= size:
+            joined = np.concatenate(waiting)
+            yield joined[:size].copy()
+            waiting = [joined[size - samples_of(0) :]]
+
+
+def distorted(samples: Samples, noise: list[Samples], rng: np.random.Generator) -> tuple[Samples, Samples]:
+    """Return samples with another spectral tilt and at another level, in noise and without it."""
+    if rng.random() < 0.5:
+        samples[1:] -= np.float32(rng.uniform(-0.5, 0.5)) * samples[:-1]
+    noisy = samples
+    if rng.random() < 0.7:
+        level = rms(samples) * 10 ** (-rng.uniform(0, 25) / 20)
+        noisy = samples + np.float32(level) * noise_of(samples.size, noise, rng)
+    gain = np.float32(10 ** (-rng.uniform(0, 30) / 20) / np.abs(noisy).max())
+    return gain * noisy, gain * samples
+
+
+def noise_of(size: int, noise: list[Samples], rng: np.random.Generator) -> Samples:
+    """Return random noise of unit level: parts of up to 5 s of random recordings."""
+    parts: list[Samples] = []
+    while sum(part.size for part in parts) < size:
+        clip = noise[int(rng.integers(len(noise)))]
+        start = int(rng.integers(max(1, clip.size - 80_000)))
+        part = clip[start : start + 80_000]
+        parts.append(part / max(rms(part), 1e-6))
+    return np.concatenate(parts)[:size]
+
+
+def train(examples: Path, out: Path, steps: int) -> None:
+    """Train the network on the examples of all passes."""
+    mels = [np.load(path, mmap_mode="r") for path in sorted(examples.glob("mel_*.npy"))]
+    targets = [np.load(path, mmap_mode="r") for path in sorted(examples.glob("embeddings_*.npy"))]
+    places = [(number, index) for number, part in enumerate(mels) for index in range(len(part))]
+    center = torch.from_numpy(load_bank("google").speech.mean)
+    variance = float(np.asarray(targets[0][::20], np.float32).reshape(-1, DIMENSIONS).var(axis=0).sum())
+    network = EmbeddingNetwork()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.99))
+    first = 0
+    if out.exists():
+        state = torch.load(out)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    rng = np.random.default_rng(first)
+    order: list[tuple[int, int]] = []
+    cosines: list[float] = []
+    started = time.monotonic()
+    for step in range(first, steps):
+        if len(order) < BATCH:
+            order = [places[index] for index in rng.permutation(len(places))]
+        batch = [order.pop() for _ in range(BATCH)]
+        mel, target = (
+            torch.from_numpy(np.stack([parts[number][index] for number, index in batch]).astype(np.float32))
+            for parts in (mels, targets)
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * (min(1, step / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.002)
+        embedded = network(mel)
+        cosine = F.cosine_similarity(embedded - center, target - center, dim=-1).mean()
+        squared_error = (embedded - target).square().sum(dim=-1).mean() / variance
+        optimizer.zero_grad()
+        (LENGTH_WEIGHT * squared_error - cosine).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        cosines.append(float(cosine))
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            seconds = (time.monotonic() - started) / (step + 1 - first)
+            print(f"step {step + 1}: cosine {np.mean(cosines[-100:]):.4f}, {seconds:.2f} s a step", file=sys.stderr)
+            with replacing(out) as temporary:
+                state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+                torch.save(state, temporary)
+
+
+@torch.no_grad()
+def export(checkpoint: Path) -> None:
+    """Write the weights that harken ships, and check them."""
+    network = EmbeddingNetwork()
+    network.load_state_dict(torch.load(checkpoint)["network"])
+    network.eval()
+    weights: dict[str, NDArray[np.float32]] = {}
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for number, convolution in enumerate(convolutions):
+        weight, bias = convolution.weight, convolution.bias
+        if convolution is not network.last:
+            norm = norms[number]
+            assert norm.running_var is not None
+            assert norm.running_mean is not None
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            weight, bias = weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+        assert bias is not None
+        weights[f"weights_{number}"], weights[f"bias_{number}"] = weight.numpy(), bias.numpy()
+    mel = np.random.default_rng(0).uniform(4, 14, (2, 200, MEL_BANDS)).astype(np.float32)
+    embedding = harken_embedding(dict(weights))
+    content = model(
+        embedding.nodes("mel", "embeddings"),
+        embedding.constants,
+        [OnnxTensor("mel", ("clips", "frames", MEL_BANDS))],
+        [OnnxTensor("embeddings", ("clips", "steps", DIMENSIONS))],
+        {},
+    )
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    difference = np.abs(session.run(None, {"mel": mel})[0] - network(torch.from_numpy(mel)).numpy()).max()
+    if difference > 1e-3:
+        raise SystemExit(f"the exported network differs from the trained one by {difference:.2g}: nothing was written")
+    with replacing(OUT) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **weights)
+    count = sum(values.size for values in weights.values())
+    print(f"{OUT}: {count:,} weights, largest difference from the trained network {difference:.2g}")
+
+
+if __name__ == "__main__":
+    main()
