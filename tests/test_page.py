@@ -24,9 +24,11 @@ from harken.cli.main import main
 from harken.corpus.table import read_corpus
 from harken.errors import HarkenError
 from harken.export import web
+from harken.models.onnx_writer import change_metadata
 from harken.runtime.isolation import Isolation, subtract_logits
 from harken.runtime.listener import Listener
 from harken.runtime.listener_settings import ListenerSettings
+from harken.runtime.modelfile import find_model
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.wake_listener import WakeListener
 from serving import Server, serving, synthesize, write_clip
@@ -182,11 +184,13 @@ def test_files_use_the_thresholds_of_the_served_page(
         check_files_use_the_thresholds(page, tmp_path)
 
 
-def test_the_page_shows_a_hint_and_the_model_card(chromium: str, microphone_file: Path) -> None:
-    with serving("--model", "large") as server, open_page(chromium, server.url, microphone_file) as page:
+def test_the_page_shows_a_hint_and_the_model_card(chromium: str, microphone_file: Path, tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    change_metadata(find_model("tiny"), model, {"corpus": ["speech_commands", "train", "train"]})
+    with serving("--model", str(model)) as server, open_page(chromium, server.url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
         assert page.inner_text("#hint-title") == "Say a word"
-        assert page.locator("#hint-words li").all_inner_texts() == list(Recognizer("large").card.words)
+        assert page.locator("#hint-words li").all_inner_texts() == list(Recognizer(model).card.words)
         assert "permission to use the microphone" in page.inner_text("#status")
         assert page.is_visible("#visualizer-empty")
         muted = page.evaluate("getComputedStyle(document.querySelector('.muted')).color")
@@ -194,11 +198,11 @@ def test_the_page_shows_a_hint_and_the_model_card(chromium: str, microphone_file
         page.evaluate("document.getElementById('word').classList.add('faded')")
         page.wait_for_function("muted => getComputedStyle(document.getElementById('word')).color === muted", arg=muted)
         page.click("#model-card > summary")
-        command = Recognizer("large").card.fields["command"]
+        command = Recognizer(model).card.fields["command"]
         assert not page.is_visible("#model-card pre")
         page.click("#model-card details summary")
         assert page.inner_text("#model-card pre") == command
-        assert "train ×" in page.inner_text("#model-card dl")
+        assert "train ×2" in page.inner_text("#model-card dl")
         assert "train, train" not in page.inner_text("#model-card dl")
 
 
