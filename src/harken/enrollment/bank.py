@@ -55,7 +55,7 @@ class Bank:
         return hours_of(self.quantized)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def load_bank(encoder: str = DEFAULT) -> Bank:
     """Read the bank that harken ships for a speech embedding.
 

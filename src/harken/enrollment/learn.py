@@ -291,7 +291,7 @@ def _read_enrolled(path: str | os.PathLike[str]) -> _EnrolledModel:
             fields[key] = json.loads(text)
         except ValueError:
             fields[key] = text
-    if "enrolled" not in fields or fields.get("format") != _FORMAT:
+    if not {"enrolled", "encoder"} <= fields.keys() or fields.get("format") != _FORMAT:
         raise HarkenError(f"{path} was not written by this version's `harken enroll`: enroll into a new model")
     constants = read_initializers(content)
     lengths = constants["template_lengths"].reshape(-1).astype(np.int64)
