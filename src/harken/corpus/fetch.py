@@ -24,7 +24,6 @@ from typing import BinaryIO, Never
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from harken import __version__
 from harken.corpus.catalog import PublishedCorpus, find_corpus
 from harken.corpus.file_lock import is_locked_by_us
 from harken.corpus.unpack import BadArchiveError, unpacked
@@ -229,7 +228,7 @@ class _Download:
 
     def _try(self) -> None:
         request = urllib.request.Request(self._url)
-        request.add_header("User-Agent", f"harken/{__version__}")
+        request.add_header("User-Agent", "harken")
         request.add_header("Accept-Encoding", "identity")
         if self.size:
             request.add_header("Range", f"bytes={self.size}-")
