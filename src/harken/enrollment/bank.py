@@ -23,6 +23,8 @@ _TAIL_PEAKS = 80  # the exponential distribution is fitted to this many of the h
 _TAIL_SHARE = 4  # but to at most one in four: in a short recording, more of them would not be the tail
 # The scale of a few peaks is a rough estimate. It counts together with the usual scale, as if that came from 40 more peaks.
 _USUAL_SCALE, _USUAL_PEAKS = 0.028, 40
+# Part of the similarity to typical speech that is subtracted, for each encoder. Chosen on speech of the bank.
+_WEIGHTS = {"harken": 0.5, "google": 0.7}
 _PEAK_STEPS = 25  # steps of 80 ms: two alarms within 2 s count as one
 
 
@@ -81,7 +83,7 @@ def load_bank(encoder: str = DEFAULT) -> Bank:
     except (OSError, KeyError, ValueError) as error:
         raise HarkenError(f"the speech bank {name} cannot be read: reinstall harken") from error
     typical /= np.linalg.norm(typical, axis=1, keepdims=True)
-    return Bank(SpeechModel(mean, typical), quantized, scale)
+    return Bank(SpeechModel(mean, typical, _WEIGHTS[encoder]), quantized, scale)
 
 
 def hours_of(embeddings: NDArray[np.generic]) -> float:

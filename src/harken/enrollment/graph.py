@@ -42,7 +42,6 @@ from harken.models.speech_embedding import (
     samples_of,
 )
 
-SPEECH_WEIGHT = 0.7  # part of the similarity to typical speech that is subtracted
 REFERENCE_PER_HOUR = 60.0  # false alarms per hour at which a phrase is as probable as `_unknown_`
 _MAX_LOGIT = 16.0
 RIVALRY = 4.0  # by how much the distance of a phrase's logit from the best phrase's is multiplied
@@ -99,7 +98,7 @@ class Templates:
             "speech_mean": speech.mean,
             "typical_speech": np.ascontiguousarray(speech.typical.T),
             "templates": np.ascontiguousarray(by_step.reshape(DIMENSIONS, longest * count)),
-            "speech_weights": (SPEECH_WEIGHT * is_step).astype(np.float32).reshape(1, 1, longest * count),
+            "speech_weights": (speech.weight * is_step).astype(np.float32).reshape(1, 1, longest * count),
             "template_lengths": self.lengths.astype(np.float32).reshape(1, count, 1),
             "least_length": np.array(1e-6, np.float32),
         }
@@ -115,10 +114,13 @@ class SpeechModel:
         Mean embedding [96].
     typical
         Typical embeddings [entries, 96], normalized.
+    weight
+        Part of the similarity to typical speech that is subtracted from the similarity to a template.
     """
 
     mean: NDArray[np.float32]
     typical: NDArray[np.float32]
+    weight: float
 
     def normalized(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Normalize embeddings [steps, 96]: subtract the mean of speech and divide by the length."""

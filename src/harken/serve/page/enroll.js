@@ -8,7 +8,6 @@ import { hoursOf, inNoise, padded, phraseSamples, SAMPLE_RATE, samplesOf, SNR_DB
 const DIMENSIONS = 96; // of an embedding
 const FALSE_ALARMS_PER_HOUR = 0.5;
 const REFERENCE_PER_HOUR = 60;
-const SPEECH_WEIGHT = 0.7;
 const BATCH_STEPS = 2048; // embeddings that are scored at once; the page can't react meanwhile
 const TAIL_PEAKS = 80, TAIL_SHARE = 4;
 const PEAK_STEPS = 25;
@@ -59,12 +58,12 @@ function normalized(embeddings, center) {
 }
 
 /** Return the constants of templates, which are lists of normalized embeddings. */
-function templateConstants(templates) {
+function templateConstants(templates, speechWeight) {
   const count = templates.length, longest = Math.max(...templates.map((rows) => rows.length));
   const vectors = new Float32Array(DIMENSIONS * longest * count), weights = new Float32Array(longest * count);
   templates.forEach((rows, t) => rows.forEach((row, i) => {
     const step = longest - rows.length + i; // shorter templates are padded at their start
-    weights[step * count + t] = SPEECH_WEIGHT;
+    weights[step * count + t] = speechWeight;
     row.forEach((x, k) => { vectors[(k * longest + step) * count + t] = x; });
   }));
   return [
@@ -193,8 +192,9 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
       await nextTask();
     }
     const count = templates.length, longest = Math.max(...templates.map((rows) => rows.length));
+    const [speechWeight] = floatsOf(template.constants.get("speech_weights"));
     const constants = new Map([...template.constants,
-      ...templateConstants(templates).map(([name, sizes, values]) => [name, floats(name, sizes, values)])]);
+      ...templateConstants(templates, speechWeight).map(([name, sizes, values]) => [name, floats(name, sizes, values)])]);
     const nodes = networkNodes(template, longest);
     scorer = await openScorer(template, nodes, constants, count, longest);
     const talkScores = await scorer.score(talk, (done) => onProgress(0.2 + 0.7 * done));
