@@ -47,6 +47,7 @@ from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.peers.engine import Peer
 from harken.evaluation.peers.registry import PEERS, find_peer
 from harken.files import replacing_all
+from harken.models.encoders import DEFAULT, ENCODERS
 
 HERE = Path(__file__).parent
 RATE = 16_000
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=5, help="Number of sets of takes to enroll from.")
     parser.add_argument("--takes", type=int, default=5, help="Number of takes in a set.")
     parser.add_argument("--typed", action="store_true", help="Also enroll from the spelling.")
+    parser.add_argument("--encoder", choices=ENCODERS, default=DEFAULT, help="Speech embedding to enroll with.")
     parser.add_argument("--peers", default=",".join(PEERS), help="Engines to compare with, separated by commas.")
     parser.add_argument(
         "--spell", metavar="PHRASE=WORDS", action="append", default=[],
@@ -340,11 +342,11 @@ def measure_phrase(
     enrolled = []
     for number, indices in enumerate(chosen):
         print(f"set {number}: {', '.join(names[index] for index in indices)}", file=sys.stderr)
-        enrolled.append(detect_enrolled(phrase, [takes[index] for index in indices], stream))
+        enrolled.append(detect_enrolled(phrase, [takes[index] for index in indices], stream, options.encoder))
     missed = {(name := f"harken, {options.takes} takes"): print_row(name, [[run] for run in enrolled], stream)}
     named = [(f"{name}, set {number}", run) for number, run in enumerate(enrolled)]
     if options.typed:
-        named.append(("harken, typed", detect_enrolled(phrase, [], stream)))
+        named.append(("harken, typed", detect_enrolled(phrase, [], stream, options.encoder)))
         missed["harken, typed"] = print_row("harken, typed", [[named[-1][1]]], stream)
     points = [
         (name, f"threshold {threshold:.3f}", *count_errors(run, stream, logit(threshold)))
@@ -380,14 +382,14 @@ def missed_share(misses: int, stream: Stream) -> str:
     return f"{100 * misses / len(stream.spans):.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def detect_enrolled(phrase: str, takes: Sequence[Path], stream: Stream) -> Detections:
+def detect_enrolled(phrase: str, takes: Sequence[Path], stream: Stream, encoder: str = DEFAULT) -> Detections:
     """Enroll a phrase from takes, or from its spelling, and run it over a stream.
 
     The result is named after the content of the model. So a result of an earlier version of enrollment is not used again.
     """
     with tempfile.TemporaryDirectory() as temporary:
         streaming = Path(temporary) / "phrase.stream.onnx"
-        enroll(phrase, takes, typed=not takes, out=Path(temporary) / "phrase.onnx", stream=streaming)
+        enroll(phrase, takes, typed=not takes, out=Path(temporary) / "phrase.onnx", stream=streaming, encoder=encoder)
         model = hashlib.sha1(streaming.read_bytes()).hexdigest()[:8]
         return detect(
             f"harken:{streaming}", 0.0, stream, stream.path.with_name(f"{stream.path.stem}-harken-{model}.npz")

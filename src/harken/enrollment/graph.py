@@ -46,7 +46,7 @@ REFERENCE_PER_HOUR = 60.0  # false alarms per hour at which a phrase is as proba
 _MAX_LOGIT = 16.0
 RIVALRY = 4.0  # by how much the distance of a phrase's logit from the best phrase's is multiplied
 _SILENCE_DB = -54.0  # peak level at which `_silence_` is as probable as `_unknown_`
-_BATCH_STEPS = 256  # embeddings that are scored at once; more of them need more memory and no less time
+_BATCH_STEPS = 256  # embeddings that are scored at once; larger batches need more memory and save no time
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def teaching_files() -> dict[str, bytes]:
     Raises
     ------
     HarkenError
-        If the package with the speech embedding is missing.
+        If a file of harken is missing or damaged.
     """
     embedding, bank = load_embedding(), load_bank()
     empty = Templates.of([np.zeros((1, DIMENSIONS), np.float32)], [0])

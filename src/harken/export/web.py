@@ -135,7 +135,7 @@ def teaching_page_files(*, ort: Path | None = None) -> dict[str, bytes]:
     Raises
     ------
     HarkenError
-        The package with the speech embedding is missing, or onnxruntime-web cannot be downloaded.
+        A file of harken is damaged, or onnxruntime-web cannot be downloaded.
     """
     learned_with = {f"teach/{name}": content for name, content in teaching_files().items()}
     runtime = fetch_ort() if ort is None else _require_ort_files(ort)

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from harken.errors import HarkenError
 from harken.models.google_embedding import KERNELS, POOLS, load_google_embedding
-from harken.models.speech_embedding import DIMENSIONS, FRAMES, MEL_BANDS, SAMPLE_RATE, STRIDE, samples_of
-from harken.models.speech_mel import FULL_SCALE
+from harken.models.speech_embedding import DIMENSIONS, FRAMES, FULL_SCALE, MEL_BANDS, SAMPLE_RATE, STRIDE, samples_of
 
 LONGEST_S = 3.0  # longest window; a phrase that needs more is several
 _SLOPE = 0.2  # of the leaky ReLU

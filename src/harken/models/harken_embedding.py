@@ -18,7 +18,7 @@ from harken.models.onnx_bytes import Array, node
 from harken.models.speech_embedding import SpeechEmbedding
 
 CHANNELS, BLOCKS = (32, 64, 96, 128), (2, 3, 2, 2)  # of each stage
-MEL_OFFSET, MEL_SCALE = 9.0, 1 / 3  # bring the log-mel features near to zero mean and unit variance
+MEL_CENTER, MEL_SCALE = 9.0, 1 / 3  # bring the log-mel features near to zero mean and unit variance
 
 
 @lru_cache(maxsize=1)
@@ -43,7 +43,7 @@ def harken_embedding(weights: dict[str, Array]) -> SpeechEmbedding:
     """Return the embedding with given weights: `weights_I` and `bias_I` of each convolution, in the order of the nodes."""
     constants: dict[str, Array] = {
         **weights,
-        "mel_center": np.array(MEL_OFFSET, np.float32),
+        "mel_center": np.array(MEL_CENTER, np.float32),
         "mel_scale": np.array(MEL_SCALE, np.float32),
         "crop_start": np.array([1], np.int64),
         "crop_end": np.array([-1], np.int64),

@@ -4,6 +4,7 @@ SpeechEmbedding   the weights and layers of an embedding; computes embeddings of
 samples_of        number of samples that a number of embeddings needs
 mel_nodes         the log-mel front-end as ONNX nodes
 mel_constants     the constants of these nodes
+mel_matrices      the window, the transform and the filters of the front-end
 
 There are two of them: harken's own (harken_embedding.py) and Google's (google_embedding.py). Both are stacks of convolutions
 without padding in time. One run over a long stretch of audio therefore gives the same result as separate runs over windows
@@ -12,6 +13,7 @@ of 775 ms, 80 ms apart. They share the front-end, with which Google's was traine
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -27,13 +29,14 @@ HOP = 160  # samples from one mel frame to the next
 STRIDE = 8  # mel frames from one embedding to the next
 DIMENSIONS = 96
 MEL_BANDS = 32
-MEL_RANGE_HZ = (60.0, 3800.0)
-MEL_WINDOW = 400  # samples of the Hann window, in the middle of the samples of a frame
-SILENT_MEL = 4.0  # log-mel value of digital silence, which _MEL_FLOOR determines
+FFT = 512  # samples of a mel frame
+FULL_SCALE = 32768.0  # the embedding was trained on samples of this scale
+MEL_FLOOR = 100.0  # minimum mel power, at this scale; it is below the noise of any microphone
+SILENT_MEL = 4.0  # log-mel value of digital silence, which MEL_FLOOR determines
 
-_FFT = 512
-_INPUT_SAMPLES = _FFT + HOP * (FRAMES - 1)  # samples in the input of one embedding
-_MEL_FLOOR = 100.0  # minimum mel power, on the scale of 16-bit samples; it is below the noise of any microphone
+_MEL_RANGE_HZ = (60.0, 3800.0)
+_MEL_WINDOW = 400  # samples of the Hann window, in the middle of a frame
+_INPUT_SAMPLES = FFT + HOP * (FRAMES - 1)  # samples in the input of one embedding
 _BATCH_STEPS = 64  # embeddings computed at once; more of them would not fit into the processor's cache
 
 
@@ -131,7 +134,7 @@ def mel_nodes(waveform: str, mel: str) -> list[bytes]:
     return [
         node("Mul", [waveform, "full_scale"], ["scaled"]),
         node("Unsqueeze", ["scaled", "axis_1"], ["one_channel"]),
-        node("Conv", ["one_channel", "dft"], ["spectrum"], strides=[HOP], kernel_shape=[_FFT]),
+        node("Conv", ["one_channel", "dft"], ["spectrum"], strides=[HOP], kernel_shape=[FFT]),
         node("Mul", ["spectrum", "spectrum"], ["power"]),
         node("Transpose", ["power"], ["power_by_frame"], perm=[0, 2, 1]),
         node("MatMul", ["power_by_frame", "mel_bands"], ["mel_power"]),
@@ -142,22 +145,49 @@ def mel_nodes(waveform: str, mel: str) -> list[bytes]:
     ]
 
 
+class MelMatrices(NamedTuple):
+    """The front-end as matrices.
+
+    Attributes
+    ----------
+    bins
+        Bins of the spectrum that the filters use.
+    window
+        Hann window [512], zero outside its middle 400 samples.
+    transform
+        Windowed cosines, then sines, of these bins [2 * bins, 512].
+    filters
+        Mel filters [bins, 32].
+    """
+
+    bins: slice
+    window: NDArray[np.float64]
+    transform: NDArray[np.float64]
+    filters: NDArray[np.float64]
+
+
 @lru_cache(maxsize=1)
-def mel_constants() -> dict[str, Array]:
-    """Return the constants of the front-end: those of the published model, calculated."""
-    filters = mel_filters(SAMPLE_RATE, _FFT, MEL_BANDS, *MEL_RANGE_HZ)
+def mel_matrices() -> MelMatrices:
+    """Calculate the front-end of the published model."""
+    filters = mel_filters(SAMPLE_RATE, FFT, MEL_BANDS, *_MEL_RANGE_HZ)
     used = np.flatnonzero(filters.any(axis=0))  # the bands end at 3.8 kHz, so half of the spectrum is not needed
-    angles = 2 * np.pi / _FFT * np.outer(used, np.arange(_FFT))
-    margin = (_FFT - MEL_WINDOW) // 2
-    hann = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(MEL_WINDOW) / MEL_WINDOW), margin)
-    transform = np.concatenate([hann * np.cos(angles), hann * np.sin(angles)])
+    angles = 2 * np.pi / FFT * np.outer(used, np.arange(FFT))
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_MEL_WINDOW) / _MEL_WINDOW)
+    window = np.pad(hann, (FFT - _MEL_WINDOW) // 2)
+    transform = np.concatenate([window * np.cos(angles), window * np.sin(angles)])
+    return MelMatrices(slice(int(used[0]), int(used[-1]) + 1), window, transform, filters[:, used].T)
+
+
+def mel_constants() -> dict[str, Array]:
+    """Return the constants of `mel_nodes`."""
+    _, _, transform, filters = mel_matrices()
     return {
-        "full_scale": np.array(32768.0, np.float32),
+        "full_scale": np.array(FULL_SCALE, np.float32),
         "axis_1": np.array([1], np.int64),
         "axis_3": np.array([3], np.int64),
         "dft": transform[:, None].astype(np.float32),
-        "mel_bands": np.concatenate([filters[:, used].T] * 2).astype(np.float32),
-        "mel_floor": np.array(_MEL_FLOOR, np.float32),
+        "mel_bands": np.concatenate([filters] * 2).astype(np.float32),
+        "mel_floor": np.array(MEL_FLOOR, np.float32),
         "bels": np.array(1 / np.log(10), np.float32),
         "mel_offset": np.array(2.0, np.float32),
     }

@@ -1,17 +1,11 @@
 """The front-end of Google's speech embedding as a torch module: waveforms [N, samples] -> features [N, 32, frames]."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.models.mel_filters import mel_filters
-from harken.models.speech_embedding import HOP, MEL_BANDS, MEL_RANGE_HZ, MEL_WINDOW, SAMPLE_RATE
-
-FULL_SCALE = 32768.0  # the embedding was trained on samples of this scale
-_FFT = 512
-_MEL_FLOOR = 100.0 / FULL_SCALE**2  # lowest mel energy, as in harken.models.speech_embedding
+from harken.models.speech_embedding import FFT, FULL_SCALE, HOP, MEL_BANDS, MEL_FLOOR, SAMPLE_RATE, mel_matrices
 
 
 class SpeechMel(nn.Module):
@@ -42,18 +36,13 @@ class SpeechMel(nn.Module):
         if sample_rate != SAMPLE_RATE:
             raise HarkenError(f"the speech embedding needs sample_rate={SAMPLE_RATE}, not {sample_rate}")
         self.sample_rate = sample_rate
-        self.window = _FFT
+        self.window = FFT
         self.hop = HOP
-        filters = mel_filters(sample_rate, _FFT, MEL_BANDS, *MEL_RANGE_HZ)
-        used = np.flatnonzero(filters.any(axis=0))  # the filters end at 3.8 kHz, so half of the spectrum is not needed
-        self.bins = slice(int(used[0]), int(used[-1]) + 1)
-        angles = 2 * np.pi / _FFT * np.outer(used, np.arange(_FFT))
-        hann = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(MEL_WINDOW) / MEL_WINDOW), (_FFT - MEL_WINDOW) // 2)
-        transform = np.concatenate([hann * np.cos(angles), hann * np.sin(angles)])
+        self.bins, hann, transform, filters = mel_matrices()
         self.hann: Tensor
         self.transform: Tensor
         self.filters: Tensor
-        for name, values in (("hann", hann), ("transform", transform[:, None]), ("filters", filters[:, used].T)):
+        for name, values in (("hann", hann), ("transform", transform[:, None]), ("filters", filters)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
 
     def frames(self, samples: int) -> int:
@@ -69,4 +58,4 @@ class SpeechMel(nn.Module):
             spectrum = torch.view_as_real(torch.fft.rfft(frames)[..., self.bins])
             real, imaginary = spectrum.unbind(-1)
         mel = (real.square() + imaginary.square()) @ self.filters
-        return mel.clamp(min=_MEL_FLOOR).log().transpose(1, 2)
+        return mel.clamp(min=MEL_FLOOR / FULL_SCALE**2).log().transpose(1, 2)

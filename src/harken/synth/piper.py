@@ -44,7 +44,7 @@ class PiperVoice:
 
 def _engine(seed: int) -> piper.PiperVoice:
     # The graph contains a random generator that is only seeded when a session is created. Without optimization, a session is
-    # created in 80 ms instead of 250 ms and runs as fast.
+    # created in 80 ms instead of 250 ms and runs as fast. Without an arena, it needs 20 MB less.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
