@@ -216,3 +216,23 @@ def ort(request: pytest.FixtureRequest) -> Path:
         return web.fetch_ort(request.config.cache.mkdir("harken"))
     except HarkenError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def microphone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the audio that the browser's microphone plays in a loop: three words with pauses."""
+    from driving import WORDS
+    from serving import synthesize, write_clip
+
+    audio = np.concatenate([synthesize(word, after_s=1.2) for word in WORDS])
+    return write_clip(tmp_path_factory.mktemp("microphone") / "words.wav", audio)
+
+
+@pytest.fixture(scope="session")
+def exported(ort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the exported page of the model `base`."""
+    from harken.export import web
+
+    folder = tmp_path_factory.mktemp("web") / "page"
+    assert web.write_web("base", folder, ort=ort) == folder / "index.html"
+    return folder

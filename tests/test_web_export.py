@@ -1,0 +1,64 @@
+"""Test the files that an export of the page writes."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from browsing import serve_folder
+from conftest import MakeModel
+from harken.cli.main import main
+from harken.errors import HarkenError
+from harken.export import web
+
+
+def test_the_export_is_complete_and_replaces_only_an_earlier_export(
+    ort: Path, make_model: MakeModel, tmp_path: Path
+) -> None:
+    model, out = make_model(), tmp_path / "out"
+    for _ in range(2):
+        web.write_web(model, out, ort=ort)
+    assert (out / "model.onnx").read_bytes() == model.read_bytes()
+    assert json.loads((out / "card.json").read_text())["words"] == ["yes", "no"]
+    assert json.loads((out / "package.json").read_text()) == {"type": "module"}
+    assert "wasm-unsafe-eval" in (out / "index.html").read_text()
+    assert "onnx-model.js" in (out / "page" / "engine.js").read_text()  # the engine that runs in the browser
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "quarters.onnx"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    for taken in (tmp_path / "other", model):
+        with pytest.raises(HarkenError, match="is not a harken web export"):
+            web.write_web(model, taken, ort=ort)
+    with pytest.raises(HarkenError, match="the dist folder of onnxruntime-web"):
+        web.write_web(model, tmp_path / "new", ort=tmp_path)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_exports(
+    ort: Path,
+    make_model: MakeModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["export", str(make_model()), "--to", "web", "--out", str(tmp_path / "out"), "--ort", str(ort)]
+    monkeypatch.setattr(sys, "argv", ["harken", *words])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code in (0, None)
+    assert capsys.readouterr().out == f"{tmp_path / 'out' / 'index.html'}\n"
+
+
+def test_a_wrong_or_missing_archive_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "onnxruntime-web" / "-" / f"onnxruntime-web-{web.ORT_VERSION}.tgz"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"something else")
+    with serve_folder(tmp_path) as url:
+        monkeypatch.setenv("NPM_CONFIG_REGISTRY", url)
+        with pytest.raises(HarkenError, match="not the published archive"):
+            web.fetch_ort(tmp_path / "cache")
+        archive.unlink()
+        with pytest.raises(HarkenError, match="cannot download"):
+            web.fetch_ort(tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
