@@ -73,23 +73,26 @@ def test_isolation_in_the_browser_matches_python(chromium: str, microphone_file:
         [synthesize("yes"), *(0.02 * rng.standard_normal(RATE) for _ in range(3)), synthesize("no"), synthesize("up")]
     )
     audio = audio[: 60 * 1600].astype(np.float32)
-    isolation, expected = Isolation(RATE, RATE), []
-    for hop in np.split(audio, audio.size // 1600):
+    silence = rng.uniform(size=audio.size // 1600)
+    isolation, expected = Isolation(RATE, RATE, 1600), []
+    for hop, probability in zip(np.split(audio, audio.size // 1600), silence, strict=True):
         isolation.push(hop)
+        isolation.add_silence(probability)
         expected.append([isolation.penalty, subtract_logits(0.9, 4 * isolation.penalty)])
     assert len({round(penalty, 3) for penalty, _ in expected}) > 15
     with serve_folder(exported) as url, open_page(chromium, url, microphone_file) as page:
         found = page.evaluate(
-            """async ([samples, rate]) => {
+            """async ([samples, rate, silence]) => {
                 const { Isolation, subtractLogits } = await import("./page/isolation.js");
-                const isolation = new Isolation(rate, rate), found = [];
+                const isolation = new Isolation(rate, rate, 1600), found = [];
                 for (let i = 0; i < samples.length; i += 1600) {
                     isolation.push(Float32Array.from(samples.slice(i, i + 1600)));
+                    isolation.addSilence(silence[i / 1600]);
                     found.push([isolation.penalty(), subtractLogits(0.9, 4 * isolation.penalty())]);
                 }
                 return found;
             }""",
-            [audio.tolist(), RATE],
+            [audio.tolist(), RATE, silence.tolist()],
         )
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

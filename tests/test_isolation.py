@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from harken.audio.highpass import HighPass
-from harken.runtime.isolation import Isolation, subtract_logits
+from harken.runtime.isolation import Isolation, silence_hops, subtract_logits
 from harken.runtime.listener import Listener
 from harken.runtime.listener_settings import MAX_ISOLATION
-from tones import RATE, WINDOW, ToneRecognizer, quiet, tone
+from tones import RATE, WINDOW, ToneModel, ToneRecognizer, quiet, tone
+
+HOP = RATE // 10
 
 
 def penalty_of(*parts):
-    isolation = Isolation(RATE, WINDOW)
+    isolation = Isolation(RATE, WINDOW, HOP)
     isolation.push(np.concatenate(parts))
     return isolation.penalty
 
@@ -34,7 +36,7 @@ def test_sound_before_and_sound_after_each_add_a_penalty_of_one():
 
 def test_words_spoken_once_a_second_get_no_penalty():
     words = [part for _ in range(5) for part in (tone("low", 0.4), quiet(0.6))]
-    isolation = Isolation(RATE, WINDOW)
+    isolation = Isolation(RATE, WINDOW, HOP)
     for number, hop in enumerate(np.split(np.concatenate(words), 50)):
         isolation.push(hop)
         if number % 10 == 5:  # 0.6 s after the start of a word
@@ -61,12 +63,33 @@ def test_it_is_the_same_in_pieces_of_any_size_and_at_any_gain():
     whole = penalty_of(signal)
     assert 0.5 < whole < 1.9
     assert penalty_of(0.01 * signal) == pytest.approx(whole, abs=1e-3)
-    isolation = Isolation(RATE, WINDOW)
+    isolation = Isolation(RATE, WINDOW, HOP)
     isolation.push(noise(5))
     isolation.reset()
     for part in np.split(signal, np.sort(np.random.default_rng(1).integers(0, signal.size, 40))):
         isolation.push(part)
     assert isolation.penalty == pytest.approx(whole, abs=1e-9)
+
+
+@pytest.mark.parametrize(("silence", "expected"), [(0.0, 2.0), (0.25, 1.5), (1.0, 0.0)])
+def test_sound_that_was_taken_for_noise_counts_less(silence, expected):
+    isolation = Isolation(RATE, WINDOW, HOP)
+    isolation.push(np.concatenate([noise(3), tone("low", 0.4), noise(0.15)]))
+    for _ in range(22):  # 2.2 s, until 0.8 s ago
+        isolation.add_silence(silence)
+    for _ in range(8):  # the windows of these hops contain the word
+        isolation.add_silence(1.0 - silence)
+    assert isolation.penalty == pytest.approx(expected)
+    isolation.reset()
+    isolation.push(noise(3))
+    assert isolation.penalty == 2.0
+
+
+def test_the_times_hold_for_any_hop():
+    assert silence_hops(1600, 16_000) == (8, 30)
+    assert silence_hops(800, 16_000) == (16, 60)
+    assert silence_hops(16_000, 16_000) == (1, 3)
+    assert silence_hops(48_000, 16_000) == (1, 2)
 
 
 def test_confidence_is_lowered_in_logits():
@@ -96,7 +119,12 @@ def test_isolation_lowers_the_confidence_and_not_the_posteriors():
     without.push(signal), with_isolation.push(signal)
     np.testing.assert_array_equal(without.posteriors, with_isolation.posteriors)
     assert without.confidence == without.posteriors.max()
-    expected = subtract_logits(without.confidence, 2 * penalty_of(HighPass(RATE).push(signal)))
+    isolation, padded = Isolation(RATE, WINDOW, HOP), np.pad(signal, (WINDOW, 0))
+    isolation.push(HighPass(RATE).push(signal))
+    for end in range(HOP, signal.size + 1, HOP):
+        isolation.add_silence(ToneModel().probabilities(padded[None, end : end + WINDOW])[0, -1])
+    expected = subtract_logits(without.confidence, 2 * isolation.penalty)
+    assert expected < without.confidence - 0.1
     assert with_isolation.confidence == pytest.approx(expected, abs=1e-6)
     with_isolation.reset()
     assert with_isolation.confidence == with_isolation.posteriors.max()

@@ -16,7 +16,7 @@ from harken.audio.clip import MAX_AMPLITUDE, is_number, peak_of
 from harken.audio.highpass import HighPass
 from harken.audio.resampler import Resampler
 from harken.errors import HarkenError
-from harken.labels import normalize_word
+from harken.labels import SILENCE, normalize_word
 from harken.runtime.isolation import Isolation, subtract_logits
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, ModelFile
@@ -53,8 +53,8 @@ class Listener:
 
     Every `hop_ms` of audio, the network classifies the last window. The audio before the start of the stream counts as
     zeros. The probabilities (posteriors) of the last `smoothing_ms` are averaged (Chen, Parada and Heigold, ICASSP 2014,
-    section 2.3; also Sainath and Parada, Interspeech 2015). If the word does not stand alone, its averaged probability is
-    then lowered by up to twice `isolation` logits (see `harken.runtime.isolation`).
+    section 2.3; also Sainath and Parada, Interspeech 2015). If the word does not stand alone in speech, its averaged
+    probability is then lowered by up to twice `isolation` logits (see `harken.runtime.isolation`).
 
     A word is detected if it is the most probable class, its confidence reaches its threshold, and the last event was at
     least `refractory_ms` ago. As long as the word stays the most probable class and at or above its threshold, it is one
@@ -178,7 +178,8 @@ class Listener:
         self._resampler = Resampler(source_rate, self.sample_rate)
         self.source_rate = self._resampler.source_rate
         self._highpass = HighPass(self.sample_rate)
-        self._isolation = Isolation(self.sample_rate, self.window)
+        self._isolation = Isolation(self.sample_rate, self.window, self.hop)
+        self._silence_class = self.labels.index(SILENCE) if SILENCE in self.labels else None
         self._buffer = np.zeros(_BUFFER_WINDOWS * self.window, np.float32)
         smoothing_hops = max(1, round(self.settings.smoothing_ms / self.settings.hop_ms))
         self._history = np.empty((smoothing_hops, len(self.labels)), np.float32)
@@ -352,6 +353,8 @@ class Listener:
                 self._buffer[self._buffer_end - self.window : self._buffer_end], self.hop
             )
         self._history[self.hops % len(self._history)] = posteriors
+        if self._silence_class is not None:
+            self._isolation.add_silence(float(posteriors[self._silence_class]))
         self.hops += 1
         self.posteriors = self._history.sum(axis=0) / np.float32(len(self._history))
         top = int(self.posteriors.argmax())

@@ -16,6 +16,7 @@ from harken.audio.highpass import coefficients
 from harken.errors import HarkenError
 from harken.export.c.literals import array, braced, number, string
 from harken.export.c.tables import BlockTables, Tables, Weights
+from harken.labels import SILENCE
 from harken.models.frontend import LOG_FLOOR, LogMel
 from harken.runtime import isolation
 from harken.runtime.listener_settings import ListenerSettings
@@ -100,15 +101,17 @@ def c_source(description: Description) -> str:
 def _fill_template(template: str, description: Description) -> str:
     listener = description.listener
     text = files("harken.export.c").joinpath("templates", template).read_text(encoding="utf-8")
+    labels = description.labels
     values = {
+        "silence": f"listener.history[listener.next][{labels.index(SILENCE)}]" if SILENCE in labels else "0.0f",
         "name": description.name,
         "NAME": description.name.upper(),
         "SAMPLE_RATE": description.sample_rate,
         "WINDOW": description.window,
         "STEP": description.front_end.hop * description.tables.time_stride,
-        "CLASSES": len(description.labels),
-        # These are rounded as in harken.runtime.listener.Listener.
-        "HOP": round(listener.hop_ms * description.sample_rate / 1000),
+        "CLASSES": len(labels),
+        # The numbers of hops are rounded as in harken.runtime.listener.Listener.
+        "HOP": _hop(description),
         "SMOOTHED": max(1, round(listener.smoothing_ms / listener.hop_ms)),
         "REFRACTORY": math.ceil(listener.refractory_ms / listener.hop_ms),
         "ISOLATION": number(listener.isolation),
@@ -117,6 +120,11 @@ def _fill_template(template: str, description: Description) -> str:
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     return text
+
+
+def _hop(description: Description) -> int:
+    """Return the number of samples in a hop of the listener, rounded as in harken.runtime.listener.Listener."""
+    return round(description.listener.hop_ms * description.sample_rate / 1000)
 
 
 def _sizes(description: Description) -> dict[str, int | str]:
@@ -133,6 +141,7 @@ def _sizes(description: Description) -> dict[str, int | str]:
     widened = [count * block.out for count, block in zip(bands, tables.blocks, strict=False) if block.widen]
     widest = max(top, *(block.out for block in tables.blocks))
     dilations = [2 * block.dilation for block in tables.blocks]
+    recent, remembered = isolation.silence_hops(_hop(description), description.sample_rate)
     return {
         "FRAME": front_end.window,
         "HALF_FRAME": front_end.window // 2,
@@ -166,6 +175,8 @@ def _sizes(description: Description) -> dict[str, int | str]:
         "HISTORY_FRAMES": isolation.HISTORY_FRAMES,
         "QUIET_FRAMES": isolation.QUIET_FRAMES,
         "AFTER_FRAMES": isolation.AFTER_FRAMES,
+        "SILENCE_HOPS": remembered,
+        "EARLIER_HOPS": remembered - recent,
         "WINDOW_FRAMES": isolation.window_frames(description.window, description.sample_rate),
         "NO_PENALTY_DB": number(isolation.NO_PENALTY_DB),
         "FULL_PENALTY_DB": number(isolation.FULL_PENALTY_DB),

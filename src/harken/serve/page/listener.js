@@ -24,14 +24,15 @@ export class Listener {
     this.#history = Array(Math.max(1, Math.round(settings.smoothing_ms / settings.hop_ms))).fill(silence);
     this.#isolationLogits = settings.isolation;
     this.#highPass = new HighPass(sample_rate);
-    this.#isolation = new Isolation(sample_rate, window);
+    this.#isolation = new Isolation(sample_rate, window, this.#hop);
+    this.#silenceClass = labels.indexOf("_silence_");
     this.#peaks = new Float32Array(Math.ceil(window / this.#hop));
     this.posteriors = silence;
     this.confidence = Math.max(...silence);
   }
 
   #predictWindow; #hop; #refractoryHops; #gate; #buffer; #silence; #history; #isolationLogits;
-  #highPass; #isolation;
+  #highPass; #isolation; #silenceClass;
   #peaks; // peak level of each hop in the window, without offset and hum
   #pending = new Float32Array(0); // samples that do not fill a hop yet
   #refractoryEnd = 0; // the refractory time ends at this hop
@@ -66,7 +67,9 @@ export class Listener {
 
   async #endHop() {
     const silent = this.#peaks.every((peak) => peak < this.#gate);
-    this.#history[this.hops++ % this.#history.length] = silent ? this.#silence : await this.#predictWindow(this.#buffer);
+    const probabilities = silent ? this.#silence : await this.#predictWindow(this.#buffer);
+    this.#history[this.hops++ % this.#history.length] = probabilities;
+    if (this.#silenceClass >= 0) this.#isolation.addSilence(probabilities[this.#silenceClass]);
     this.posteriors = this.labels.map((_, i) => this.#history.reduce((sum, row) => sum + row[i], 0) / this.#history.length);
     const highest = Math.max(...this.posteriors), word = this.labels[this.posteriors.indexOf(highest)];
     const penalty = this.ignoresIsolation ? 0 : this.#isolationLogits * this.#isolation.penalty();

@@ -37,7 +37,8 @@ extern const float @name@_thresholds[@NAME@_CLASSES];
  *
  *   1. It averages the probabilities of the last @NAME@_SMOOTHED hops.
  *   2. It lowers the probability of the most probable label by up to @NAME@_ISOLATION logits for other sound in the last
- *      3 seconds, and by up to as many for sound right after the word. The result is the confidence.
+ *      3 seconds, and by up to as many for sound right after the word. Sound that was taken for noise counts less. The
+ *      result is the confidence.
  *   3. The label is detected when the confidence reaches its stream threshold. A label that stays at its threshold is
  *      reported once, and nothing is reported less than @NAME@_REFRACTORY hops after the last detection.
  *

@@ -4,6 +4,7 @@ static struct {
     float powers[HISTORY_FRAMES]; /* power of the last frames of @NAME@_SAMPLE_RATE / 20 samples, newest last */
     float energy; /* energy of the frame that is not full yet */
     int filled; /* samples in that frame */
+    float silence[SILENCE_HOPS]; /* probability that the last hops were noise, newest last */
     float x1, x2, y1, y2; /* of the high-pass filter: the last two samples and the last two results */
 } levels;
 
@@ -29,6 +30,13 @@ static void push_level(float sample)
     levels.powers[HISTORY_FRAMES - 1] = levels.energy / (float)LEVEL_FRAME;
     levels.energy = 0.0f;
     levels.filled = 0;
+}
+
+static void push_silence(float probability)
+{
+    for (int i = 1; i < SILENCE_HOPS; i++)
+        levels.silence[i - 1] = levels.silence[i];
+    levels.silence[SILENCE_HOPS - 1] = probability;
 }
 
 static float highest_recent_power(int frames)
@@ -61,9 +69,12 @@ static float penalty_of(float loudest, float other)
     return penalty < 0.0f ? 0.0f : penalty > 1.0f ? 1.0f : penalty;
 }
 
-/* Return 0 if the word stands alone, 1 for sound before or after it, 2 for both. */
+/* Return 0 if the word stands alone or in noise, 1 for other sound before or after it, 2 for both. */
 static float isolation_penalty(void)
 {
     const float loudest = highest_recent_power(WINDOW_FRAMES);
-    return penalty_of(loudest, quiet_power()) + penalty_of(loudest, highest_recent_power(AFTER_FRAMES));
+    float silence = 0.0f;
+    for (int i = 0; i < EARLIER_HOPS; i++)
+        silence += levels.silence[i] / EARLIER_HOPS;
+    return (penalty_of(loudest, quiet_power()) + penalty_of(loudest, highest_recent_power(AFTER_FRAMES))) * (1.0f - silence);
 }
