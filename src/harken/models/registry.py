@@ -86,6 +86,7 @@ _ALL = [
     }),
     *_family("bc_resnet:BCResNet", "log_mel", "arXiv:2106.04140, changed", {
         "harken_tiny": ("BC-ResNet-1 without look-ahead", {"tau": 1, "causal": True}),
+        "harken_small": ("BC-ResNet-2 without look-ahead, at half the frame rate", {"tau": 2, "causal": True, "time_stride": 2}),
         "harken_base": ("BC-ResNet-3 without look-ahead, at half the frame rate", {"tau": 3, "causal": True, "time_stride": 2}),
         "harken_large": ("BC-ResNet-6 without look-ahead, at half the frame rate", {"tau": 6, "causal": True, "time_stride": 2}),
     }),

@@ -110,7 +110,7 @@ class Recipe:
     warmup_epochs: float = 2.0  # epochs in which the learning rate rises to its highest; 0: no warm-up
     label_smoothing: float = 0.05  # part of the target that is shared by all classes; 0: none
     average_decay: float = 0.998  # decay per step of the moving average of the weights; 0: no average
-    # Run or model file whose weights training starts with. They are widened if needed; new classes start untrained. Empty: none
+    # Run or model file whose weights training starts with. It may be wider or narrower; new classes start untrained. Empty: none
     start_from: str = ""
     teacher: tuple[str, ...] = ()  # runs or model files with the same classes, to distill the mean of their logits from
     teacher_share: float = 0.7  # share of the loss that comes from the teachers

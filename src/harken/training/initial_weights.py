@@ -1,7 +1,7 @@
 """Start a run with weights that were learned earlier.
 
 load_published_weights    load the weights of layers that are published ready-made
-initialize_weights        copy the weights of a run or a model file into a new spotter, which can be wider or have other classes
+initialize_weights        copy the weights of a run or a model file into a new spotter, which can be wider or narrower
 """
 
 import torch
@@ -9,7 +9,9 @@ from torch import nn
 
 from harken.enrollment.bank import load_bank
 from harken.errors import HarkenError
+from harken.models.bc_resnet import BCResNet
 from harken.models.embedding_head import EmbeddingHead
+from harken.models.narrow import is_narrower, narrow_weights
 from harken.models.spotter import Spotter
 from harken.models.widen import widen_weights
 from harken.runtime.modelfile import ModelFile
@@ -61,7 +63,11 @@ def initialize_weights(spotter: Spotter, source: str, recipe: Recipe, task: Task
         network = load_trained(source, model, recipe, task).network
         if model.card.labels != task.labels:
             network = _with_classes(network, model, task.labels)
-        widen_weights(network, spotter.network, seed=recipe.seed)
+        wanted = spotter.network
+        if isinstance(network, BCResNet) and isinstance(wanted, BCResNet) and is_narrower(network, wanted):
+            narrow_weights(network, wanted)
+        else:
+            widen_weights(network, wanted, seed=recipe.seed)
     except HarkenError as error:
         raise HarkenError(
             f"{recipe.network} cannot start from {source}: {error} (or start with new weights: --set start_from=)"
