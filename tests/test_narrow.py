@@ -1,10 +1,16 @@
 """Copying the most important channels into a narrower network."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 import torch
 
 from harken.models.bc_resnet import BCResNet
 from harken.models.narrow import is_narrower, narrow_weights
+from harken.models.spotter import Spotter
+from harken.tasks.recipe import find_recipe, with_settings
+from harken.training import initial_weights
 
 
 def network(tau: float) -> BCResNet:
@@ -86,3 +92,18 @@ def test_only_a_network_with_fewer_channels_is_narrower() -> None:
         BCResNet(5, 80, 50, tau=1, causal=True, time_stride=2),  # more bands
     ):
         assert not is_narrower(wide, other)
+
+
+def test_a_small_model_starts_from_a_wider_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = ("yes", "no", "_silence_")
+    small, base = (with_settings(find_recipe("v12"), [f"network=harken_{name}"]) for name in ("small", "base"))
+    wide, started, wanted = (Spotter(recipe, len(labels)) for recipe in (base, small, small))
+    monkeypatch.setattr(
+        initial_weights, "open_trained", lambda *_, **__: SimpleNamespace(card=SimpleNamespace(labels=labels))
+    )
+    monkeypatch.setattr(initial_weights, "load_trained", lambda *_: wide)
+    initial_weights.initialize_weights(started, "base", small, cast("Any", SimpleNamespace(labels=labels)))
+    assert isinstance(wide.network, BCResNet)
+    assert isinstance(wanted.network, BCResNet)
+    narrow_weights(wide.network, wanted.network)
+    torch.testing.assert_close(started.network.state_dict(), wanted.network.state_dict())

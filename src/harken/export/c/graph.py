@@ -113,7 +113,7 @@ def read_network(path: Path) -> CausalNetwork:
     except (KeyError, ValueError, IndexError) as error:
         raise HarkenError(
             f"{path} is not a causal BC-ResNet, the only network that can be exported to C: use tiny or base, or train "
-            "with --network harken_tiny, harken_base or harken_large"
+            "with --network harken_tiny, harken_small, harken_base or harken_large"
         ) from error
 
 
