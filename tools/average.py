@@ -45,7 +45,7 @@ def main() -> None:
     for name, weight in mean["state_dict"].items():
         if weight.is_floating_point():
             weight.copy_(torch.stack([each["state_dict"][name] for each in loaded]).mean(0))
-    torch.save(mean, options.out / "best.ckpt")
+    torch.save(mean, options.out / f"{recipe.keep}.ckpt")
     task = make_task(recipe, material)
     spotter = load_spotter(options.out, len(task.labels))
     print(f"{100 * finish(spotter, recipe, material, task, options.out / 'model.onnx'):.2f} %")
