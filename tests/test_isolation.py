@@ -128,3 +128,10 @@ def test_isolation_lowers_the_confidence_and_not_the_posteriors():
     assert with_isolation.confidence == pytest.approx(expected, abs=1e-6)
     with_isolation.reset()
     assert with_isolation.confidence == with_isolation.posteriors.max()
+
+
+def test_a_window_counts_as_noise_only_once_it_is_full(monkeypatch):
+    added = []
+    monkeypatch.setattr(Isolation, "add_silence", lambda _, probability: added.append(probability))
+    Listener(ToneRecognizer(), source_rate=RATE).push(quiet(0.7))
+    assert added == [0.0] * 4 + [1.0] * 3  # a window has five hops

@@ -353,9 +353,11 @@ class Listener:
                 self._buffer[self._buffer_end - self.window : self._buffer_end], self.hop
             )
         self._history[self.hops % len(self._history)] = posteriors
-        if self._silence_class is not None:
-            self._isolation.add_silence(float(posteriors[self._silence_class]))
         self.hops += 1
+        if self._silence_class is not None:
+            # The first windows contain the zeros before the stream, which are no noise.
+            full = self.hops * self.hop >= self.window
+            self._isolation.add_silence(float(posteriors[self._silence_class]) if full else 0.0)
         self.posteriors = self._history.sum(axis=0) / np.float32(len(self._history))
         top = int(self.posteriors.argmax())
         penalty = 0.0 if self._ignores_isolation else self.settings.isolation * self._isolation.penalty

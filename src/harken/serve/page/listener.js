@@ -69,7 +69,8 @@ export class Listener {
     const silent = this.#peaks.every((peak) => peak < this.#gate);
     const probabilities = silent ? this.#silence : await this.#predictWindow(this.#buffer);
     this.#history[this.hops++ % this.#history.length] = probabilities;
-    if (this.#silenceClass >= 0) this.#isolation.addSilence(probabilities[this.#silenceClass]);
+    const full = this.hops * this.#hop >= this.window; // the first windows contain zeros, which are no noise
+    if (this.#silenceClass >= 0) this.#isolation.addSilence(full ? probabilities[this.#silenceClass] : 0);
     this.posteriors = this.labels.map((_, i) => this.#history.reduce((sum, row) => sum + row[i], 0) / this.#history.length);
     const highest = Math.max(...this.posteriors), word = this.labels[this.posteriors.indexOf(highest)];
     const penalty = this.ignoresIsolation ? 0 : this.#isolationLogits * this.#isolation.penalty();

@@ -6,7 +6,7 @@ int @name@_listen(const int16_t samples[@NAME@_HOP], float *confidence)
     int top = 0;
     @name@_push(samples, @NAME@_HOP);
     const int filled = @name@_probabilities(listener.history[listener.next]);
-    push_silence(@silence@);
+    push_silence(filled ? @silence@ : 0.0f);
     listener.next = (listener.next + 1) % @NAME@_SMOOTHED;
     for (int c = 0; c < CLASSES; c++) {
         mean[c] = 0.0f;
