@@ -12,6 +12,7 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,7 +22,7 @@ from harken.training.finish import finish
 from harken.training.run_folder import load_checkpoint, load_spotter, read_run
 
 
-def _checkpoint(run: Path) -> Path:
+def last_checkpoint(run: Path) -> Path:
     """Return the checkpoint of a run's last epoch. An average of runs has only one checkpoint."""
     return next((path for path in (run / "last.ckpt", run / "best.ckpt") if path.is_file()), run)
 
@@ -32,23 +33,31 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders or checkpoints to average")
     parser.add_argument("out", type=Path, metavar="OUT", help="run folder to create")
     options = parser.parse_args()
-    checkpoints = [_checkpoint(run) for run in options.runs]
-    recipe, material = read_run(checkpoints[-1].parent)
+    checkpoints = [last_checkpoint(run) for run in options.runs]
+    recipe, _ = read_run(checkpoints[-1].parent)
     for path in checkpoints:
         if read_run(path.parent)[0].network != recipe.network:
             raise HarkenError(f"{path} and {checkpoints[-1]} have different networks: give runs of the same network")
     loaded = [load_checkpoint(path) for path in checkpoints]
-    options.out.mkdir(parents=True)
-    for name in ("recipe.json", "material.json"):
-        shutil.copy(checkpoints[-1].parent / name, options.out / name)
     mean = loaded[-1]
     for name, weight in mean["state_dict"].items():
         if weight.is_floating_point():
             weight.copy_(torch.stack([each["state_dict"][name] for each in loaded]).mean(0))
-    torch.save(mean, options.out / f"{recipe.keep}.ckpt")
+    write_run(mean, checkpoints[-1].parent, options.out)
+
+
+def write_run(checkpoint: dict[str, Any], like: Path, out: Path) -> None:
+    """Write a run folder with a model file, with the recipe and validation set of `like`, and print the model's accuracy."""
+    if out.exists():
+        raise HarkenError(f"{out} already exists: give a folder that does not")
+    recipe, material = read_run(like)
+    out.mkdir(parents=True)
+    for name in ("recipe.json", "material.json"):
+        shutil.copy(like / name, out / name)
+    torch.save(checkpoint, out / f"{recipe.keep}.ckpt")
     task = make_task(recipe, material)
-    spotter = load_spotter(options.out, len(task.labels))
-    print(f"{100 * finish(spotter, recipe, material, task, options.out / 'model.onnx'):.2f} %")
+    spotter = load_spotter(out, len(task.labels))
+    print(f"{100 * finish(spotter, recipe, material, task, out / 'model.onnx'):.2f} %")
 
 
 if __name__ == "__main__":

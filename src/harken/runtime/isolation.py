@@ -1,11 +1,15 @@
 """Measure whether a word stands alone, like a command, or is part of other sound, like a word in a sentence.
 
 Isolation         keeps the sound levels of the last seconds and computes the penalty for a word
+silence_hops      how many evaluations of the network its times contain
 subtract_logits   lower a probability by a number of logits
 
 A network that sees one second of audio cannot tell the command "no" from the "no" in a sentence. The difference is in
 the sound around the word. A command is spoken after a pause and followed by one. Therefore it is louder than most of the
 last seconds, and louder than the sound right after it. A word within a sentence is neither.
+
+A word may be part of a sentence, but not of the noise of a fan or of rain. So the surer the network is that the last seconds
+were `_silence_`, the class of noise, the smaller is the penalty.
 """
 
 import math
@@ -102,7 +106,7 @@ def window_frames(window: int, sample_rate: int) -> int:
 
 
 def silence_hops(hop: int, sample_rate: int) -> tuple[int, int]:
-    """Return the numbers of hops in `RECENT_S`, at least one, and in the remembered 3 s, which are more."""
+    """Return how many hops there are in `RECENT_S` (at least one), and in the remembered 3 s (at least one more)."""
     recent = max(1, round(RECENT_S * sample_rate / hop))
     return recent, max(recent + 1, round(HISTORY_FRAMES * FRAME_S * sample_rate / hop))
 

@@ -53,7 +53,7 @@ class Listener:
 
     Every `hop_ms` of audio, the network classifies the last window. The audio before the start of the stream counts as
     zeros. The probabilities (posteriors) of the last `smoothing_ms` are averaged (Chen, Parada and Heigold, ICASSP 2014,
-    section 2.3; also Sainath and Parada, Interspeech 2015). If the word does not stand alone in speech, its averaged
+    section 2.3; also Sainath and Parada, Interspeech 2015). If there is other sound around the word, its averaged
     probability is then lowered by up to twice `isolation` logits (see `harken.runtime.isolation`).
 
     A word is detected if it is the most probable class, its confidence reaches its threshold, and the last event was at

@@ -40,8 +40,8 @@ class ListenerSettings:
         does not run. -inf: the network always runs.
     isolation
         Number of logits by which a word's confidence is reduced if there is other sound before it, and again if there is
-        sound right after it (see `harken.runtime.isolation`). 0: words within a sentence are detected like words that
-        stand alone.
+        sound right after it. Noise counts less than speech (see `harken.runtime.isolation`). 0: words within a sentence are
+        detected like words that stand alone.
 
     Raises
     ------
