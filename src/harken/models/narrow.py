@@ -38,9 +38,9 @@ def narrow_weights(wide: BCResNet, narrow: BCResNet) -> None:
         if source.first:
             later = (index for index in range(number + 1, len(blocks)) if blocks[index][0].first)
             stage = [block for block, _ in blocks[number : next(later, len(blocks))]]
-            before, kept = (
-                kept,
-                _most_important(target.mix.out_channels, *(x for block in stage for x in _signs(block))),
+            before = kept
+            kept = _most_important(
+                target.mix.out_channels, *(measure for block in stage for measure in _measures(block))
             )
             _copy(source.widen, target.widen, kept, before)
             _copy(source.widen_norm, target.widen_norm, kept)
@@ -68,8 +68,8 @@ def is_narrower(wide: BCResNet, narrow: BCResNet) -> bool:
     )
 
 
-def _signs(block: BroadcastBlock) -> list[Tensor]:
-    """Return three signs of the importance [channels] of a block's channels."""
+def _measures(block: BroadcastBlock) -> list[Tensor]:
+    """Return three measures [channels] of the importance of a block's channels."""
     scales = block.band_norm.norm.weight.abs().reshape(-1, SUB_BANDS).mean(1)
     return [scales, _lengths(block.mix, into=False), _lengths(block.mix, into=True)]
 
@@ -80,9 +80,9 @@ def _lengths(layer: nn.Conv2d, *, into: bool) -> Tensor:
     return lengths
 
 
-def _most_important(count: int, *signs: Tensor) -> Tensor:
-    """Return the numbers of `count` channels, in ascending order. Each sign of importance [channels] counts equally."""
-    importance = torch.stack([sign.abs() / sign.abs().mean() for sign in signs]).sum(0)
+def _most_important(count: int, *measures: Tensor) -> Tensor:
+    """Return the numbers of `count` channels, in ascending order. Each measure of importance [channels] counts equally."""
+    importance = torch.stack([measure.abs() / measure.abs().mean() for measure in measures]).sum(0)
     return importance.argsort(descending=True)[:count].sort().values
 
 
