@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from harken.evaluation.stream.audio import BackgroundSection, Utterance
-from harken.evaluation.stream.evaluate import ListenerRun
+from harken.evaluation.stream.listener_run import ListenerRun
 from harken.runtime.listener_settings import ListenerSettings
 
 LABELS = ("low", "high", "_unknown_", "_silence_")

@@ -123,7 +123,7 @@ def test_impossible_options_give_one_line_before_the_listener_runs(
     run: Run, stream: list[object], options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "harken.evaluation.stream.evaluate.run_listener", lambda *_, **__: pytest.fail("the listener ran")
+        "harken.evaluation.stream.listener_run.run_listener", lambda *_, **__: pytest.fail("the listener ran")
     )
     code, out, err = run("evaluate-stream", *stream, *options)
     assert (code, out) == (2, "")
@@ -136,7 +136,7 @@ def test_a_bad_background_is_reported_before_the_listener_runs(
     run: Run, stream: list[object], tmp_path: Path, samples: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "harken.evaluation.stream.evaluate.run_listener", lambda *_, **__: pytest.fail("the listener ran")
+        "harken.evaluation.stream.listener_run.run_listener", lambda *_, **__: pytest.fail("the listener ran")
     )
     soundfile.write(tmp_path / "talk" / "bad.wav", np.array(samples, np.float32), RATE, subtype="FLOAT")
     code, out, err = run("evaluate-stream", *stream, "--report", tmp_path / "page.html")

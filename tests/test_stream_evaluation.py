@@ -22,7 +22,8 @@ from harken.evaluation.stream.audio import (
     read_part,
     spoken_part,
 )
-from harken.evaluation.stream.evaluate import evaluate_run, run_listener, source_of
+from harken.evaluation.stream.evaluate import evaluate_run
+from harken.evaluation.stream.listener_run import run_listener, source_of
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card
 from harken.tasks.recipe import find_recipe

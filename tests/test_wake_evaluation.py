@@ -12,7 +12,8 @@ from harken.audio.clip import load_clip
 from harken.corpus.table import Clip
 from harken.errors import HarkenError
 from harken.evaluation.stream.audio import BackgroundSection, StreamAudio, Utterance, spoken_part
-from harken.evaluation.stream.evaluate import evaluate_run, run_listener
+from harken.evaluation.stream.evaluate import evaluate_run
+from harken.evaluation.stream.listener_run import run_listener
 from harken.evaluation.stream.report import write_stream_report
 from harken.evaluation.stream.wake import evaluate_wake
 from harken.runtime.listener import Listener

@@ -225,7 +225,8 @@ def evaluate_stream(
     from harken.cli.peers import check_readable, evaluate_peer_on_stream
     from harken.cli.tables import print_note, print_stream_evaluation, print_wake_evaluation
     from harken.evaluation.stream.audio import StreamAudio, keyword_clips, read_backgrounds, read_wake_clips
-    from harken.evaluation.stream.evaluate import evaluate_run, run_listener
+    from harken.evaluation.stream.evaluate import evaluate_run
+    from harken.evaluation.stream.listener_run import run_listener
     from harken.evaluation.stream.report import write_stream_report
     from harken.evaluation.stream.tuning import tune_listener
     from harken.evaluation.stream.wake import evaluate_wake

@@ -15,7 +15,8 @@ clips/sections           the sections of the report
 clips/report             the report as one HTML page, and as JSON
 
 stream/audio             labeled continuous audio, with words placed in background recordings
-stream/evaluate          a listener's misses, false alarms and latency on such audio
+stream/listener_run      a listener's confidence at each hop of such audio
+stream/evaluate          its misses, false alarms and latency
 stream/tuning            thresholds for a wanted rate of false alarms
 stream/report            the report on a stream as one HTML page
 

@@ -24,7 +24,8 @@ from harken.errors import HarkenError
 from harken.evaluation.metrics import poisson_interval
 from harken.evaluation.peers.engine import SAMPLE_RATE, Peer, same_phrase
 from harken.evaluation.stream.audio import StreamAudio
-from harken.evaluation.stream.evaluate import ListenerRun, StreamEvaluation, TradeOff, play_stream
+from harken.evaluation.stream.evaluate import StreamEvaluation, TradeOff
+from harken.evaluation.stream.listener_run import ListenerRun, play_stream
 from harken.runtime.listener_settings import ListenerSettings
 
 _REFRACTORY_MS = 1000.0  # as in harken's listener

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harken.errors import HarkenError
 from harken.evaluation.stream.audio import DETECTION_DEADLINE_S
-from harken.evaluation.stream.evaluate import ListenerRun
+from harken.evaluation.stream.listener_run import ListenerRun
 from harken.runtime.listener_settings import ListenerSettings
 
 _LOGITS = np.arange(-3.0, 12.01, 0.1)  # thresholds to choose from: 0.05 to 0.999994

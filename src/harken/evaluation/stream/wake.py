@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from harken.errors import HarkenError
 from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.stream.audio import DETECTION_DEADLINE_S
-from harken.evaluation.stream.evaluate import ListenerRun, StreamEvaluation, WakeRun, background_of, match_hops
+from harken.evaluation.stream.evaluate import StreamEvaluation, background_of, match_hops
+from harken.evaluation.stream.listener_run import ListenerRun, WakeRun
 from harken.runtime.listener import Event
 from harken.runtime.wake_listener import counts
 
