@@ -8,16 +8,16 @@ import pytest
 import soundfile
 
 from conftest import level, tone
-from harken.audio import clip
+from harken.audio import completeness
 from harken.audio.clip import (
     MAX_AMPLITUDE,
-    _suppress_libmpg123_notes,
     clip_name,
     clip_rate,
     load_clip,
     open_blocks,
     to_int16,
 )
+from harken.audio.decoder import _suppress_libmpg123_notes
 from harken.errors import HarkenError
 
 # (container, encoding, largest difference between a sample and what was written; None: the codec is lossy)
@@ -266,7 +266,7 @@ def test_a_wav_may_lack_ten_milliseconds(container, encoding):
 
 
 def test_the_first_wav_that_lacks_some_milliseconds_is_named(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(clip, "_missing_noted", False)
+    monkeypatch.setattr(completeness, "_missing_noted", False)
     content = bytearray(encoded(tone(440, 1.0, 16_000), 16_000, "WAV", "PCM_16"))
     content[40:44] = struct.pack("<I", 32_016)  # 16 bytes too many
     for name in ("first.wav", "second.wav"):

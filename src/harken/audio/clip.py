@@ -13,14 +13,9 @@ UNREADABLE_SUFFIXES  suffixes of audio that harken cannot read
 """
 
 import io
-import logging
-import math
 import os
-import re
-import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +26,8 @@ import soxr
 from numpy.typing import NDArray
 
 from harken.audio.channels import mix_channels
+from harken.audio.completeness import is_complete
+from harken.audio.decoder import Decoder, libsndfile_path, may_be_mp3
 from harken.audio.flac import read_flac
 from harken.audio.wav import complete_header, read_wav
 from harken.errors import HarkenError
@@ -94,20 +91,9 @@ class InMemoryFile(os.PathLike[str]):
         return self.path
 
 
-STREAMED_WAV_SIZE = 0x7FFF_0000  # a program that writes WAV to a pipe does not know the size, and states this or more
-_log = logging.getLogger(__name__)
-_missing_noted = False
-_TOLERATED_S = 0.01  # some recorders state a few samples more than they write
-_OGG_END_OF_STREAM = 0x04
-_OGG_MAX_PAGE_BYTES = 65_307
-_MP3_FRAME = 1152  # samples
-_MP3_IN_WAV = b"\x55\x00"
 # Samples of all channels. A header can state any length, and the memory is allocated before the samples are read.
 _MAX_BLOCK_SAMPLES = 1 << 24
 _LENGTH_UNKNOWN = 1 << 62  # libsndfile reports at least this length for a FLAC that was written to a pipe
-_SIZE_LINES = ("data", "Riff size", "SSND", "Data Size", "riff")  # of WAV, RF64, AIFF, AU, W64
-_LIBMPG123_NOTE = re.compile(rb"(Note|Warning): |\[src/libmpg123/|\s*$")
-_mp3_lock = threading.Lock()
 
 
 def load_clip(
@@ -301,44 +287,17 @@ def _from_file(source: str | os.PathLike[str] | IO[bytes], name: str) -> tuple[N
             return samples[:, 0] if file.channels == 1 else samples, file.samplerate
 
 
-class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that libsndfile reads from start to end, block by block.
-
-    soundfile normally seeks to its current position after each block, which breaks two formats. libmpg123 loses the data
-    that the next frame of an MP3 borrows from earlier frames. A FLAC that does not state its length has no end to seek to.
-    """
-
-    def __init__(self, file: str | bytes | os.PathLike[str] | IO[bytes], *, mp3: bool) -> None:
-        self._filter_stderr = _suppress_libmpg123_notes if mp3 else nullcontext
-        with self._filter_stderr():
-            super().__init__(file)
-
-    def seekable(self) -> bool:
-        return False
-
-    def read_block(self, frames: int) -> NDArray[np.float32]:
-        """Return the next samples [frames, channels]; fewer at the end."""
-        with self._filter_stderr():
-            block: NDArray[np.float32] = self.read(frames, dtype="float32", always_2d=True)
-        return block
-
-
-def _open_decoder(raw: IO[bytes], path: str | os.PathLike[str] | None, name: str) -> _Decoder:
+def _open_decoder(raw: IO[bytes], path: str | os.PathLike[str] | None, name: str) -> Decoder:
     try:
         if (completed := complete_header(raw)) is not None:
-            return _Decoder(completed, mp3=False)
+            return Decoder(completed, mp3=False)
         # libsndfile opens a path itself, which is faster than reading through Python.
-        return _Decoder(raw if path is None else libsndfile_path(path), mp3=_may_be_mp3(raw))
+        return Decoder(raw if path is None else libsndfile_path(path), mp3=may_be_mp3(raw))
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: the file name stands for a headerless format
         raise _not_audio(name) from error
 
 
-def libsndfile_path(path: str | os.PathLike[str]) -> str | bytes:
-    """Return a path as soundfile can open it. It cannot encode names that are not text."""
-    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
-
-
-def _blocks(file: _Decoder, raw: IO[bytes], name: str, frames: int) -> Iterator[NDArray[np.float32]]:
+def _blocks(file: Decoder, raw: IO[bytes], name: str, frames: int) -> Iterator[NDArray[np.float32]]:
     """Yield all samples in blocks [frames, channels], and raise an error if the file ends too early."""
     samples_read = 0
     while True:
@@ -352,7 +311,7 @@ def _blocks(file: _Decoder, raw: IO[bytes], name: str, frames: int) -> Iterator[
             yield _check_amplitude(block, name)
         if len(block) < frames:
             break
-    if not _is_complete(file, raw, name, samples_read):
+    if not is_complete(file, raw, name, samples_read):
         raise HarkenError(f"{name} is cut short: copy or record it again")
     if samples_read < file.frames < _LENGTH_UNKNOWN and file.format != "MP3":
         raise HarkenError(
@@ -360,41 +319,6 @@ def _blocks(file: _Decoder, raw: IO[bytes], name: str, frames: int) -> Iterator[
         )
     if not samples_read:
         raise HarkenError(f"{name} contains no samples: record it again")
-
-
-def _may_be_mp3(raw: IO[bytes]) -> bool:
-    """Return whether libsndfile may pass a file to libmpg123, as it does with every format it does not know."""
-    raw.seek(0)
-    head = raw.read(22)
-    raw.seek(0)
-    if head[:4] in (b"RIFF", b"RF64"):
-        return head[12:16] != b"fmt " or head[20:22] == _MP3_IN_WAV
-    return head[:4] not in (b"fLaC", b"OggS")
-
-
-@contextmanager
-def _suppress_libmpg123_notes() -> Iterator[None]:
-    """Remove libmpg123's messages from standard error. They do not say which file they are about.
-
-    The file descriptor is redirected for all threads, so only one MP3 is decoded at a time. What other threads write in
-    the meantime is written to standard error at the end.
-    """
-    with _mp3_lock, ExitStack() as cleanup:
-        with suppress(OSError):  # no standard error, or no folder for temporary files
-            captured = cleanup.enter_context(tempfile.TemporaryFile(buffering=0))
-            saved_stderr = os.dup(2)
-            cleanup.callback(_restore_stderr, saved_stderr, captured)
-            os.dup2(captured.fileno(), 2)
-        yield
-
-
-def _restore_stderr(saved_stderr: int, captured: IO[bytes]) -> None:
-    os.dup2(saved_stderr, 2)
-    os.close(saved_stderr)
-    captured.seek(0)
-    for line in captured.read().splitlines(keepends=True):
-        if not _LIBMPG123_NOTE.match(line):
-            os.write(2, line)
 
 
 def _check_amplitude(samples: NDArray[Any], name: str) -> NDArray[Any]:
@@ -440,69 +364,6 @@ def _open_raw(source: str | os.PathLike[str] | IO[bytes], name: str) -> IO[bytes
         raw.close()
         raise HarkenError(f"{name} is empty: copy or record it again")
     return raw
-
-
-def _is_complete(file: soundfile.SoundFile, raw: IO[bytes], name: str, samples: int) -> bool:
-    """Return whether a file is as long as its header says. libsndfile reads a file that is cut short without an error."""
-    if file.format in ("WAV", "WAVEX", "RF64", "AIFF", "AU", "W64"):
-        missing_s = _missing_seconds(file.extra_info, samples / file.samplerate)
-        if 0 < missing_s <= _TOLERATED_S:
-            _note_missing(name, missing_s)
-        return missing_s <= _TOLERATED_S
-    if file.format == "OGG":
-        return _ogg_is_complete(raw)
-    if file.format == "MP3" and _mp3_states_length(raw):
-        # Some encoders also count the frame that states the length.
-        return bool(samples >= file.frames - _MP3_FRAME)
-    return True
-
-
-def _note_missing(name: str, missing_s: float) -> None:
-    """Log that a file is a little shorter than its header states. Only the first one is a warning: a corpus has thousands."""
-    global _missing_noted
-    level = logging.DEBUG if _missing_noted else logging.WARNING
-    _missing_noted = True
-    _log.log(level, "%s is %.1f ms shorter than its header states: read to its end", name, 1000 * missing_s)
-
-
-def _missing_seconds(libsndfile_log: str, seconds: float) -> float:
-    """Return how much of a file is missing by its header, in seconds. `seconds` is what is there."""
-    # Example of a line: `data : 32000 (should be 15978)`, the size in the header and the actual size. Only RF64 and W64 log
-    # the size of the whole file. In a WAV, a wrong size of the whole file is common and harmless.
-    for line in libsndfile_log.splitlines():
-        stated, differs, actual = line.partition("(should be")
-        if differs and stated.strip().startswith(_SIZE_LINES):
-            # For RF64, a wrong data size is logged in hexadecimal.
-            stated_size, actual_size = int(stated.split(":")[1], 0), int(actual.strip(" )"), 0)
-            if actual_size < stated_size < STREAMED_WAV_SIZE:
-                return seconds * (stated_size - actual_size) / actual_size if actual_size else math.inf
-    return 0.0
-
-
-def _ogg_is_complete(raw: IO[bytes]) -> bool:
-    """Return whether the last page is complete and marked as the end of the stream."""
-    raw.seek(max(0, raw.seek(0, os.SEEK_END) - _OGG_MAX_PAGE_BYTES))
-    tail = raw.read()
-    start = tail.rfind(b"OggS")
-    page = tail[start:]
-    if start < 0 or len(page) < 27:
-        return False
-    segments = page[26]
-    return bool(page[5] & _OGG_END_OF_STREAM) and len(page) >= 27 + segments + sum(page[27 : 27 + segments])
-
-
-def _mp3_states_length(raw: IO[bytes]) -> bool:
-    """Return whether the first frame states the number of frames. Without it, decoders guess the length by the bit rate."""
-    raw.seek(0)
-    header = raw.read(10)
-    start = 0
-    if header.startswith(b"ID3"):
-        for seven_bits in header[6:10]:
-            start = start << 7 | seven_bits
-        start += 10
-    raw.seek(start)
-    first = raw.read(64)  # the tag is 13 to 38 bytes into the frame
-    return b"Xing" in first or b"Info" in first
 
 
 def _check_rate(rate: int, what: str) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.audio.clip import STREAMED_WAV_SIZE, check_channel, open_blocks
+from harken.audio.clip import check_channel, open_blocks
+from harken.audio.completeness import STREAMED_WAV_SIZE
 from harken.audio.pcm_format import PCM_FORMATS, FormatCheck
 from harken.errors import HarkenError
 

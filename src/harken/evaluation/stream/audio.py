@@ -19,7 +19,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from harken.audio.clip import clip_rate, libsndfile_path, load_clip, to_int16
+from harken.audio.clip import clip_rate, load_clip, to_int16
+from harken.audio.decoder import libsndfile_path
 from harken.audio.resampler import Resampler
 from harken.audio.sources import open_file
 from harken.corpus.layout import require_spelling
