@@ -294,6 +294,10 @@ def _read_enrolled(path: str | os.PathLike[str]) -> _EnrolledModel:
     if not {"enrolled", "encoder"} <= fields.keys() or fields.get("format") != _FORMAT:
         raise HarkenError(f"{path} was not written by this version's `harken enroll`: enroll into a new model")
     constants = read_initializers(content)
+    used = load_embedding(fields["encoder"]).network | {"speech_mean": load_bank(fields["encoder"]).speech.mean}
+    # Templates are embeddings, so they fit no other weights.
+    if any(name not in constants or not np.array_equal(constants[name], used[name]) for name in used):
+        raise HarkenError(f"{path} has the speech embedding of another version of harken: enroll its phrases again")
     lengths = constants["template_lengths"].reshape(-1).astype(np.int64)
     flat = constants["templates"]
     longest = flat.shape[1] // lengths.size

@@ -33,9 +33,9 @@ _SPEECH_RANGE_DB = 30.0  # frames more than this below the peak are never speech
 _PAUSE_FRAMES = 25  # a longer pause separates two utterances
 _MIN_CONTRAST_DB = 6.0  # between the room's level and the peak
 
-# An embedding covers the last 775 ms. A template contains those that end between _FIRST_S after the start of the phrase and
-# _LAST_S after its end, since these depend mostly on the phrase.
-_FIRST_S, _LAST_S = 0.24, 0.32
+# An embedding covers the last 775 ms. A template contains those that end between FIRST_S after the start of the phrase and
+# LAST_S after its end, since these depend mostly on the phrase.
+FIRST_S, LAST_S = 0.24, 0.32
 _BEFORE_S, _AFTER_S = 1.2, 1.0  # silence added around a recording, for the first and the last embedding
 
 # Kinds of noise, and the signal-to-noise ratio in dB. Takes are also learned in noise, because noise changes the embedding.
@@ -175,8 +175,8 @@ def whole_embeddings(take: Take, embedding: SpeechEmbedding) -> NDArray[np.float
 def _embeddings_of(waveform: NDArray[np.float32], take: Take, embedding: SpeechEmbedding) -> NDArray[np.float32]:
     padded = _padded(waveform)
     before = round(_BEFORE_S * SAMPLE_RATE)
-    first = before + take.start + round(_FIRST_S * SAMPLE_RATE)  # end of the first embedding
-    last = before + take.end + round(_LAST_S * SAMPLE_RATE)
+    first = before + take.start + round(FIRST_S * SAMPLE_RATE)  # end of the first embedding
+    last = before + take.end + round(LAST_S * SAMPLE_RATE)
     steps = max(3, round((last - first) / STEP) + 1)
     start = first - samples_of(1)
     return embedding.embed(padded[start : start + samples_of(steps)])
