@@ -75,6 +75,15 @@ def test_the_lowest_sensitivity_stops_where_the_last_false_alarm_is_gone():
     assert stored_shifts(shifts, rates)[0] == pytest.approx(1.5)
 
 
+def test_a_lower_sensitivity_never_lowers_thresholds():
+    shifts = np.arange(-4, 9.01, 0.25)
+    rates = np.where(shifts < -1.5, 2.0, 0.25)  # no false alarm is left at the thresholds that the model has
+    found = stored_shifts(shifts, rates)
+    assert found[: STEPS.index(0.5) + 1] == [0.0] * 6
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < -1.4
+
+
 def test_one_confident_false_alarm_does_not_raise_thresholds_beyond_all_words():
     shifts = np.arange(-4, 9.01, 0.25)
     rates = np.where(shifts < 8.0, 1.0, 0.25)

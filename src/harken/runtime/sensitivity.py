@@ -90,8 +90,10 @@ def stored_shifts(shifts: NDArray[np.float64], false_alarms: NDArray[np.float64]
     found = np.interp(wanted, rates[::-1], shifts[::-1])
     found[STEPS.index(DEFAULT_SENSITIVITY)] = 0.0
     # A single confident false alarm would move the thresholds further than it is worth: all words would be missed.
-    most = _MAX_LOGITS * np.abs(2 * np.array(STEPS) - 1)
-    return [round(float(value), 3) for value in np.clip(found, -most, most)]
+    most = _MAX_LOGITS * (1 - 2 * np.array(STEPS))
+    # If the first shift with the fewest false alarms is below 0, nothing stricter than 0 is better: it stays 0.
+    bounded = np.clip(found, np.minimum(most, 0), np.maximum(most, 0))
+    return [round(float(value), 3) for value in bounded]
 
 
 def _shift(card: Card, use: str, sensitivity: float) -> float:
