@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from phrase_pairs import Phrase, PhrasePairs, Utterance, phrases_of, read_aligned
 from refine_embedding import alignment, excluded, mix, speech_cost
+from train_embedding import may_train
 
 from harken.enrollment.graph import SpeechModel, Templates, TemplateScorer
 from harken.models.speech_embedding import DIMENSIONS, SAMPLE_RATE
@@ -39,6 +40,13 @@ def test_training_scores_a_phrase_as_an_enrolled_model_does() -> None:
 def test_a_window_with_a_word_of_the_phrase_does_not_count_as_another_one() -> None:
     found = excluded([frozenset({"good", "night"})], [frozenset({"night", "owl"}), frozenset({"day"})])
     assert found.tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"), [("tc10019-19-227-0000", True), ("dev3170-3170-1-0000", False), ("ocean9645-096450001", True)]
+)
+def test_only_speakers_that_no_benchmark_uses_may_train(name: str, allowed: bool) -> None:
+    assert may_train(Path(f"{name}.flac")) is allowed
 
 
 def test_phrases_are_neighboring_words_without_a_pause() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import soxr
 from build_bank import on_training_side, rms
 from numpy.typing import NDArray
-from train_embedding import LAST_SPEAKER, noise_of
+from train_embedding import may_train, noise_of, speaker_of
 
 from harken.audio.clip import load_clip
 from harken.enrollment.takes import find_phrase
@@ -82,23 +82,12 @@ class Phrase:
     words: frozenset[str]
 
 
-def speaker_of(path: Path) -> str:
-    """Return the speaker of SET+SPEAKER-*.flac: LibriSpeech's number, or the whole name of speechocean762's."""
-    first, second = path.stem.split("-")[:2]
-    return first if first.startswith("ocean") else second
-
-
-def may_train(speaker: str) -> bool:
-    """Return whether benchmarks of enrollment do not use a speaker."""
-    return speaker.startswith("ocean") or int(speaker) <= LAST_SPEAKER
-
-
 def align(speech: Path, out: Path) -> None:
     """Write where the words are: a line for each utterance, with WORD,FIRST_FRAME,LAST_FRAME for each word."""
-    from pocketsphinx import Decoder  # a different license, and not needed for anything else
+    from pocketsphinx import Decoder  # only this part needs it
 
     decoder = Decoder(lm=None, loglevel="FATAL", beam=1e-80, wbeam=1e-60, pbeam=1e-80)
-    paths = [path for path in sorted(speech.glob("*.flac")) if may_train(speaker_of(path))]
+    paths = [path for path in sorted(speech.glob("*.flac")) if may_train(path)]
     lines = []
     for number, path in enumerate(paths):
         words = re.sub(r"[^a-z' ]", " ", path.with_suffix(".txt").read_text("utf-8").lower()).split()

@@ -25,12 +25,10 @@ import numpy as np
 import onnxruntime
 import torch
 import torch.nn.functional as F
-from build_bank import rms
 from phrase_pairs import PhrasePairs
 from torch import Tensor, nn
-from train_embedding import LENGTH_WEIGHT, STEPS, EmbeddingNetwork
+from train_embedding import EmbeddingNetwork, Examples, load_noise
 
-from harken.audio.clip import load_clip
 from harken.enrollment.bank import load_bank
 from harken.enrollment.takes import FIRST_S, LAST_S
 from harken.files import replacing
@@ -85,16 +83,10 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    clips = [
-        load_clip(path, SAMPLE_RATE)
-        for folder in arguments.noise
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in (".ogg", ".wav", ".flac")
-    ]
-    noise = [clip for clip in clips if rms(clip) > 1e-4]
+    noise = load_noise(arguments.noise)
     pairs = PhrasePairs(arguments.speech, arguments.aligned, arguments.words, noise, np.random.default_rng(1))
     print(pairs.summary(), file=sys.stderr)
-    Refinement(pairs, arguments.examples, arguments.start).train(arguments.out, arguments.steps)
+    Refinement(pairs, Examples(arguments.examples), arguments.start).train(arguments.out, arguments.steps)
 
 
 class Refinement:
@@ -105,19 +97,14 @@ class Refinement:
     pairs
         Pairs of phrases.
     examples
-        Folder of the examples.
+        Examples of tools/train_embedding.py.
     start
         Checkpoint of tools/train_embedding.py.
     """
 
-    def __init__(self, pairs: PhrasePairs, examples: Path, start: Path) -> None:
+    def __init__(self, pairs: PhrasePairs, examples: Examples, start: Path) -> None:
         self.pairs = pairs
-        self.mels = [np.load(path, mmap_mode="r") for path in sorted(examples.glob("mel_*.npy"))]
-        self.targets = [np.load(path, mmap_mode="r") for path in sorted(examples.glob("embeddings_*.npy"))]
-        self.places = [(number, index) for number, part in enumerate(self.mels) for index in range(len(part))]
-        self.order: list[tuple[int, int]] = []
-        self.center = torch.from_numpy(load_bank("google").speech.mean)
-        self.variance = float(np.asarray(self.targets[0][::20], np.float32).reshape(-1, DIMENSIONS).var(axis=0).sum())
+        self.examples = examples
         self.network = EmbeddingNetwork()
         self.network.load_state_dict(torch.load(start)["network"])
         self.averaged = copy.deepcopy(self.network)
@@ -153,16 +140,14 @@ class Refinement:
             for group in optimizer.param_groups:
                 decay = 0.5 * (1 + math.cos(math.pi * step / steps))
                 group["lr"] = LEARNING_RATE * (min(1, step / WARMUP) * decay + 0.01)
-            example, target = self.examples(rng)
+            example, target = halves(*self.examples.draw(EXAMPLES, rng))
             mel, places, words, heard = self.windows(rng)
             embedded = self.network(torch.cat([example, mel]))
-            resembling = embedded[: len(example)]
-            cosine = F.cosine_similarity(resembling - self.center, target - self.center, dim=-1).mean()
-            squared_error = (resembling - target).square().sum(dim=-1).mean() / self.variance
+            difference, cosine = self.examples.loss(embedded[: len(example)], target)
             normalized = F.normalize(embedded[len(example) :] - self.mean, dim=-1)
             loss = self.pair_loss(normalized, places, words, heard)
             optimizer.zero_grad()
-            (1 - cosine + LENGTH_WEIGHT * squared_error + PAIR_WEIGHT * loss).backward()
+            (difference + PAIR_WEIGHT * loss).backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
             optimizer.step()
             self.average(min(AVERAGED, (step + 1) / (step + 51)))
@@ -176,19 +161,6 @@ class Refinement:
                 with replacing(out) as temporary:
                     state = {"network": self.averaged.state_dict(), "trained": self.network.state_dict()}
                     torch.save({**state, "optimizer": optimizer.state_dict(), "step": step + 1}, temporary)
-
-    def examples(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return windows of log-mel features [N, frames, 32], and Google's embeddings of them [N, WINDOW, 96]."""
-        if len(self.order) < EXAMPLES:
-            self.order = [self.places[index] for index in rng.permutation(len(self.places))]
-        chosen = [self.order.pop() for _ in range(EXAMPLES)]
-        mel, target = (
-            torch.from_numpy(np.stack([parts[number][index] for number, index in chosen]).astype(np.float32))
-            for parts in (self.mels, self.targets)
-        )
-        skipped = STEPS - WINDOW
-        frames = FRAMES + STRIDE * (WINDOW - 1)
-        return torch.cat([mel[:, :frames], mel[:, -frames:]]), torch.cat([target[:, :WINDOW], target[:, skipped:]])
 
     def windows(
         self, rng: np.random.Generator
@@ -270,6 +242,12 @@ class Refinement:
                 values.lerp_(trained[name], 1 - kept)
             else:
                 values.copy_(trained[name])
+
+
+def halves(mel: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut two windows out of each example: its first WINDOW embeddings, and its last."""
+    frames = FRAMES + STRIDE * (WINDOW - 1)
+    return torch.cat([mel[:, :frames], mel[:, -frames:]]), torch.cat([target[:, :WINDOW], target[:, -WINDOW:]])
 
 
 def excluded(words: list[frozenset[str]], heard: list[frozenset[str]]) -> Tensor:

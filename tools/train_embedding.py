@@ -13,14 +13,13 @@ export     folds the batch normalization into the convolutions, and writes src/h
     --speech  running speech: DIR/SET+SPEAKER-*.flac, for example dev1462-1462-170138-0000.flac. LibriSpeech's speakers
               from 3001 on are left out, since the benchmarks of enrollment use them.
     --words   Speech Commands: DIR/WORD/*.wav. Only the training side is used.
-    --noise   DIR/**/*.ogg or *.wav. Of ESC-10, give folds 1 and 2: benchmarks use fold 3.
+    --noise   DIR/**/*.ogg, *.wav or *.flac. Of ESC-10, give folds 1 and 2: benchmarks use fold 3.
 
 Training takes about 80 minutes on one core: 7,000 steps of 82 seconds of audio.
 """
 
 import argparse
 import math
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -119,13 +118,7 @@ def main() -> None:
 def write_examples(speech: Path, words: Path, noise: list[Path], out: Path, number: int) -> None:
     """Write the log-mel features [examples, frames, 32] and the embeddings [examples, steps, 96] of a pass."""
     rng = np.random.default_rng(100 + number)
-    noises = [
-        load_clip(path, SAMPLE_RATE)
-        for folder in noise
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in (".ogg", ".wav")
-    ]
-    loud = [clip for clip in noises if rms(clip) > 1e-4]
+    loud = load_noise(noise)
     teacher = _teacher()
     mels, embeddings = [], []
     for recordings in (speech_of(speech, rng), words_of(words, rng)):
@@ -140,6 +133,13 @@ def write_examples(speech: Path, words: Path, noise: list[Path], out: Path, numb
         with replacing(out / f"{name}_{number}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, np.array(values))
     print(f"{len(mels)} examples, {len(mels) * STEPS * 0.08 / 3600:.1f} hours")
+
+
+def load_noise(folders: list[Path]) -> list[Samples]:
+    """Return the recordings of noise that are not silent."""
+    paths = [path for folder in folders for path in sorted(folder.rglob("*"))]
+    clips = [load_clip(path, SAMPLE_RATE) for path in paths if path.suffix in (".ogg", ".wav", ".flac")]
+    return [clip for clip in clips if rms(clip) > 1e-4]
 
 
 def _teacher() -> onnxruntime.InferenceSession:
@@ -163,8 +163,14 @@ def speech_of(folder: Path, rng: np.random.Generator) -> Iterator[Samples]:
 
 def may_train(path: Path) -> bool:
     """Return whether a recording of running speech is by a speaker that benchmarks of enrollment do not use."""
-    speaker = path.name.split("-")[0]
-    return speaker.startswith("ocean") or int(re.sub(r"\D", "", speaker)) <= LAST_SPEAKER
+    speaker = speaker_of(path)
+    return speaker.startswith("ocean") or int(speaker) <= LAST_SPEAKER
+
+
+def speaker_of(path: Path) -> str:
+    """Return the speaker of SET+SPEAKER-*.flac: LibriSpeech's number, or the whole first part for speechocean762."""
+    first, second = path.stem.split("-")[:2]
+    return first if first.startswith("ocean") else second
 
 
 def words_of(folder: Path, rng: np.random.Generator) -> Iterator[Samples]:
@@ -218,13 +224,48 @@ def noise_of(size: int, noise: list[Samples], rng: np.random.Generator) -> Sampl
     return np.concatenate(parts)[:size]
 
 
-def train(examples: Path, out: Path, steps: int) -> None:
+class Examples:
+    """The examples of all passes.
+
+    Parameters
+    ----------
+    folder
+        Folder that `write_examples` wrote.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._mels = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("mel_*.npy"))]
+        self._targets = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("embeddings_*.npy"))]
+        self._places = [(number, index) for number, part in enumerate(self._mels) for index in range(len(part))]
+        self._waiting: list[tuple[int, int]] = []
+        self._center = torch.from_numpy(load_bank("google").speech.mean)
+        first = np.asarray(self._targets[0][::20], np.float32).reshape(-1, DIMENSIONS)
+        self._variance = float(first.var(axis=0).sum())
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return log-mel features [count, frames, 32] and Google's embeddings [count, STEPS, 96].
+
+        An example is drawn again only after nearly all of the others.
+        """
+        if len(self._waiting) < count:
+            self._waiting = [self._places[index] for index in rng.permutation(len(self._places))]
+        chosen = [self._waiting.pop() for _ in range(count)]
+        mel, target = (
+            torch.from_numpy(np.stack([parts[number][index] for number, index in chosen]).astype(np.float32))
+            for parts in (self._mels, self._targets)
+        )
+        return mel, target
+
+    def loss(self, embedded: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of reproducing the target [N, steps, 96], and the mean cosine, which is a part of it."""
+        cosine = F.cosine_similarity(embedded - self._center, target - self._center, dim=-1).mean()
+        squared_error = (embedded - target).square().sum(dim=-1).mean() / self._variance
+        return LENGTH_WEIGHT * squared_error - cosine, cosine
+
+
+def train(folder: Path, out: Path, steps: int) -> None:
     """Train the network on the examples of all passes."""
-    mels = [np.load(path, mmap_mode="r") for path in sorted(examples.glob("mel_*.npy"))]
-    targets = [np.load(path, mmap_mode="r") for path in sorted(examples.glob("embeddings_*.npy"))]
-    places = [(number, index) for number, part in enumerate(mels) for index in range(len(part))]
-    center = torch.from_numpy(load_bank("google").speech.mean)
-    variance = float(np.asarray(targets[0][::20], np.float32).reshape(-1, DIMENSIONS).var(axis=0).sum())
+    examples = Examples(folder)
     network = EmbeddingNetwork()
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.99))
     first = 0
@@ -234,24 +275,15 @@ def train(examples: Path, out: Path, steps: int) -> None:
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     rng = np.random.default_rng(first)
-    order: list[tuple[int, int]] = []
     cosines: list[float] = []
     started = time.monotonic()
     for step in range(first, steps):
-        if len(order) < BATCH:
-            order = [places[index] for index in rng.permutation(len(places))]
-        batch = [order.pop() for _ in range(BATCH)]
-        mel, target = (
-            torch.from_numpy(np.stack([parts[number][index] for number, index in batch]).astype(np.float32))
-            for parts in (mels, targets)
-        )
+        mel, target = examples.draw(BATCH, rng)
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (min(1, step / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.002)
-        embedded = network(mel)
-        cosine = F.cosine_similarity(embedded - center, target - center, dim=-1).mean()
-        squared_error = (embedded - target).square().sum(dim=-1).mean() / variance
+        loss, cosine = examples.loss(network(mel), target)
         optimizer.zero_grad()
-        (LENGTH_WEIGHT * squared_error - cosine).backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         cosines.append(float(cosine))
