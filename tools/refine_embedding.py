@@ -1,7 +1,7 @@
 """Refine harken's speech embedding with pairs of recordings of the same phrase (needs torch).
 
     python tools/refine_embedding.py train --start CHECKPOINT --examples EXAMPLES --speech SPEECH --aligned WORDS.tsv
-        --words WORDS --noise NOISE... --out REFINED
+        --spoken SPOKEN --words WORDS --noise NOISE... --out REFINED
     python tools/refine_embedding.py mix CHECKPOINT REFINED --share 0.5 --out CHECKPOINT
 
 train   a phrase has to score higher against another recording of it than against other speech. The scores are those of
@@ -11,7 +11,8 @@ train   a phrase has to score higher against another recording of it than agains
 mix     the average of the weights before and after is better than both on phrases that were not learned (M. Wortsman et al.,
         2022, arXiv:2109.01903).
 
-SPEECH, WORDS, NOISE and EXAMPLES are as in tools/train_embedding.py. tools/phrase_pairs.py writes WORDS.tsv.
+SPEECH, WORDS, NOISE and EXAMPLES are as in tools/train_embedding.py. tools/phrase_pairs.py writes WORDS.tsv,
+and tools/speak_phrases.py writes SPOKEN.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parts = parser.add_subparsers(dest="part", required=True)
     part = parts.add_parser("train")
-    for name in ("start", "examples", "speech", "aligned", "words", "out"):
+    for name in ("start", "examples", "speech", "aligned", "spoken", "words", "out"):
         part.add_argument(f"--{name}", type=Path, required=True)
     part.add_argument("--noise", type=Path, nargs="+", required=True)
     part.add_argument("--steps", type=int, default=2000)
@@ -84,7 +85,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     noise = load_noise(arguments.noise)
-    pairs = PhrasePairs(arguments.speech, arguments.aligned, arguments.words, noise, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    pairs = PhrasePairs(arguments.speech, arguments.aligned, arguments.words, arguments.spoken, noise, rng)
     print(pairs.summary(), file=sys.stderr)
     Refinement(pairs, Examples(arguments.examples), arguments.start).train(arguments.out, arguments.steps)
 

@@ -68,8 +68,8 @@ def export(
     listener: Annotated[
         str | None,
         typer.Option(
-            help="For c and c-int8: model file (or onnx-stream file) to take the stream settings from. "
-            "Default: the onnx-stream file beside the model, or else the model itself."
+            help="For c and c-int8: model file or streaming file to take the stream settings from. "
+            "Default: the streaming file beside the model, or else the model itself."
         ),
     ] = None,
     ort: Annotated[

@@ -17,8 +17,7 @@ def serve(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Streaming model for /v1/listen: an onnx-stream file, or a bundled one such as `base.stream`. "
-            "Default: --model.",
+            help="Streaming file for /v1/listen, or a bundled one such as `base.stream`. Default: --model.",
         ),
     ] = None,
     wake: Wake = None,
