@@ -63,6 +63,23 @@ def test_a_folder_is_refused(tmp_path):
         pytest.fail("the body ran")
 
 
+def test_a_link_stays_a_link_to_the_new_file(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    with replacing(tmp_path / "link.txt") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes on this system")
+def test_a_device_or_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(HarkenError, match="pipe is not a regular file"), replacing(tmp_path / "pipe"):
+        pytest.fail("the body ran")
+    assert not (tmp_path / "pipe").is_file()
+
+
 def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     target = tmp_path / "file" / "note"

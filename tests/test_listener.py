@@ -266,6 +266,7 @@ def test_the_settings_of_the_model_file_are_the_defaults(make_model):
         ({"hop_ms": 600}, "at most the window of 500 ms"),
         ({"hop_ms": 0.01}, "at least one sample"),
         ({"smoothing_ms": -1}, "smoothing_ms"),
+        ({"refractory_ms": 1e308}, "must be at most 3.6e.06, an hour"),
         ({"smoothing_ms": 1e9}, "smoothing_ms=1000000000.0 must be at most 10000"),
         ({"refractory_ms": math.nan}, "refractory_ms"),
         ({"gate_db": 3}, "full scale"),

@@ -1,9 +1,12 @@
 """The server: its responses, and how it starts and stops."""
 
+import base64
 import io
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +17,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from harken.runtime.listener_settings import ListenerSettings
@@ -143,7 +147,20 @@ def test_the_listener_settings_in_the_card_are_those_of_the_streaming_model() ->
     settings = ListenerSettings.from_card(StreamFile("base.stream").card).to_json()
     assert settings["thresholds"] != ListenerSettings.from_card(Recognizer("base").card).thresholds
     with serving("--streaming", "base.stream") as server:
-        assert httpx.get(f"{server.url}/v1/model").json()["listener"] == settings
+        card = httpx.get(f"{server.url}/v1/model").json()
+        assert card["listener"] == settings
+        assert card["fields"]["sensitivity"]["stream"] == StreamFile("base.stream").card.fields["sensitivity"]["stream"]
+
+
+def test_the_card_has_the_thresholds_of_the_sensitivity() -> None:
+    strict = Recognizer("tiny", sensitivity=0.2).card
+    with serving("--sensitivity", "0.2", model="tiny") as server:
+        card = httpx.get(f"{server.url}/v1/model").json()
+        with connect(f"{server.socket}?rate={RATE}") as stream:
+            ready = json.loads(stream.recv())
+    assert card["sensitivity"] == 0.2
+    assert card["thresholds"] == dict(strict.thresholds) != dict(Recognizer("tiny").card.thresholds)
+    assert card["listener"] == ready["settings"] == ListenerSettings.from_card(strict).to_json()
 
 
 def test_requests_and_streams_are_counted(server: Server) -> None:
@@ -200,13 +217,75 @@ def test_requests_in_progress_are_answered_after_sigterm(tmp_path: Path) -> None
             httpx.get(server.url)
 
 
-def test_endless_streams_are_closed_after_sigterm() -> None:
-    with serving("--limit", "drain_s=1") as server, connect(f"{server.socket}?rate=16000") as stream:
-        stream.recv()
+def test_streams_end_with_their_last_events_after_sigterm() -> None:
+    with serving() as server, connect(f"{server.socket}?rate={RATE}") as stream:
+        assert json.loads(stream.recv())["type"] == "ready"
+        stream.send((synthesize("stop", after_s=0.0) * 32767).astype("<i2").tobytes())
         os.kill(server.process.pid, 15)
         started = time.monotonic()
+        event, end = (json.loads(message) for message in (stream.recv(), stream.recv()))
+        assert (event["word"], end["type"]) == ("stop", "end")
+        with pytest.raises(ConnectionClosed) as closed:
+            stream.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (
+            1001,
+            "the server is stopping: connect again later",
+        )
         assert server.process.wait(20) == 0
         assert time.monotonic() - started < 10
+
+
+def send_without_reading(client: socket.socket, frame: bytes) -> None:
+    for _ in range(200_000):
+        client.sendall(frame)
+
+
+def test_a_client_that_does_not_read_does_not_keep_its_stream() -> None:
+    with serving("--limit", "idle_s=1", "--limit", "streams=1") as server:
+        address = (httpx.URL(server.url).host, httpx.URL(server.url).port or 0)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(address)
+            key = base64.b64encode(bytes(16)).decode()
+            client.sendall(
+                f"GET /v1/listen?rate={RATE} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+            )
+            message = b'{"type": "thresholds", "thresholds": {}}'
+            frame = bytes([0x81, 0x80 | len(message)]) + bytes(4) + message  # masked with zeros
+            client.settimeout(5)
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):  # the server answers until it cuts off
+                send_without_reading(client, frame)
+        with connect(f"{server.socket}?rate={RATE}") as stream:  # the place is free again
+            assert json.loads(stream.recv())["type"] == "ready"
+
+
+def test_a_full_server_answers_in_json() -> None:
+    with serving("--limit", "connections=2") as server:
+        url = httpx.URL(server.url)
+        with socket.create_connection((url.host, url.port or 0)), socket.create_connection((url.host, url.port or 0)):
+            response = httpx.get(f"{server.url}/healthz")
+            assert response.status_code == 503
+            assert response.json() == {"error": "the server has 2 open connections already: try again in a second"}
+            assert response.headers["Retry-After"] == "1"
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("hop=50", "unknown query parameter hop: the parameters are rate, "),
+        ("posteriors=1", "posteriors must be true or false"),
+    ],
+)
+def test_parameters_that_would_be_ignored_are_refused(server: Server, query: str, reason: str) -> None:
+    with connect(f"{server.socket}?rate={RATE}&{query}") as stream, pytest.raises(ConnectionClosed) as closed:
+        stream.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1008
+    assert closed.value.rcvd.reason.startswith(reason)
 
 
 def test_schemathesis_finds_no_server_error(server: Server) -> None:

@@ -13,6 +13,7 @@ import pytest
 from harken.errors import HarkenError
 from harken.serve.limits import Limits, with_limits
 from serving import LOW_LIMITS, RATE, Server, error_of, serving, wav
+from test_clip import with_stated_length
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,14 @@ def test_a_clip_that_is_too_long_is_refused(limited_server: Server) -> None:
     assert (response.status_code, "longer than 2 s" in error_of(response)) == (413, True)
     response = httpx.post(f"{limited_server.url}/v1/predict", content=wav(np.zeros((RATE, 6)), format="FLAC"))
     assert (response.status_code, "90,000 samples" in error_of(response)) == (413, True)
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(1, 200), (3, 413)])
+def test_a_clip_of_unknown_length_is_measured(limited_server: Server, seconds: int, status: int) -> None:
+    """A FLAC that was written to a pipe does not state its length."""
+    noise = np.random.default_rng(0).normal(0, 0.01, seconds * RATE)
+    content = with_stated_length(0, wav(noise, format="FLAC"))
+    assert httpx.post(f"{limited_server.url}/v1/predict", content=content).status_code == status
 
 
 def test_a_body_that_arrives_too_slowly_is_refused(limited_server: Server) -> None:

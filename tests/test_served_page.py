@@ -106,19 +106,31 @@ def test_a_threshold_of_one_blocks_a_word(chromium: str, server: Server, microph
 def test_the_sensitivity_of_the_page_moves_the_thresholds_as_python_does(
     chromium: str, server: Server, microphone_file: Path
 ) -> None:
-    with open_page(chromium, server.url, microphone_file) as page:
+    check_sensitivity(chromium, server.url, microphone_file, start=0.5, moved_to=(0.0, 0.7))
+
+
+def test_the_page_starts_with_the_sensitivity_of_the_server(chromium: str, microphone_file: Path) -> None:
+    with serving("--sensitivity", "0.2") as server:
+        check_sensitivity(chromium, server.url, microphone_file, start=0.2, moved_to=(0.7, 0.5))
+
+
+def check_sensitivity(
+    chromium: str, url: str, microphone_file: Path, *, start: float, moved_to: tuple[float, ...]
+) -> None:
+    with open_page(chromium, url, microphone_file) as page:
         page.wait_for_selector("html[data-ready]")
-        for sensitivity in (0.0, 0.7):
-            page.evaluate(
-                """value => { const slider = document.getElementById("sensitivity");
-                slider.value = value; slider.dispatchEvent(new Event("input")); }""",
-                sensitivity,
-            )
+        for sensitivity in (start, *moved_to):
+            if sensitivity != start:
+                page.evaluate(
+                    """value => { const slider = document.getElementById("sensitivity");
+                    slider.value = value; slider.dispatchEvent(new Event("input")); }""",
+                    sensitivity,
+                )
             wanted = ListenerSettings.from_card(Recognizer(sensitivity=sensitivity).card).thresholds
             found = {word: float(page.input_value(f"#threshold-{word}")) for word in wanted}
             assert found == pytest.approx(wanted, abs=1e-6)
             page.click("#reset-thresholds")
-            assert float(page.input_value("#sensitivity")) == 0.5
+            assert float(page.input_value("#sensitivity")) == start
 
 
 def test_the_sensitivity_keeps_its_distance_at_every_width(

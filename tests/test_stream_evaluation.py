@@ -143,6 +143,7 @@ def test_short_recordings_are_joined_and_digital_silence_is_skipped(clips, tmp_p
         ({"backgrounds": {"room": []}}, "room contains no recordings"),
         ({"snrs_db": ()}, "signal-to-noise"),
         ({"snrs_db": (math.nan,)}, "signal-to-noise"),
+        ({"snrs_db": (7000.0,)}, "signal-to-noise"),
     ],
 )
 def test_a_stream_without_content_is_an_error(clips, rooms, change, message):
@@ -321,7 +322,10 @@ def test_backgrounds_are_folders_or_one_group_of_their_speakers(tmp_path):
     assert {name: len(paths) for name, paths in read_backgrounds([str(folder)]).items()} == {"speech": 4}
     (measuring,) = read_backgrounds([f"{folder}:measure"]).values()
     assert [path.stem for path in measuring] == ["3170-1-1", "8842-1-1"]
-    assert len(read_backgrounds([str(folder), f"{folder}:thresholds"])) == 2
+    assert len(read_backgrounds([f"{folder}:measure", f"{folder}:thresholds"])) == 2
+    for overlapping in ([str(folder), f"{folder}:thresholds"], [str(folder), f"{folder.parent}/./{folder.name}"]):
+        with pytest.raises(HarkenError, match=r"contain the same recording, .*: give it once"):
+            read_backgrounds(overlapping)
     for missing, message in ((tmp_path / "gone", "does not exist"), (tmp_path / "speech:middle", "does not exist")):
         with pytest.raises(HarkenError, match=message):
             read_backgrounds([str(missing)])

@@ -144,6 +144,34 @@ def test_the_time_left_is_reported():
     ]
 
 
+@pytest.mark.parametrize("wake_hop_ms", [100, 240])
+def test_finish_detects_what_silence_after_the_stream_would_show(wake_hop_ms):
+    """Also a wake phrase and a command that are both detected only in that silence."""
+    signal = at([(1.1, "bell"), (1.3, "low")], 1.7)
+    both_late = 0  # the smoothing makes both words late
+    for size in range(round(1.1 * RATE), signal.size, 400):
+        listener, longer = (
+            WakeListener(
+                Listener(
+                    ToneRecognizer({"bell": 0.6}, tones=WAKE_TONES),
+                    source_rate=RATE,
+                    hop_ms=wake_hop_ms,
+                    smoothing_ms=500,
+                ),
+                Listener(ToneRecognizer({"low": 0.5}), source_rate=RATE, smoothing_ms=500),
+            )
+            for _ in range(2)
+        )
+        before = listener.push(signal[:size])
+        last = listener.finish()
+        both_late += words(last) == [("wake", "bell"), ("command", "low")]
+        assert listener.seconds == size / RATE
+        assert all(event.end_s <= listener.seconds for event in last)
+        silence = np.zeros(2 * RATE, np.float32)
+        assert words(before + last) == words(longer.push(np.concatenate([signal[:size], silence])) + longer.finish())
+    assert both_late > 0
+
+
 def test_a_command_at_the_very_end_is_detected_and_a_finished_stream_takes_no_more():
     listener = make()
     signal = at([(1, "bell"), (2.5, "low")], 2.65)

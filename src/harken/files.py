@@ -45,9 +45,9 @@ class _DryRunError(Exception):
 def replacing(path: str | Path) -> Iterator[Path]:
     """Write a file atomically.
 
-    Yields a temporary path in the same folder. When the block ends, the temporary file is renamed to `path`. If the block
-    raises an exception, the temporary file is deleted and an existing file at `path` stays as it was. If the disk is full,
-    the OSError names `path`.
+    Yields a temporary path in the same folder. When the block ends, the temporary file is renamed to `path`, or to the file
+    that `path` is a link to. If the block raises an exception, the temporary file is deleted and an existing file at `path`
+    stays as it was. If the disk is full, the OSError names `path`.
 
     Parameters
     ----------
@@ -57,11 +57,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     HarkenError
-        If `path` is a folder or cannot be written.
+        If `path` is a folder, a device or a pipe, or cannot be written.
     """
-    target = Path(path)
+    target = Path(path).resolve()  # a link stays a link
     if target.is_dir():
-        raise HarkenError(f"{target} is a folder: name a file to write")
+        raise HarkenError(f"{path} is a folder: name a file to write")
+    if target.exists() and not target.is_file():  # a device or a pipe would be replaced by a file
+        raise HarkenError(f"{path} is not a regular file: name a file to write")
     # Keep the suffix at the end: some writers choose the file format by it.
     temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
     try:
@@ -69,13 +71,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.touch(exist_ok=False)
     except OSError as error:
         fix = "free some disk space" if error.errno in DISK_FULL else "choose a folder you may write to"
-        raise HarkenError(f"cannot write {target}: {error.strerror}; {fix}") from error
+        raise HarkenError(f"cannot write {path}: {error.strerror}; {fix}") from error
     try:
         yield temporary
         temporary.replace(target)
     except OSError as error:
         if error.errno in DISK_FULL:  # Python does not say which file it was writing to
-            error.filename = str(target)
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -93,7 +93,8 @@ class InMemoryFile(os.PathLike[str]):
 
 # Samples of all channels. A header can state any length, and the memory is allocated before the samples are read.
 _MAX_BLOCK_SAMPLES = 1 << 24
-_LENGTH_UNKNOWN = 1 << 62  # libsndfile reports at least this length for a FLAC that was written to a pipe
+PCM_TYPES = "pass floats, int16 or int32 PCM, or 8-bit PCM as uint8"
+LENGTH_UNKNOWN = 1 << 62  # libsndfile reports at least this length for a FLAC that was written to a pipe
 
 
 def load_clip(
@@ -257,17 +258,21 @@ def _from_array(array: NDArray[Any], name: str) -> NDArray[np.float32]:
     if array.dtype.kind == "f":
         _check_amplitude(array, name)
     if (samples := from_pcm(array)) is None:
-        raise HarkenError(f"{name} has the type {array.dtype}: pass floats, signed integers, or 8-bit PCM")
+        raise HarkenError(f"{name} has the type {array.dtype}: {PCM_TYPES}")
     return samples
 
 
 def from_pcm(array: NDArray[Any]) -> NDArray[np.float32] | None:
-    """Convert floats, signed integers or 8-bit PCM to float32. Full scale is 1.0. Return None for other types."""
+    """Convert floats, PCM of 8 to 32 bits in signed integers, or 8-bit PCM in uint8 to float32. Full scale is 1.0.
+
+    Return None for other types. int64 is one of them: no recording has it, but NumPy makes it of Python's integers, and 16-bit
+    samples would then be silence.
+    """
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)
     if array.dtype == np.int16:
         return array.astype(np.float32) / np.float32(32768.0)
-    if array.dtype.kind == "i":
+    if array.dtype.kind == "i" and array.dtype.itemsize <= 4:
         return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
     if array.dtype == np.uint8:  # 8-bit PCM is unsigned: 128 is zero
         return (array.astype(np.float32) - 128.0) / 128.0
@@ -313,7 +318,7 @@ def _blocks(file: Decoder, raw: IO[bytes], name: str, frames: int) -> Iterator[N
             break
     if not is_complete(file, raw, name, samples_read):
         raise HarkenError(f"{name} is cut short: copy or record it again")
-    if samples_read < file.frames < _LENGTH_UNKNOWN and file.format != "MP3":
+    if samples_read < file.frames < LENGTH_UNKNOWN and file.format != "MP3":
         raise HarkenError(
             f"{name} is damaged: its header states {file.frames:,} samples, but it contains {samples_read:,}; copy it again"
         )
@@ -374,6 +379,10 @@ def _check_rate(rate: int, what: str) -> None:
 
 
 def _not_audio(name: str) -> HarkenError:
+    if (suffix := Path(name).suffix.lower()) in UNREADABLE_SUFFIXES:
+        return HarkenError(
+            f"{name}: harken cannot read {suffix}; convert it, for example with ffmpeg -i {name} clip.wav"
+        )
     return HarkenError(
         f"{name} is not a readable audio file (damaged, cut short, or not WAV, FLAC, OGG or MP3): "
         "copy it again, or convert it to WAV"

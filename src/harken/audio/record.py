@@ -1,6 +1,7 @@
 """Record a corpus of your own words: prompts, a level meter, and a check of each take.
 
 record_corpus    record takes from a source as DIR/WORD/SPEAKER_nohash_TAKE.wav
+record_phrase    record takes of one phrase as DIR/take-TAKE.wav
 RecordingState   what to show to the speaker
 """
 
@@ -21,8 +22,9 @@ from harken.errors import HarkenError
 from harken.files import replacing
 
 TAKE_S = 2.0  # length of the recording of one word
-PHRASE_TAKE_S = 3.0  # length of the recording of a phrase
-PHRASE_CLIP_S = 2.0  # length of the clip that is cut out of it
+# The length of a recording, and of the clip that is cut out of it.
+_WORD_LENGTHS = TAKE_S, CLIP_S
+_PHRASE_LENGTHS = 3.0, 2.0
 _PAUSE_S = 0.4  # before each prompt, so that the speaker has time to notice that the word changes
 
 
@@ -92,25 +94,74 @@ def record_corpus(
         If a word or the speaker cannot be used in a file name, or if the source ends too early.
     """
     _check_arguments(words, takes, speaker)
-    chunks = _mono_chunks(source)
+    chunks = _mono_chunks(source, "record into the same folder to continue")
     kept = {word: _next_take_number(folder / word, speaker) for word in words}
     state = RecordingState("", sum(min(takes, count) for count in kept.values()), takes * len(words), -math.inf, "")
     done_before = state.done
     for take in range(takes):
         for word in words:
             while kept[word] <= take:
-                _record(chunks, source.sample_rate, _PAUSE_S, replace(state, word=""), show)
-                take_s, clip_s = (PHRASE_TAKE_S, PHRASE_CLIP_S) if " " in word else (TAKE_S, CLIP_S)
-                samples = _record(chunks, source.sample_rate, take_s, replace(state, word=word), show)
-                checked = check_take(samples, source.sample_rate, clip_s=clip_s)
-                if checked.clip is None:
-                    state = replace(state, fault=f"“{word}” was {checked.fault}")
-                    continue
-                with replacing(folder / word / f"{speaker}_nohash_{kept[word]}.wav") as temporary:
-                    soundfile.write(temporary, checked.clip, source.sample_rate, subtype="PCM_16")
-                kept[word] += 1
-                state = replace(state, done=state.done + 1, fault="")
+                lengths = _PHRASE_LENGTHS if " " in word else _WORD_LENGTHS
+                path = folder / word / f"{speaker}_nohash_{kept[word]}.wav"
+                state = _record_take(chunks, source.sample_rate, replace(state, word=word), lengths, path, show)
+                kept[word] += not state.fault
     return state.done - done_before
+
+
+def record_phrase(
+    source: Source, folder: Path, phrase: str, *, takes: int, show: Callable[[RecordingState], None]
+) -> list[Path]:
+    """Record several takes of one phrase, also of a single word that takes longer than a second.
+
+    Parameters
+    ----------
+    source
+        Source to record from, usually a microphone.
+    folder
+        Folder for the takes.
+    phrase
+        What to say. It is not part of the file names.
+    takes
+        Number of takes.
+    show
+        Function that is called with the current state after each chunk.
+
+    Returns
+    -------
+    list of Path
+        The recordings.
+
+    Raises
+    ------
+    HarkenError
+        If the source ends too early.
+    """
+    chunks = _mono_chunks(source, "check the microphone")
+    state = RecordingState("", 0, takes, -math.inf, "")
+    paths = [folder / f"take-{number + 1}.wav" for number in range(takes)]
+    while state.done < takes:
+        path = paths[state.done]
+        state = _record_take(chunks, source.sample_rate, replace(state, word=phrase), _PHRASE_LENGTHS, path, show)
+    return paths
+
+
+def _record_take(
+    chunks: Iterator[NDArray[np.float32]],
+    sample_rate: int,
+    state: RecordingState,
+    lengths: tuple[float, float],
+    path: Path,
+    show: Callable[[RecordingState], None],
+) -> RecordingState:
+    """Record one take, save it if it can be used, and return the new state. `lengths` are those of the take and the clip."""
+    take_s, clip_s = lengths
+    _record(chunks, sample_rate, _PAUSE_S, replace(state, word=""), show)
+    checked = check_take(_record(chunks, sample_rate, take_s, state, show), sample_rate, clip_s=clip_s)
+    if checked.clip is None:
+        return replace(state, fault=f"“{state.word}” was {checked.fault}")
+    with replacing(path) as temporary:
+        soundfile.write(temporary, checked.clip, sample_rate, subtype="PCM_16")
+    return replace(state, done=state.done + 1, fault="")
 
 
 def _check_arguments(words: Sequence[str], takes: int, speaker: str) -> None:
@@ -130,11 +181,11 @@ def _next_take_number(folder: Path, speaker: str) -> int:
     return max((int(take) for take in takes if take.isdecimal()), default=-1) + 1
 
 
-def _mono_chunks(source: Source) -> Iterator[NDArray[np.float32]]:
+def _mono_chunks(source: Source, fix: str) -> Iterator[NDArray[np.float32]]:
     mixing = Resampler(source.sample_rate, source.sample_rate)
     for chunk in source.chunks:
         yield mixing.push(chunk)
-    raise HarkenError(f"{source.name} ended before all takes were recorded: record into the same folder to continue")
+    raise HarkenError(f"{source.name} ended before all takes were recorded: {fix}")
 
 
 def _record(

@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from harken.audio.channels import Mixer
-from harken.audio.clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, from_pcm
+from harken.audio.clip import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, PCM_TYPES, from_pcm
 from harken.errors import HarkenError
 
 _BLOCKS_PER_SECOND = 100
@@ -149,7 +149,7 @@ def to_float(chunk: NDArray[Any]) -> NDArray[np.float32]:
             f"with 1 to {_MAX_CHANNELS} channels"
         )
     if (samples := from_pcm(chunk)) is None:
-        raise HarkenError(f"a chunk has the type {chunk.dtype}: pass floats, signed integers, or 8-bit PCM")
+        raise HarkenError(f"a chunk has the type {chunk.dtype}: {PCM_TYPES}")
     if chunk.dtype.kind == "f" and not np.isfinite(samples).all():
         raise HarkenError("a chunk contains NaN or infinite samples: check the program that recorded it")
     return np.ascontiguousarray(samples[:, 0] if samples.ndim == 2 and samples.shape[1] == 1 else samples)

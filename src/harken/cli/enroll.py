@@ -1,6 +1,11 @@
 """The command `harken enroll`: parse the options, enroll the phrase and print the result."""
 
 import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,32 +65,53 @@ def enroll(
     """Learn a wake phrase from a few recordings or from its spelling, in seconds and without training."""
     from harken.cli.tables import print_note
     from harken.enrollment import enroll as enroll_phrase
-    from harken.enrollment.typed import check_phrase
-    from harken.files import require_writable
+    from harken.enrollment.request import check_request
 
-    check_phrase(phrase)
-    target = out or into or Path(re.sub(r"[^\w]+", "-", phrase).strip("-") + ".onnx")
-    require_writable(target)
-    sources: list[Any] = list(clips or [])
-    rate = None
-    if record:
-        recorded, rate = _record_takes(phrase, record, device)
-        sources += recorded
-    enrolled = enroll_phrase(
+    if background is not None and not background.is_dir():
+        raise HarkenError(f"{background} is no folder: give a folder with WAV, FLAC, OGG or MP3 files")
+    target = out or into or _default_name(phrase)
+    takes: list[Any] = list(clips or [])
+    # Before the user has to speak.
+    check_request(
         phrase,
-        sources,
+        takes,
         out=target,
-        source_rate=rate,
+        will_record=record > 0,
         typed=typed,
         into=into,
-        background=background,
         false_alarms_per_hour=false_alarms,
         stream=stream,
         encoder=encoder,
     )
+    with _keeping_takes(target.with_name(f"{target.stem}-takes")) as folder:
+        enrolled = enroll_phrase(
+            phrase,
+            takes + (_record_takes(phrase, record, device, folder) if record else []),
+            out=target,
+            typed=typed,
+            into=into,
+            background=background,
+            false_alarms_per_hour=false_alarms,
+            stream=stream,
+            encoder=encoder,
+        )
     for note in enrolled.notes:
         print_note(note)
     _print_result(enrolled)
+
+
+def _default_name(phrase: str) -> Path:
+    """Return the name of the model file, if there is no model of other phrases with this name."""
+    from harken.enrollment.existing import read_enrolled
+
+    path = Path((re.sub(r"[^\w]+", "-", phrase).strip("-") or "phrase") + ".onnx")
+    try:
+        others = path.exists() and read_enrolled(path).phrases != (phrase,)
+    except HarkenError:
+        others = True
+    if others:
+        raise HarkenError(f"{path} exists and is no model of {phrase!r} alone: add --out FILE, or --into {path}")
+    return path
 
 
 def _print_result(enrolled: "Enrollment") -> None:
@@ -96,24 +122,40 @@ def _print_result(enrolled: "Enrollment") -> None:
         print(f"{100 * enrolled.recognized:.0f} % of the {tested} would be recognized, each by a model of the others")
     print(
         f"{enrolled.false_alarms} false alarm{'' if enrolled.false_alarms == 1 else 's'} in {enrolled.hours:.1f} hours of "
-        f"other people's speech: at most {enrolled.at_most:.1f} per hour, at 95 % confidence"
+        f"other people's speech, from which follows at most {enrolled.at_most:.1f} per hour, at 95 % confidence"
     )
     if len(enrolled.phrases) > 1:
         print(f"phrases: {', '.join(enrolled.phrases)}")
     print(enrolled.path)
 
 
-def _record_takes(phrase: str, wanted: int, device: str | None) -> tuple[list[Any], int]:
-    """Record takes from the microphone, and return them with their sample rate.
+@contextmanager
+def _keeping_takes(kept: Path) -> Iterator[Path]:
+    """Yield a temporary folder for recordings. If enrolling fails, they are moved to the folder `kept`."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield Path(folder)
+        except (HarkenError, KeyboardInterrupt) as error:
+            if not (takes := sorted(Path(folder).glob("*.wav"))):
+                raise
+            kept.mkdir(parents=True, exist_ok=True)
+            for take in takes:
+                shutil.move(take, kept / take.name)
+            where = f"the takes are in {kept}"
+            if isinstance(error, HarkenError):
+                raise HarkenError(f"{error}; {where}") from error
+            print(where, file=sys.stderr)
+            raise
+
+
+def _record_takes(phrase: str, wanted: int, device: str | None, folder: Path) -> list[Any]:
+    """Record takes from the microphone into a folder, and return their paths.
 
     A take that is too quiet, clipped or cut off is recorded again.
     """
-    import tempfile
-
     from rich.console import Console
 
-    from harken.audio.clip import load_clip
-    from harken.audio.record import RecordingState, record_corpus
+    from harken.audio.record import RecordingState, record_phrase
     from harken.audio.sources import open_microphone
 
     console = Console(stderr=True, highlight=False)
@@ -126,9 +168,5 @@ def _record_takes(phrase: str, wanted: int, device: str | None) -> tuple[list[An
             again = f" ({moment.fault})" if moment.fault else ""
             console.print(f"say “{phrase}”, {moment.done + 1} of {moment.wanted}{again}")
 
-    with tempfile.TemporaryDirectory() as folder, open_microphone(device) as source:
-        record_corpus(source, Path(folder), ["phrase"], takes=wanted, speaker="me", show=show)
-        takes = sorted((Path(folder) / "phrase").glob("*.wav"))
-        if len(takes) < wanted:
-            raise HarkenError(f"{source.name} recorded only {len(takes)} of {wanted} takes: record again")
-        return [load_clip(take, source.sample_rate) for take in takes], source.sample_rate
+    with open_microphone(device) as source:
+        return list(record_phrase(source, folder, phrase, takes=wanted, show=show))

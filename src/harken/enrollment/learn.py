@@ -8,10 +8,9 @@ enrolled_metadata       the metadata of such a model
 serve/page/enroll.js does the same with recordings in the browser. A test compares the two.
 """
 
-import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.audio.clip import AUDIO_SUFFIXES, AudioSource, load_clip
+from harken.audio.clip import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, AudioSource, clip_name, load_clip
 from harken.enrollment.bank import Bank, fit_tail, hours_of, load_bank, peaks_of
+from harken.enrollment.existing import FORMAT, read_enrolled
 from harken.enrollment.graph import (
     REFERENCE_PER_HOUR,
     Calibration,
@@ -31,26 +31,24 @@ from harken.enrollment.graph import (
     enrolled_stream,
     threshold_for,
 )
+from harken.enrollment.request import check_request
 from harken.enrollment.takes import Take, check_lengths, read_take, sequences_of, whole_embeddings
-from harken.enrollment.typed import check_phrase, speak_phrase
+from harken.enrollment.typed import speak_phrase
 from harken.errors import HarkenError
-from harken.files import replacing, require_writable
-from harken.models.encoders import DEFAULT, load_embedding
-from harken.models.onnx_bytes import read_initializers, read_metadata
+from harken.files import replacing
+from harken.models.encoders import load_embedding
 from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding, samples_of
 
 DEFAULT_FALSE_ALARMS = 0.5  # per hour of speech
 HOP_STEPS = (
     3  # embeddings between two evaluations in a stream; an evaluation considers all alignments since the last one
 )
-_MAX_TAKES = 40
 _SHORT_PHRASE_S = 0.45  # a phrase shorter than this gets a note
 # False alarms per hour at the score of a take, in a model of the other takes. A take as common in speech as this contains
 # another word. With fewer false alarms it may contain one: it gets a note.
 _OUTLIER_PER_HOUR, _DOUBTFUL_PER_HOUR = 120.0, 10.0
 _MIN_RECOGNIZED = 0.5  # a phrase of which a smaller fraction of takes is recognized gets a note
 _MIN_BACKGROUND_S = 60.0
-_FORMAT = 2  # version of the constants and metadata that `into` reads
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class Enrollment:
 
 def enroll(
     phrase: str,
-    clips: Sequence[AudioSource] = (),
+    clips: Iterable[AudioSource] = (),
     *,
     out: str | os.PathLike[str],
     source_rate: int | None = None,
@@ -149,25 +147,19 @@ def enroll(
     >>> enroll("view glass", ["take1.wav", "take2.wav", "take3.wav"], out="glass.onnx").recognized
     1.0
     """
-    check_phrase(phrase)
-    if not 0 < false_alarms_per_hour < REFERENCE_PER_HOUR:
-        raise HarkenError(
-            f"{false_alarms_per_hour:g} false alarms per hour: give a number above 0 and below {REFERENCE_PER_HOUR:g}"
-        )
-    if not clips and not typed:
-        raise HarkenError("there is nothing to learn the phrase from: give recordings of it, or add --typed")
-    if len(clips) > _MAX_TAKES:
-        raise HarkenError(f"{len(clips)} takes are more than enrolling can use: choose {_MAX_TAKES} or fewer")
-    require_writable(*(Path(path) for path in (out, stream) if path is not None))
-    existing = _read_enrolled(into) if into is not None else _EnrolledModel((), None, (), {}, encoder or DEFAULT)
-    if encoder not in (None, existing.encoder):
-        raise HarkenError(
-            f"{into} uses the encoder {existing.encoder}: leave out --encoder, or enroll into a new model"
-        )
+    request = check_request(
+        phrase,
+        clips,
+        out=out,
+        typed=typed,
+        into=into,
+        false_alarms_per_hour=false_alarms_per_hour,
+        stream=stream,
+        encoder=encoder,
+    )
+    phrase, existing = request.phrase, request.existing
     embedding, bank = load_embedding(existing.encoder), load_bank(existing.encoder)
-    if phrase in existing.phrases:
-        raise HarkenError(f"{into} already contains {phrase!r}: choose another phrase, or enroll it into a new model")
-    recorded = [read_take(clip, source_rate=source_rate if isinstance(clip, np.ndarray) else None) for clip in clips]
+    recorded = _read_takes(request.clips, source_rate)
     synthetic, voices = speak_phrase(phrase) if typed else ([], "")
     takes = recorded + synthetic
     by_take = [
@@ -183,18 +175,20 @@ def enroll(
     calibration = fit_tail(peaks_of(talk_scores), bank.hours)
     threshold = threshold_for(false_alarms_per_hour)
     notes: list[str] = []
+    raised = 0.0
+    if background is not None:
+        on_background, notes = _calibrate_on_background(Path(background), scorer, embedding)
+        before = _score_for(calibration, false_alarms_per_hour)
+        if (raised := max(0.0, _score_for(on_background, false_alarms_per_hour) - before)) > 0:
+            calibration = on_background
     if len(takes) > 1:
         recognized, doubtful = _leave_one_out(
-            recorded or synthetic, take_of, scorer, take_scores, bank, embedding, threshold
+            recorded or synthetic, take_of, scorer, take_scores, bank, embedding, threshold, raised
         )
         notes += doubtful if recorded else []
     else:
         recognized = None
         notes.append("one take does not show how the phrase will vary: add two or more, some of them by other people")
-    if background is not None:
-        on_background, note = _calibrate_on_background(Path(background), scorer, embedding)
-        calibration = _stricter(calibration, on_background, false_alarms_per_hour)
-        notes += [note] if note else []
     false_alarms = _count_false_alarms(talk_scores, calibration, threshold)
     at_most = _poisson_upper(false_alarms) / bank.hours
     notes += _quality_notes(recorded, takes, recognized)
@@ -214,9 +208,13 @@ def enroll(
         "hours": round(bank.hours, 3),
         "recognized": recognized,
     }
-    thresholds = {**existing.fields.get("thresholds", {}), phrase: threshold}
     entries = [*existing.fields.get("enrolled", []), entry]
+    thresholds = {**existing.fields.get("thresholds", {}), phrase: threshold}
     metadata = enrolled_metadata(phrases, all_templates, thresholds, entries, existing.encoder)
+    if tuned := existing.fields.get("listener"):
+        metadata["listener"] = {**tuned, "thresholds": {**tuned.get("thresholds", {}), phrase: threshold}}
+    if "sensitivity" in existing.fields:
+        notes.append(f"{into} was tuned for its phrases: its thresholds are kept, but tune it again for --sensitivity")
     content = enrolled_model(embedding, bank.speech, all_templates, calibrations, metadata)
     with replacing(Path(out)) as temporary:
         temporary.write_bytes(content)
@@ -253,7 +251,7 @@ def write_enrolled_stream(model: str | os.PathLike[str], out: str | os.PathLike[
     HarkenError
         If the model was not written by `enroll`, or a file cannot be read or written.
     """
-    existing = _read_enrolled(model)
+    existing = read_enrolled(model)
     assert existing.templates is not None
     content = enrolled_stream(
         load_embedding(existing.encoder),
@@ -267,45 +265,17 @@ def write_enrolled_stream(model: str | os.PathLike[str], out: str | os.PathLike[
         temporary.write_bytes(content)
 
 
-@dataclass(frozen=True)
-class _EnrolledModel:
-    """The content of a model of enrolled phrases. `templates` is None if there are no phrases yet."""
-
-    phrases: tuple[str, ...]
-    templates: Templates | None
-    calibrations: tuple[Calibration, ...]
-    fields: dict[str, Any]
-    encoder: str
-
-
-def _read_enrolled(path: str | os.PathLike[str]) -> _EnrolledModel:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise HarkenError(
-            f"{path} cannot be read: {error.strerror}; give a model that `harken enroll` wrote"
-        ) from error
-    fields = {}
-    for key, text in read_metadata(content).items():
-        try:
-            fields[key] = json.loads(text)
-        except ValueError:
-            fields[key] = text
-    if not {"enrolled", "encoder"} <= fields.keys() or fields.get("format") != _FORMAT:
-        raise HarkenError(f"{path} was not written by this version's `harken enroll`: enroll into a new model")
-    constants = read_initializers(content)
-    used = load_embedding(fields["encoder"]).network | {"speech_mean": load_bank(fields["encoder"]).speech.mean}
-    # Templates are embeddings, so they fit no other weights.
-    if any(name not in constants or not np.array_equal(constants[name], used[name]) for name in used):
-        raise HarkenError(f"{path} has the speech embedding of another version of harken: enroll its phrases again")
-    lengths = constants["template_lengths"].reshape(-1).astype(np.int64)
-    flat = constants["templates"]
-    longest = flat.shape[1] // lengths.size
-    vectors = flat.reshape(flat.shape[0], longest, lengths.size).transpose(2, 1, 0).astype(np.float32)
-    phrase_of = constants["averages"].argmax(axis=0).astype(np.int64)
-    phrases = tuple(entry["phrase"] for entry in fields["enrolled"])
-    calibrations = tuple(Calibration(**entry["calibration"]) for entry in fields["enrolled"])
-    return _EnrolledModel(phrases, Templates(vectors, lengths, phrase_of), calibrations, fields, fields["encoder"])
+def _read_takes(clips: Sequence[AudioSource], source_rate: int | None) -> list[Take]:
+    takes: list[Take] = []
+    for number, clip in enumerate(clips, 1):
+        in_memory = isinstance(clip, np.ndarray)
+        name = f"clip {number}" if in_memory else clip_name(clip)
+        take = read_take(clip, source_rate=source_rate if in_memory else None, name=name)
+        for earlier in takes:
+            if np.array_equal(earlier.waveform, take.waveform):
+                raise HarkenError(f"{earlier.name} and {take.name} are the same recording: give different ones")
+        takes.append(take)
+    return takes
 
 
 def _join_templates(existing: Templates, new: Templates, phrases: int) -> Templates:
@@ -320,6 +290,7 @@ def _leave_one_out(
     bank: Bank,
     embedding: SpeechEmbedding,
     threshold: float,
+    raised: float,
 ) -> tuple[float, list[str]]:
     """Test each take with the templates of the other takes.
 
@@ -336,11 +307,13 @@ def _leave_one_out(
         takes.
     threshold
         Threshold of the phrase.
+    raised
+        How much higher the score must be because of the background.
 
     Returns
     -------
     tuple of float and list of str
-        The fraction of the takes that are detected, and a note on each take that is not.
+        The fraction of the takes that are detected, and notes on those that are not.
 
     Raises
     ------
@@ -349,6 +322,7 @@ def _leave_one_out(
     """
     logit = math.log(threshold / (1 - threshold))
     notes: list[str] = []
+    missed_for_background = 0
     outliers: list[tuple[float, str]] = []
     all_scores = take_scores.sum(axis=0)
     for number, take in enumerate(tested):
@@ -364,7 +338,9 @@ def _leave_one_out(
                 f"{take.name} sounds little like the other takes: listen to it, and leave it out if it is another word"
             )
         elif take_logit < logit:
-            notes.append(f"{take.name} would be missed by a model of the other takes")
+            notes.append(f"{take.name} would be missed by a model of the other takes: add takes that sound like it")
+        else:
+            missed_for_background += take_logit - calibration.slope * raised < logit
     if outliers:
         problem = f"{min(outliers)[1]} sounds unlike the other takes"
         if len(outliers) == len(tested):
@@ -372,7 +348,13 @@ def _leave_one_out(
         raise HarkenError(
             f"{problem}: give recordings of one phrase, and leave out or record again those of another one"
         )
-    return 1 - len(notes) / len(tested), notes
+    recognized = 1 - (len(notes) + missed_for_background) / len(tested)
+    if missed_for_background:
+        notes.append(
+            f"false alarms in the background raised the threshold, so {missed_for_background} more of the takes would be "
+            "missed: if its recordings contain the phrase, remove them"
+        )
+    return recognized, notes
 
 
 def _logit_of(false_alarms_per_hour: float) -> float:
@@ -381,24 +363,30 @@ def _logit_of(false_alarms_per_hour: float) -> float:
 
 def _calibrate_on_background(
     folder: Path, scorer: TemplateScorer, embedding: SpeechEmbedding
-) -> tuple[Calibration, str]:
-    """Return the calibration on a folder of recordings, and a note if they are short."""
-    paths = (
-        sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES) if folder.is_dir() else []
-    )
+) -> tuple[Calibration, list[str]]:
+    """Return the calibration on a folder of recordings, and notes on them."""
+    files = sorted(folder.rglob("*")) if folder.is_dir() else []
+    paths = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    unreadable = [path for path in files if path.suffix.lower() in UNREADABLE_SUFFIXES]
     if not paths:
         raise HarkenError(f"{folder} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
     embeddings = np.concatenate([embedding.embed(load_clip(path, SAMPLE_RATE)) for path in paths])
     if len(embeddings) * STEP < _MIN_BACKGROUND_S * SAMPLE_RATE:
         raise HarkenError(f"{folder} contains less than {_MIN_BACKGROUND_S:g} s of sound: add more recordings")
     hours = hours_of(embeddings)
-    note = f"{60 * hours:.0f} minutes of background are few: an hour shows rare false alarms" if hours < 0.5 else ""
-    return fit_tail(peaks_of(scorer.scores(embeddings).mean(axis=0)), hours), note
+    notes = []
+    if hours < 0.5:
+        notes.append(f"the background lasts {60 * hours:.1f} minutes: only an hour or more shows rare false alarms")
+    if unreadable:
+        notes.append(
+            f"{len(unreadable)} files of the background were left out, such as {unreadable[0]}: convert them to WAV"
+        )
+    return fit_tail(peaks_of(scorer.scores(embeddings).mean(axis=0)), hours), notes
 
 
-def _stricter(bank: Calibration, background: Calibration, per_hour: float) -> Calibration:
-    """Return the calibration that requires the higher score for a rate of false alarms."""
-    return max((bank, background), key=lambda fit: fit.start + fit.scale * np.log(fit.per_hour / per_hour))
+def _score_for(fit: Calibration, per_hour: float) -> float:
+    """Return the score that false alarms exceed `per_hour` times per hour."""
+    return fit.start + fit.scale * math.log(fit.per_hour / per_hour)
 
 
 def _count_false_alarms(scores: NDArray[np.float32], calibration: Calibration, threshold: float) -> int:
@@ -429,7 +417,7 @@ def _quality_notes(recorded: Sequence[Take], takes: Sequence[Take], recognized: 
         notes.append(note)
     if recognized is not None and recognized < _MIN_RECOGNIZED:
         notes.append(
-            "the phrase is too similar to common words, or its takes differ too much: choose another, or record it again"
+            "most takes would be missed: either they are not of one phrase, or the phrase is too similar to common words"
         )
     return notes
 
@@ -471,7 +459,7 @@ def enrolled_metadata(
             "gate_db": -60.0,
             "isolation": 0.0,
         },
-        "format": _FORMAT,
+        "format": FORMAT,
         "enrolled": enrolled,
         "encoder": encoder,
         "network": f"speech embedding ({encoder}, Apache-2.0) and templates",

@@ -1,12 +1,14 @@
 """Create takes of a phrase from its spelling, with the synthetic voices of the extra `synth`.
 
 speak_phrase    a phrase -> takes, and a description of the voices
+normalize_phrase    a phrase as it is written in a model
 check_phrase    refuse a phrase that cannot be a label or cannot be spoken
 """
 
 import ctypes
 import re
 import sys
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -20,6 +22,8 @@ _VOICES = {"espeak": 12, "hibari": 12, "piper": 12, "kokoro": 24}  # number of t
 _RATES, _PITCHES = (0.8, 1.2), (0.85, 1.2)  # ranges of the factors that vary a voice
 _PAUSE_S = 0.4
 _LONGEST_PHRASE = 60  # characters
+_CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters that control text, and of line ends
+_JOINERS = {"\u200c", "\u200d"}  # letters of some alphabets need them
 
 
 def speak_phrase(phrase: str, *, seed: int = 0) -> tuple[list[Take], str]:
@@ -85,6 +89,11 @@ def _return_free_memory() -> None:
         trim(0)
 
 
+def normalize_phrase(phrase: str) -> str:
+    """Return a phrase with composed characters and single spaces, as labels are compared. The page does the same."""
+    return re.sub(" +", " ", unicodedata.normalize("NFC", phrase))
+
+
 def check_phrase(phrase: str) -> None:
     """Check that a phrase can be a label and can be spoken.
 
@@ -101,5 +110,6 @@ def check_phrase(phrase: str) -> None:
         )
     if not re.search(r"[^\W_]", phrase):
         raise HarkenError(f"the phrase {phrase!r} contains no letter or digit: write it as it is spoken")
-    if re.search(r"[\x00-\x1f\x7f]", phrase) or (phrase.startswith("_") and phrase.endswith("_")):
+    controls = [character for character in phrase if unicodedata.category(character) in _CONTROLS]
+    if set(controls) - _JOINERS or (phrase.startswith("_") and phrase.endswith("_")):
         raise HarkenError(f"the phrase {phrase!r} cannot be a label: use letters, digits, spaces and apostrophes")

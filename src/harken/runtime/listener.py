@@ -261,7 +261,7 @@ class Listener:
         Parameters
         ----------
         chunk
-            Floats or int16 PCM, [samples] or [samples, channels], of any length.
+            Floats within ±1, int16 or int32 PCM, or 8-bit PCM as uint8, [samples] or [samples, channels], of any length.
 
         Returns
         -------
@@ -312,9 +312,16 @@ class Listener:
         return self._process(samples)
 
     def _finish_resampled(self, rest: NDArray[np.float32]) -> list[Event]:
-        events = self._push_resampled(rest)
-        last_hops = len(self._peaks) - (self._pending == 0)
-        return events + self._process(np.zeros(max(0, last_hops * self.hop - self._pending), np.float32))
+        size = self._received + rest.size
+        events = self._push_resampled(self._with_silence(rest))
+        self._received = size
+        return [replace(event, end_s=min(event.end_s, self.seconds)) for event in events]
+
+    def _with_silence(self, rest: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the last samples of a stream with silence after them, in which its last words are detected."""
+        pending = (self._pending + rest.size) % self.hop
+        hops = len(self._peaks) - (pending == 0)
+        return np.pad(rest, (0, max(0, hops * self.hop - pending)))
 
     def _process(self, samples: NDArray[np.float32]) -> list[Event]:
         events = []
@@ -372,13 +379,7 @@ class Listener:
         self._refractory_end = self.hops + self.refractory_hops
         end = self.hops * self.hop
         start = max(0, end - self.window)
-        # The silence that `finish` adds is not part of the stream.
-        return Event(
-            self.labels[top],
-            start / self.sample_rate,
-            min(end, self._received) / self.sample_rate,
-            self.confidence,
-        )
+        return Event(self.labels[top], start / self.sample_rate, end / self.sample_rate, self.confidence)
 
 
 def _make_listener(recognizer: Recognizer | StreamFile, source_rate: int, settings: ListenerSettings) -> Listener:

@@ -16,6 +16,7 @@ from harken.runtime.modelfile import Card
 DEFAULT_THRESHOLD = 0.8  # for a word without a threshold in the model file
 
 MAX_SMOOTHING_MS = 10_000.0
+MAX_REFRACTORY_MS = 3_600_000.0
 MAX_ISOLATION = 40.0  # in logits; the exponential of twice this value still fits a float32, also in the C export
 
 
@@ -66,6 +67,8 @@ class ListenerSettings:
                 raise HarkenError(f"{name}={value} must be {'above 0' if name == 'hop_ms' else '0 or more'}")
         if self.smoothing_ms > MAX_SMOOTHING_MS:  # the listener keeps all probabilities of this time in memory
             raise HarkenError(f"smoothing_ms={self.smoothing_ms} must be at most {MAX_SMOOTHING_MS:g}")
+        if self.refractory_ms > MAX_REFRACTORY_MS:
+            raise HarkenError(f"refractory_ms={self.refractory_ms:g} must be at most {MAX_REFRACTORY_MS:g}, an hour")
         if self.isolation > MAX_ISOLATION:
             raise HarkenError(f"isolation={self.isolation} must be at most {MAX_ISOLATION:g}: it is in logits")
         if not self.gate_db <= 0:

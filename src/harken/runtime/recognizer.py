@@ -17,7 +17,7 @@ from harken.audio.clip import AudioSource, load_clip
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
 from harken.runtime.modelfile import ModelFile
-from harken.runtime.sensitivity import with_sensitivity
+from harken.runtime.sensitivity import DEFAULT_SENSITIVITY, with_sensitivity
 
 _T = TypeVar("_T")
 Reason = Literal["silence", "unknown", "unsure"]
@@ -75,6 +75,8 @@ class Recognizer:
         Metadata of the model.
     model : ModelFile
         The opened model file.
+    sensitivity : float
+        The sensitivity, 0 to 1.
 
     Raises
     ------
@@ -94,6 +96,7 @@ class Recognizer:
     ) -> None:
         self.model = ModelFile(model, threads=threads)
         self.card = with_sensitivity(self.model.card, sensitivity)
+        self.sensitivity = DEFAULT_SENSITIVITY if sensitivity is None else sensitivity
         self._is_word = np.array([label not in (UNKNOWN, SILENCE) for label in self.card.labels])
 
     @property

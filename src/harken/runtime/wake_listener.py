@@ -6,7 +6,7 @@ WakeEvent      a detected wake phrase or command, with the time until which comm
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -139,7 +139,7 @@ class WakeListener:
         Parameters
         ----------
         chunk
-            Floats or int16 PCM, [samples] or [samples, channels], of any length.
+            Floats, int16 or int32 PCM, or 8-bit PCM as uint8, [samples] or [samples, channels], of any length.
 
         Returns
         -------
@@ -173,13 +173,17 @@ class WakeListener:
             If the stream was already finished.
         """
         rest = self.wake._resampler.finish()
-        self._wake_words += self.wake._finish_resampled(rest)
-        self._wait(rest if self._resamples_once else self.commands._resampler.finish())
+        wake_size = self.wake._received + rest.size
+        self._wake_words += self.wake._push_resampled(self.wake._with_silence(rest))
+        waiting = np.concatenate([self._waiting, rest if self._resamples_once else self.commands._resampler.finish()])
+        size = self.commands._received + waiting.size
+        self._waiting = self.commands._with_silence(waiting)
         events = self._advance(self.commands._received + self._waiting.size)
-        while self._wake_words:  # Rates that differ can put a wake phrase one sample after the last one.
+        while self._wake_words:  # The silence after the stream can be longer for the wake listener.
             events.append(self._begin_commands())
-        self.commands._ignores_isolation = self.commands._received < self._command_end
-        return events + self._counting(self.commands._finish_resampled(self._waiting))
+        # Until here, times in the silence decided what came first. It is not part of the stream.
+        self.wake._received, self.commands._received = wake_size, size
+        return [replace(event, end_s=min(event.end_s, self.seconds)) for event in events]
 
     def _wait(self, samples: NDArray[np.float32]) -> None:
         self._waiting = np.concatenate([self._waiting, samples])

@@ -66,6 +66,7 @@ class ModelCard(BaseModel):
     listener: dict[str, Any] = Field(
         description="For streams: hop, smoothing, thresholds, refractory time, gate, isolation."
     )
+    sensitivity: float = Field(description="The sensitivity that the thresholds are for, 0 to 1.")
     wake: WakeCard | None = Field(description="For streams: the wake phrase after which words count, or null.")
     fields: dict[str, Any] = Field(description="All other metadata: recipe, corpus, license, measured accuracy ...")
 
@@ -188,9 +189,14 @@ def create_app(
 
     @app.get("/v1/model", responses=_ERRORS, summary="Return the model's metadata.")
     async def model() -> ModelCard:
-        stream_card = None if streaming is None else streaming.card
-        of_wake = None if phrase is None else phrase.to_json()
-        return ModelCard(**card_json(recognizer.model, stream_card=stream_card, wake=of_wake))
+        card = card_json(
+            recognizer.model,
+            card=recognizer.card,
+            stream_card=None if streaming is None else streaming.card,
+            sensitivity=recognizer.sensitivity,
+            wake=None if phrase is None else phrase.to_json(),
+        )
+        return ModelCard(**card)
 
     @app.get(
         "/healthz",

@@ -5,10 +5,16 @@ from typing import Any
 
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, ModelFile
+from harken.runtime.sensitivity import DEFAULT_SENSITIVITY
 
 
 def card_json(
-    model: ModelFile, *, stream_card: Card | None = None, wake: Mapping[str, Any] | None = None
+    model: ModelFile,
+    *,
+    card: Card | None = None,
+    stream_card: Card | None = None,
+    sensitivity: float = DEFAULT_SENSITIVITY,
+    wake: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return labels, words, sample rate, thresholds, listener settings and all other metadata as plain values.
 
@@ -16,12 +22,22 @@ def card_json(
     ----------
     model
         The model that classifies clips.
+    card
+        Its metadata, with the thresholds of `sensitivity`. Default: the metadata of the file.
     stream_card
-        Metadata of the streaming model, if one processes the streams. The listener settings are then taken from it.
+        Metadata of the streaming file, if one processes the streams. The listener settings are then taken from it.
+    sensitivity
+        The sensitivity that the thresholds are for, 0 to 1.
     wake
         The wake phrases after which words count in streams (`words`), and the time during which they count (`command_s`).
     """
-    card = model.card
+    card = card or model.card
+    fields = dict(card.fields)
+    if stream_card is not None:
+        fields["sensitivity"] = {
+            **fields.get("sensitivity", {}),
+            "stream": stream_card.fields.get("sensitivity", {}).get("stream"),
+        }
     return {
         "name": str(card.fields.get("name") or model.path.stem),
         "labels": list(card.labels),
@@ -30,6 +46,7 @@ def card_json(
         "window": card.window,
         "thresholds": dict(card.thresholds),
         "listener": ListenerSettings.from_card(stream_card or card).to_json(),
+        "sensitivity": sensitivity,
         "wake": None if wake is None else dict(wake),
-        "fields": dict(card.fields),
+        "fields": fields,
     }

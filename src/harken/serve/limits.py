@@ -16,7 +16,7 @@ from harken.errors import HarkenError
 class Limits:
     """The limits of the server. All of them are numbers above 0.
 
-    docs/serve.md lists the answer that a client gets when it exceeds a limit.
+    docs/reference/limits.md lists the answer that a client gets when it exceeds a limit.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Limits:
     lag_s
         How far live streams may be behind, in seconds. Beyond it, the newest stream is closed.
     idle_s
-        Maximum time for which a stream can send no audio, in seconds.
+        Maximum time for which a stream can send no audio, and for which a client can leave answers unread, in seconds.
     drain_s
         Time that running requests and streams have to finish after SIGTERM, in seconds.
 

@@ -13,6 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
+from harken.audio.clip import LENGTH_UNKNOWN
 from harken.audio.wav import complete_header
 from harken.errors import HarkenError
 from harken.runtime.recognizer import Prediction, Recognizer
@@ -189,6 +190,9 @@ def _check_length(clip: bytes, limits: Limits) -> None:
         stream = io.BytesIO(clip)
         with soundfile.SoundFile(complete_header(stream) or stream) as file:
             frames, channels, rate = file.frames, file.channels, file.samplerate
+            if frames >= LENGTH_UNKNOWN:  # a FLAC that was written to a pipe
+                longest = min(int(limits.clip_s * rate), limits.decoded_samples // channels)
+                frames = len(file.read(longest + 1, dtype="float32"))
     except (soundfile.LibsndfileError, TypeError):
         return  # the recognizer reports what is wrong with it
     if frames > limits.clip_s * rate:

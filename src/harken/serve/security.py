@@ -36,7 +36,7 @@ _POLICY = (
 TEACHING_POLICY = _POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 """Content security policy of a page that learns phrases. It may also compile WebAssembly, for onnxruntime-web."""
 
-_SECURITY_HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -125,7 +125,7 @@ class AccessMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 response_headers = MutableHeaders(scope=message)
-                for name, value in _SECURITY_HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     response_headers.setdefault(name, value)
                 if headers.get("origin") in self._access.origins:
                     response_headers["Access-Control-Allow-Origin"] = headers["origin"]

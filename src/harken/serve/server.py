@@ -4,21 +4,19 @@ serve         run the server
 is_loopback   check whether a host is this machine only
 """
 
-import asyncio
 import ipaddress
 import signal
 import socket
 import ssl
 import sys
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from harken.errors import HarkenError
 from harken.serve.limits import Limits
+from harken.serve.protocols import http_protocol, websocket_protocol
 
 _BACKLOG = 2048
 
@@ -34,8 +32,8 @@ def serve(
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C.
 
-    The address is printed as soon as the port is open. After the signal, the server accepts no new connections, and
-    finishes the running requests and streams, for at most `limits.drain_s` seconds.
+    The address is printed as soon as the port is open. After the signal, the server accepts no new connections. It finishes
+    the running requests, and ends each stream with its last events, for at most `limits.drain_s` seconds.
 
     Parameters
     ----------
@@ -63,12 +61,11 @@ def serve(
     name = f"[{host}]" if ":" in host else host
     config = uvicorn.Config(
         app,
-        http=_protocol_with_timeout(limits.header_s),
-        ws="websockets-sansio",
+        http=http_protocol(limits),
+        ws=websocket_protocol(limits),
         ws_max_size=limits.message_bytes,
         ws_per_message_deflate=False,  # a small compressed message could expand to a very large one
-        limit_concurrency=limits.connections,
-        log_level="critical",  # uvicorn logs a warning for each connection above the limit
+        log_level="critical",
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -122,40 +119,3 @@ def _check_certificate(cert: Path | None, key: Path | None) -> None:
         raise HarkenError(
             f"{cert} and {key} are not a certificate and its key: pass PEM files without a password"
         ) from error
-
-
-def _protocol_with_timeout(header_s: float) -> type[H11Protocol]:
-    """Return uvicorn's HTTP protocol with a time limit for the headers of a request to arrive."""
-
-    class Protocol(H11Protocol):
-        _timeout: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._update_timeout()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._update_timeout()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            self._cancel_timeout()
-
-        def handle_websocket_upgrade(self, event: Any) -> None:
-            super().handle_websocket_upgrade(event)
-            self._cancel_timeout()
-
-        def _update_timeout(self) -> None:
-            waiting_for_headers = self.cycle is None or self.cycle.response_complete
-            if not waiting_for_headers or self.transport.get_protocol() is not self:
-                self._cancel_timeout()
-            elif self._timeout is None:
-                self._timeout = self.loop.call_later(header_s, self.transport.close)
-
-        def _cancel_timeout(self) -> None:
-            if self._timeout is not None:
-                self._timeout.cancel()
-                self._timeout = None
-
-    return Protocol

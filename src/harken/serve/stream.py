@@ -29,7 +29,7 @@ from harken.serve.security import SUBPROTOCOL
 from harken.serve.workers import Workers
 
 # Close codes: standard ones where one fits, and otherwise 4000 + the matching HTTP status.
-NORMAL, INVALID_MESSAGE, NOT_PCM, INVALID_SETTINGS, TRY_AGAIN_LATER = 1000, 1003, 1007, 1008, 1013
+NORMAL, STOPPING, INVALID_MESSAGE, NOT_PCM, INVALID_SETTINGS, TRY_AGAIN_LATER = 1000, 1001, 1003, 1007, 1008, 1013
 IDLE, TOO_LONG = 4408, 4413
 
 _SETTINGS = ("hop_ms", "smoothing_ms", "refractory_ms", "gate_db", "isolation")
@@ -130,6 +130,11 @@ async def _process_stream(
     wake: WakePhrase | None,
 ) -> None:
     query = socket.query_params
+    if unknown := sorted(query.keys() - {"rate", "posteriors", *_SETTINGS}):
+        known = ", ".join(("rate", "posteriors", *_SETTINGS))
+        raise _CloseStream(INVALID_SETTINGS, f"unknown query parameter {unknown[0]}: the parameters are {known}")
+    if query.get("posteriors", "false") not in ("true", "false"):
+        raise _CloseStream(INVALID_SETTINGS, "posteriors must be true or false")
     try:
         settings = {name: float(query[name]) for name in _SETTINGS if name in query}
         rate = int(query.get("rate", ""))
@@ -249,6 +254,9 @@ async def _process_messages(
             raise _CloseStream(TOO_LONG, too_long)
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])
+        if message.get("server_stops"):
+            await _finish(listener, socket, workers, metrics)
+            raise _CloseStream(STOPPING, "the server is stopping: connect again later")
         if message.get("bytes") is not None:
             pcm = message["bytes"]
             if len(pcm) % 2:
@@ -266,9 +274,13 @@ async def _process_messages(
             if load.must_close(messages.meter, time.monotonic()):
                 raise _CloseStream(TRY_AGAIN_LATER, "this machine is too slow for all open streams: try again later")
         elif await _handle_text(message.get("text") or "", commands, socket):
-            await _send_events(socket, await workers.run(listener.finish), metrics)
-            await socket.send_json({"type": "end", "seconds": listener.seconds})
+            await _finish(listener, socket, workers, metrics)
             return
+
+
+async def _finish(listener: Listener | WakeListener, socket: WebSocket, workers: Workers, metrics: Metrics) -> None:
+    await _send_events(socket, await workers.run(listener.finish), metrics)
+    await socket.send_json({"type": "end", "seconds": listener.seconds})
 
 
 def _timed_push(listener: Listener | WakeListener, pcm: bytes) -> tuple[Sequence[Event], float]:

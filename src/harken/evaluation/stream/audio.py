@@ -39,6 +39,7 @@ _AFTER_S = (1.5, 2.0)  # range of the background after a clip; longer than the d
 _FADE_S = 0.01  # The background around a word fades in and out, so that no click announces the word.
 _FRAME_S = 0.01
 _SPOKEN_RANGE_DB = 30.0  # Frames within this range of the loudest frame count as the word.
+_MAX_SNR_DB = 100
 _SILENT_RMS = 1e-5  # A third of a 16-bit step: what is below is digital silence, which has no signal-to-noise ratio.
 _MAX_TRIES = 100  # to find background that is not silent
 _UNKNOWN_LENGTH = 1 << 40  # samples; a file that states more does not know its length
@@ -150,8 +151,10 @@ class StreamAudio:
                 raise HarkenError(f"{name} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
         if not self.backgrounds:
             raise HarkenError("no background to count false alarms in: give a folder with --background DIR")
-        if not self.snrs_db or not np.isfinite(self.snrs_db).all():
-            raise HarkenError(f"signal-to-noise ratios {list(self.snrs_db)}: give one or more numbers, in dB")
+        if not self.snrs_db or not (np.abs(self.snrs_db) <= _MAX_SNR_DB).all():
+            raise HarkenError(
+                f"signal-to-noise ratios {list(self.snrs_db)}: give one or more numbers from -{_MAX_SNR_DB} to {_MAX_SNR_DB} dB"
+            )
 
     def __len__(self) -> int:
         """Return the number of sections: one for each clip and one for each background recording."""
@@ -300,9 +303,10 @@ def read_backgrounds(folders: Sequence[str]) -> dict[str, list[Path]]:
     Raises
     ------
     HarkenError
-        A folder does not exist or contains no such recordings.
+        A folder does not exist or contains no such recordings, or two of them contain the same.
     """
     backgrounds: dict[str, list[Path]] = {}
+    seen: dict[Path, str] = {}
     for given in folders:
         folder, _, side = given.rpartition(":")
         if side not in get_args(SpeechSide):
@@ -312,6 +316,11 @@ def read_backgrounds(folders: Sequence[str]) -> dict[str, list[Path]]:
             paths = speech_side(paths, cast(SpeechSide, side))
         if not paths:
             raise HarkenError(f"{given} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
+        real = [path.resolve() for path in paths]
+        for path in real:
+            if path in seen:  # its hours and false alarms would count twice
+                raise HarkenError(f"{seen[path]} and {given} contain the same recording, {path.name}: give it once")
+        seen |= dict.fromkeys(real, given)
         name = Path(folder).name
         backgrounds[given if name in (*backgrounds, SILENCE_BACKGROUND) else name] = paths
     return backgrounds

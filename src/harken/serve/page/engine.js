@@ -25,7 +25,7 @@ export function setToken(value) {
 async function request(path, options = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const response = await fetch(new URL(path, baseUrl), { ...options, headers });
-  const body = await response.json();
+  const body = await response.json().catch(() => ({ error: `The server answered ${response.status} ${response.statusText}` }));
   if (response.status === 401) throw new TokenRequired(body.error);
   if (!response.ok) throw new Error(body.error);
   return body;

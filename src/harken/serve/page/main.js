@@ -5,7 +5,7 @@ import { $, create } from "./dom.js";
 import { DetectionHistory, NO_KEYWORD } from "./history.js";
 import { Microphone, unavailableReason } from "./microphone.js";
 import { showModelCard } from "./model-card.js";
-import { DEFAULT_SENSITIVITY, ProbabilityBars } from "./probability-bars.js";
+import { ProbabilityBars, sensitivityOf } from "./probability-bars.js";
 import { setUpRecording } from "./record.js";
 import { setUpTeaching } from "./teach.js";
 import { Visualizer } from "./visualizer.js";
@@ -173,7 +173,7 @@ async function start() {
     Object.assign(active, { engine, card: modelCard, wakeState: new WakeState(modelCard.wake) });
     active.bars = new ProbabilityBars(modelCard, (thresholds) => listening.setThresholds(thresholds));
     history.setLabels([...new Set([...modelCard.labels, ...(modelCard.wake?.words ?? [])])]);
-    $("sensitivity").value = DEFAULT_SENSITIVITY;
+    $("sensitivity").value = sensitivityOf(modelCard);
     $("model-line").textContent = engine === pageEngine ? `Keyword spotting with the model “${modelCard.name}”`
       : `Detecting “${modelCard.name}”, which you taught this page`;
     $("privacy").textContent = engine === pageEngine ? pageEngine.PRIVACY_NOTE : TAUGHT_PRIVACY_NOTE;
@@ -188,7 +188,7 @@ async function start() {
     listening.setThresholds(active.bars.thresholds());
   };
   $("sensitivity").oninput = setSensitivity;
-  $("reset-thresholds").onclick = () => { $("sensitivity").value = DEFAULT_SENSITIVITY; setSensitivity(); };
+  $("reset-thresholds").onclick = () => { $("sensitivity").value = sensitivityOf(active.card); setSensitivity(); };
   setModel(pageEngine, card);
   setUpFiles(history);
   setUpRecording();

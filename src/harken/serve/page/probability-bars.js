@@ -3,7 +3,12 @@
 import { $, create } from "./dom.js";
 import { shiftThresholds, thresholdShift } from "./sensitivity.js";
 
-export const DEFAULT_SENSITIVITY = 0.5;
+const DEFAULT_SENSITIVITY = 0.5;
+
+/** Return the sensitivity that the thresholds of a card are for. */
+export function sensitivityOf(card) {
+  return card.sensitivity ?? DEFAULT_SENSITIVITY;
+}
 
 const CLASS_NAMES = { _unknown_: "another word", _silence_: "silence" };
 
@@ -28,7 +33,7 @@ export class ProbabilityBars {
       this.#rows.push({ label, fill, bar, value, slider });
       $("probabilities").append(name, bar, value);
     }
-    this.setSensitivity(DEFAULT_SENSITIVITY);
+    this.setSensitivity(sensitivityOf(card));
   }
 
   #card;
@@ -46,9 +51,10 @@ export class ProbabilityBars {
     return this.#moved.has(label) ? this.thresholds()[label] : this.#clipThresholds[label] ?? 0;
   }
 
-  /** Move all thresholds to those of a sensitivity, 0 to 1. At 0.5 they are those of the model file. */
+  /** Move all thresholds to those of a sensitivity, 0 to 1. */
   setSensitivity(sensitivity) {
-    const shifted = (thresholds, use) => shiftThresholds(thresholds, thresholdShift(this.#card, use, sensitivity));
+    const shift = (use) => thresholdShift(this.#card, use, sensitivity) - thresholdShift(this.#card, use, sensitivityOf(this.#card));
+    const shifted = (thresholds, use) => shiftThresholds(thresholds, shift(use));
     const ofStream = shifted(this.#card.listener.thresholds, "stream");
     this.#clipThresholds = shifted(this.#card.thresholds, "clips");
     this.#moved.clear();

@@ -1,0 +1,86 @@
+"""Read a model of enrolled phrases, to add a phrase to it or to write its streaming file.
+
+EnrolledModel   the content of such a model
+read_enrolled   model file -> EnrolledModel
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harken.enrollment.bank import load_bank
+from harken.enrollment.graph import Calibration, Templates
+from harken.errors import HarkenError
+from harken.models.encoders import load_embedding
+from harken.models.onnx_bytes import read_initializers, read_metadata
+
+FORMAT = 2  # version of the constants and metadata
+_FIX = "give a model that `harken enroll` wrote"
+
+
+@dataclass(frozen=True)
+class EnrolledModel:
+    """The content of a model of enrolled phrases.
+
+    Attributes
+    ----------
+    phrases
+        The phrases, in the order of the classes.
+    templates
+        Their templates. None if there are no phrases yet.
+    calibrations
+        The calibration of each phrase.
+    fields
+        All metadata.
+    encoder
+        Name of the speech embedding.
+    """
+
+    phrases: tuple[str, ...]
+    templates: Templates | None
+    calibrations: tuple[Calibration, ...]
+    fields: dict[str, Any]
+    encoder: str
+
+
+def read_enrolled(path: str | os.PathLike[str]) -> EnrolledModel:
+    """Read a model that `enroll` wrote.
+
+    Raises
+    ------
+    HarkenError
+        If the file cannot be read, was not written by this version's `enroll`, or is a streaming file.
+    """
+    try:
+        content = Path(path).read_bytes()
+        metadata, constants = read_metadata(content), read_initializers(content)
+    except OSError as error:
+        raise HarkenError(f"{path} cannot be read: {error.strerror}; {_FIX}") from error
+    except HarkenError as error:
+        raise HarkenError(f"{path} is not a complete ONNX model: {_FIX}") from error
+    fields = {}
+    for key, text in metadata.items():
+        try:
+            fields[key] = json.loads(text)
+        except ValueError:
+            fields[key] = text
+    if "state" in fields:
+        raise HarkenError(f"{path} is a streaming file: give the model file of the same phrases")
+    if not {"enrolled", "encoder"} <= fields.keys() or fields.get("format") != FORMAT:
+        raise HarkenError(f"{path} was not written by this version's `harken enroll`: enroll into a new model")
+    used = load_embedding(fields["encoder"]).network | {"speech_mean": load_bank(fields["encoder"]).speech.mean}
+    # Templates are embeddings, so they fit no other weights.
+    if any(name not in constants or not np.array_equal(constants[name], used[name]) for name in used):
+        raise HarkenError(f"{path} has the speech embedding of another version of harken: enroll its phrases again")
+    lengths = constants["template_lengths"].reshape(-1).astype(np.int64)
+    flat = constants["templates"]
+    longest = flat.shape[1] // lengths.size
+    vectors = flat.reshape(flat.shape[0], longest, lengths.size).transpose(2, 1, 0).astype(np.float32)
+    phrase_of = constants["averages"].argmax(axis=0).astype(np.int64)
+    phrases = tuple(entry["phrase"] for entry in fields["enrolled"])
+    calibrations = tuple(Calibration(**entry["calibration"]) for entry in fields["enrolled"])
+    return EnrolledModel(phrases, Templates(vectors, lengths, phrase_of), calibrations, fields, fields["encoder"])

@@ -1,0 +1,151 @@
+"""The command `harken enroll`, with recordings and with a simulated microphone."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from harken.audio import sources
+from harken.audio.sources import Source
+from harken.cli.main import main
+from harken.runtime.modelfile import ModelFile
+from test_enrollment import RATE, TUNE, tune
+
+PAUSE_S, TAKE_S = 0.4, 3.0  # of the recording
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"take{seed}.wav" for seed in range(4)]
+    for seed, path in enumerate(paths):
+        soundfile.write(path, tune(TUNE, seed), RATE)
+    return paths
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harken", "enroll", *arguments])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return int(done.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+def speak(monkeypatch: pytest.MonkeyPatch, *takes: NDArray[np.float32]) -> None:
+    """Let the microphone hear these takes, one for each prompt."""
+
+    def chunks() -> Iterator[Any]:
+        for take in takes:
+            yield np.zeros((round(PAUSE_S * RATE), 1), np.float32)
+            yield from np.split(np.pad(take, (0, round(TAKE_S * RATE) - take.size))[:, None], 20)
+
+    @contextmanager
+    def open_microphone(_: str | None = None, *, channel: int | None = None) -> Iterator[Source]:
+        yield Source("microphone", RATE, chunks())
+
+    monkeypatch.setattr(sources, "open_microphone", open_microphone)
+
+
+def test_the_command_writes_a_model_and_prints_the_accuracy_to_expect(clips: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "tune.onnx"
+    run = subprocess.run(
+        [sys.executable, "-m", "harken", "enroll", "hey tune", *map(str, clips), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert re.search("false alarms? in 2.3 hours of other people's speech", run.stdout)
+    assert "100 % of the takes would be recognized" in run.stdout
+    assert run.stdout.strip().endswith(str(out))
+    refused = subprocess.run(
+        [sys.executable, "-m", "harken", "enroll", "hey tune", "missing.wav", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("harken: missing.wav does not exist")
+
+
+def test_a_long_phrase_is_recorded_and_enrolled(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = [tune(TUNE + "uae", seed, pause_s=0.3) for seed in range(4)]
+    assert all(take.size > 1.9 * RATE for take in long)
+    speak(monkeypatch, np.zeros(RATE, np.float32), *long)
+    code, out, err = run("hey tune", "--record", "4", "--out", "hey.onnx")
+    assert code == 0, err
+    assert "100 % of the takes" in out
+    assert err.splitlines()[:3] == [
+        "say “hey tune”, 1 of 4",
+        "say “hey tune”, 1 of 4 (“hey tune” was too quiet: move closer to the microphone)",
+        "say “hey tune”, 2 of 4",
+    ]
+    assert not Path("hey-takes").exists()
+
+
+def test_recorded_takes_are_kept_if_they_cannot_be_used(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    speak(monkeypatch, *(tune(sounds, seed) for seed, sounds in enumerate([TUNE, TUNE, "sss", TUNE])))
+    code, _, err = run("hey tune", "--record", "4", "--out", "hey.onnx")
+    assert code == 2
+    assert "take-3.wav sounds unlike the other takes" in err
+    assert err.rstrip().endswith("the takes are in hey-takes")
+    assert sorted(path.name for path in Path("hey-takes").iterdir()) == [
+        f"take-{number}.wav" for number in (1, 2, 3, 4)
+    ]
+    assert not Path("hey.onnx").exists()
+    speak(monkeypatch, tune(TUNE, 5), tune(TUNE, 6))
+    code, _, err = run("hey tune", "--record", "3", "--out", "hey.onnx")
+    assert (code, "microphone ended before all takes were recorded" in err) == (2, True)
+    code, _, err = run("hey tune", "hey-takes/take-1.wav", "hey-takes/take-2.wav")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--false-alarms", "100"], "100.0 false alarms per hour: give a number from 0.001 to below 60"),
+        (["--into", "take0.wav"], "take0.wav is not a complete ONNX model"),
+        (["--stream", "s.wav"], "s.wav is the name of a recording"),
+        (["--background", "nowhere"], "nowhere is no folder"),
+        (["--encoder", "other"], "other"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_options_are_checked_before_the_user_speaks(
+    options: list[str], problem: str, run: Command, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def open_microphone(_: str | None = None, *, channel: int | None = None) -> Iterator[Source]:
+        pytest.fail("the microphone was opened")
+        yield
+
+    monkeypatch.setattr(sources, "open_microphone", open_microphone)
+    code, _, err = run("hey tune", "--record", "3", "--out", "hey.onnx", *options)
+    assert code == 2
+    assert problem in err
+
+
+def test_the_default_name_does_not_overwrite_another_phrase(run: Command, clips: list[Path]) -> None:
+    names = [path.name for path in clips]
+    assert run("hey tune", *names)[0] == 0
+    assert run("hey tune", *names[:2])[0] == 0  # the same phrase again
+    before = ModelFile("hey-tune.onnx").card
+    code, _, err = run("hey-tune", *names)
+    assert code == 2
+    assert "hey-tune.onnx exists and is no model of 'hey-tune' alone: add --out FILE, or --into hey-tune.onnx" in err
+    assert ModelFile("hey-tune.onnx").card == before
