@@ -15,7 +15,7 @@ commands    the ten commands of Speech Commands are enrolled from ten takes each
 odd         one of five takes is replaced by another word. Counts how often that take is refused or noted, and how often a
             set of five right takes is refused.
 
-    --phrases   DIR/PHRASE/*.ogg: takes are drawn from every second recording
+    --phrases   DIR/PHRASE/*: takes are drawn from every second recording
     --words     DIR/WORD/*.wav: Speech Commands
     --speech    DIR/SPEAKER/*.flac: only speakers from 3170 on are used, since the speech bank was built from those up to 3000
     --noise     DIR/**/FOLD-*.ogg: only fold 3 is used, since the speech bank was built with folds 1 and 2
@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken import HarkenError, enroll, load_clip
+from harken.audio.clip import AUDIO_SUFFIXES
 from harken.enrollment.bank import fit_tail, load_bank, peaks_of
 from harken.enrollment.graph import REFERENCE_PER_HOUR, RIVALRY, Calibration, Templates, TemplateScorer
 from harken.enrollment.takes import Take, read_take, sequences_of
@@ -94,10 +95,9 @@ def missed(phrases: Path, speech: Sequence[Path], noise: Path, encoder: str) -> 
     background = noise_clips(noise)
     rng = np.random.default_rng(0)
     for folder in folders_in(phrases):
-        files = sorted(folder.glob("*.ogg"))
+        files = recordings_in(folder)
         tested = [embedding.embed(above_noise(load_clip(path, SAMPLE_RATE), background, rng)) for path in files[::2]]
-        draws = [[files[1::2][index] for index in rng.choice(len(files) // 2, 5, replace=False)] for _ in range(SETS)]
-        sets = [[read_take(path) for path in paths] for paths in draws]
+        sets = [draw_takes(files[1::2], rng) for _ in range(SETS)]
         for kind, of_kind in (("five takes", sets), ("typed", [speak_phrase(folder.name)[0]])):
             rows = []
             for takes in of_kind:
@@ -117,6 +117,23 @@ def missed(phrases: Path, speech: Sequence[Path], noise: Path, encoder: str) -> 
     print(f"{hours:.2f} hours of speech, {len(tested)} recordings, {SETS} sets of five takes")
 
 
+def recordings_in(folder: Path) -> list[Path]:
+    """Return the recordings of a phrase."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+
+
+def draw_takes(files: Sequence[Path], rng: np.random.Generator) -> list[Take]:
+    """Return five random takes. One that enrolling refuses, such as a silent one, is drawn again."""
+    takes: list[Take] = []
+    waiting = list(rng.choice(len(files), 5, replace=False))
+    while waiting:
+        try:
+            takes.append(read_take(files[waiting.pop(0)]))
+        except HarkenError:
+            waiting.append(rng.integers(len(files)))
+    return takes
+
+
 def promise(phrases: Path, words: Path, speech: Sequence[Path], noise: Path, encoder: str) -> None:
     """Count the false alarms of enrolled phrases and commands in the speech of other speakers."""
     bank, heard = load_bank(encoder), noisy_speech(speech, noise, encoder, HOURS, SPEAKER_S)
@@ -125,7 +142,7 @@ def promise(phrases: Path, words: Path, speech: Sequence[Path], noise: Path, enc
     sets = [
         (folder.name, [files[index] for index in rng.choice(len(files), 5, replace=False)])
         for folder in folders_in(phrases)
-        for files in [sorted(folder.glob("*.ogg"))[1::2]]
+        for files in [recordings_in(folder)[1::2]]
         for _ in range(SETS)
     ]
     sets += [(word, usable_takes(words / word, 5, rng)) for word in COMMANDS]
@@ -182,7 +199,7 @@ def odd(phrases: Path, words: Path, encoder: str) -> None:
             if folder.name in ODD_WORDS:
                 takes = usable_takes(folder, 5, rng)
             else:
-                files = sorted(folder.glob("*.ogg"))[1::2]
+                files = recordings_in(folder)[1::2]
                 takes = [files[index] for index in rng.choice(len(files), 5, replace=False)]
             wrong = usable_takes(others[int(rng.integers(len(others)))], 1, rng)[0]
             for kind, clips in enumerate((takes, [*takes[:4], wrong])):

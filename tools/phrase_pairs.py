@@ -36,10 +36,7 @@ LONGEST_PAUSE = 12  # frames between two words of a phrase
 LEAST_LETTERS = 6
 MAX_WORDS = 4
 CLIPS_PER_WORD = 250  # of Speech Commands
-SPOKEN_TABLE = "phrases.tsv"  # of the recordings of synthetic voices
-# Shares of the kinds of pairs: a word by two people, a phrase by two people, a phrase by a person and a synthetic voice. The
-# others are one recording, distorted twice.
-WORD_SHARE, SPEAKERS_SHARE, SPOKEN_SHARE = 0.1, 0.4, 0.3
+WORD_SHARE, SPEAKERS_SHARE = 0.15, 0.5  # of the pairs; the others are one recording, distorted twice
 CONTEXT_S = 2.2  # around a phrase
 # What an embedding needs before the end of its first step, and after a phrase (see `harken.enrollment.takes`).
 BEFORE_S, AFTER_S = 0.56, 0.34
@@ -141,30 +138,8 @@ def phrases_of(utterance: Utterance) -> list[tuple[str, Phrase]]:
     return found
 
 
-def phrases_by_text(utterances: list[Utterance]) -> dict[str, list[Phrase]]:
-    """Return all phrases of the recordings, by their text."""
-    by_text: dict[str, list[Phrase]] = defaultdict(list)
-    for utterance in utterances:
-        for text, phrase in phrases_of(utterance):
-            by_text[text].append(phrase)
-    return by_text
-
-
 class PhrasePairs:
     """Draws pairs of the same phrase, and distorts them.
-
-    Parameters
-    ----------
-    speech, aligned
-        Recordings of running speech, and the file that `align` wrote.
-    words
-        Speech Commands.
-    spoken
-        Phrases spoken by synthetic voices, written by tools/speak_phrases.py.
-    noise
-        Noise that is added to them, each [samples] at 16 kHz.
-    rng
-        Chooses among the clips of Speech Commands.
 
     Attributes
     ----------
@@ -175,20 +150,20 @@ class PhrasePairs:
     """
 
     def __init__(
-        self, speech: Path, aligned: Path, words: Path, spoken: Path, noise: list[Samples], rng: np.random.Generator
+        self, speech: Path, aligned: Path, words: Path, noise: list[Samples], rng: np.random.Generator
     ) -> None:
         self._noise = noise
         self.samples: dict[str, Samples] = {}
         self.words: dict[str, frozenset[str]] = {}
-        utterances = read_aligned(aligned)
-        for utterance in utterances:
+        self._phrases: list[Phrase] = []
+        by_text: dict[str, list[Phrase]] = defaultdict(list)
+        for utterance in read_aligned(aligned):
             self.samples[utterance.name] = load_clip(speech / utterance.name, SAMPLE_RATE)
             self.words[utterance.name] = frozenset(word for word, _, _ in utterance.words)
-        by_text = phrases_by_text(utterances)
-        self._phrases = [phrase for found in by_text.values() for phrase in found]
+            for text, phrase in phrases_of(utterance):
+                by_text[text].append(phrase)
+                self._phrases.append(phrase)
         self._by_text = [found for found in by_text.values() if len({phrase.speaker for phrase in found}) > 1]
-        by_spoken = self._spoken_in(spoken)
-        self._by_spoken = [(by_text[text], found) for text, found in by_spoken.items() if text in by_text]
         self._by_word = [
             found
             for folder in sorted(words.glob("[!_]*/"))
@@ -210,34 +185,17 @@ class PhrasePairs:
             found.append(Phrase(name, path.name.split("_")[0], start, end, self.words[name]))
         return found
 
-    def _spoken_in(self, folder: Path) -> dict[str, list[Phrase]]:
-        by_text: dict[str, list[Phrase]] = defaultdict(list)
-        for line in (folder / SPOKEN_TABLE).read_text("utf-8").splitlines():
-            name, text, start, end = line.split("\t")
-            self.samples[name] = load_clip(folder / name, SAMPLE_RATE)
-            self.words[name] = frozenset(text.split())
-            voice = name.split("-", 2)[2].removesuffix(".flac")
-            by_text[text].append(Phrase(name, voice, int(start), int(end), self.words[name]))
-        return by_text
-
     def summary(self) -> str:
         """Return how many phrases there are."""
         shared, clips = sum(map(len, self._by_text)), sum(map(len, self._by_word))
-        spoken = sum(len(found) for _, found in self._by_spoken)
-        return (
-            f"{len(self._phrases):,} phrases; {len(self._by_text):,} of several speakers, {shared:,} times; "
-            f"{len(self._by_spoken):,} by synthetic voices, {spoken:,} times; {clips:,} clips"
-        )
+        return f"{len(self._phrases):,} phrases; {len(self._by_text):,} of several speakers, {shared:,} times; {clips:,} clips"
 
     def draw(self, rng: np.random.Generator) -> tuple[Phrase, Phrase]:
         """Return two recordings of a phrase by different speakers, or one recording twice."""
         kind = rng.random()
-        if kind >= WORD_SHARE + SPEAKERS_SHARE + SPOKEN_SHARE:
+        if kind >= WORD_SHARE + SPEAKERS_SHARE:
             phrase = self._phrases[rng.integers(len(self._phrases))]
             return phrase, phrase
-        if kind >= WORD_SHARE + SPEAKERS_SHARE:
-            people, synthetic = self._by_spoken[rng.integers(len(self._by_spoken))]
-            return people[rng.integers(len(people))], synthetic[rng.integers(len(synthetic))]
         groups = self._by_word if kind < WORD_SHARE else self._by_text
         group = groups[rng.integers(len(groups))]
         first = group[rng.integers(len(group))]

@@ -1,7 +1,7 @@
 """Refine harken's speech embedding with pairs of recordings of the same phrase (needs torch).
 
     python tools/refine_embedding.py train --start CHECKPOINT --examples EXAMPLES --speech SPEECH --aligned WORDS.tsv
-        --spoken SPOKEN --words WORDS --noise NOISE... --out REFINED
+        --words WORDS --noise NOISE... --out REFINED
     python tools/refine_embedding.py mix CHECKPOINT REFINED --share 0.5 --out CHECKPOINT
 
 train   a phrase has to score higher against another recording of it than against other speech. The scores are those of
@@ -11,8 +11,7 @@ train   a phrase has to score higher against another recording of it than agains
 mix     the average of the weights before and after is better than both on phrases that were not learned (M. Wortsman et al.,
         2022, arXiv:2109.01903).
 
-SPEECH, WORDS, NOISE and EXAMPLES are as in tools/train_embedding.py. tools/phrase_pairs.py writes WORDS.tsv,
-and tools/speak_phrases.py writes SPOKEN.
+SPEECH, WORDS, NOISE and EXAMPLES are as in tools/train_embedding.py. tools/phrase_pairs.py writes WORDS.tsv.
 """
 
 import argparse
@@ -69,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parts = parser.add_subparsers(dest="part", required=True)
     part = parts.add_parser("train")
-    for name in ("start", "examples", "speech", "aligned", "spoken", "words", "out"):
+    for name in ("start", "examples", "speech", "aligned", "words", "out"):
         part.add_argument(f"--{name}", type=Path, required=True)
     part.add_argument("--noise", type=Path, nargs="+", required=True)
     part.add_argument("--steps", type=int, default=2000)
@@ -85,8 +84,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     noise = load_noise(arguments.noise)
-    rng = np.random.default_rng(1)
-    pairs = PhrasePairs(arguments.speech, arguments.aligned, arguments.words, arguments.spoken, noise, rng)
+    pairs = PhrasePairs(arguments.speech, arguments.aligned, arguments.words, noise, np.random.default_rng(1))
     print(pairs.summary(), file=sys.stderr)
     Refinement(pairs, Examples(arguments.examples), arguments.start).train(arguments.out, arguments.steps)
 

@@ -31,7 +31,7 @@ class EnrolledModel:
     phrases
         The phrases, in the order of the classes.
     templates
-        Their templates. None if there are no phrases yet.
+        Their templates.
     calibrations
         The calibration of each phrase.
     fields
@@ -41,7 +41,7 @@ class EnrolledModel:
     """
 
     phrases: tuple[str, ...]
-    templates: Templates | None
+    templates: Templates
     calibrations: tuple[Calibration, ...]
     fields: dict[str, Any]
     encoder: str

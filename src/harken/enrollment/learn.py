@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from harken.audio.clip import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, AudioSource, clip_name, load_clip
 from harken.enrollment.bank import Bank, fit_tail, hours_of, load_bank, peaks_of
-from harken.enrollment.existing import FORMAT, read_enrolled
+from harken.enrollment.existing import FORMAT, EnrolledModel, read_enrolled
 from harken.enrollment.graph import (
     REFERENCE_PER_HOUR,
     Calibration,
@@ -31,7 +31,7 @@ from harken.enrollment.graph import (
     enrolled_stream,
     threshold_for,
 )
-from harken.enrollment.request import check_request
+from harken.enrollment.request import Request, check_request
 from harken.enrollment.takes import Take, check_lengths, read_take, sequences_of, whole_embeddings
 from harken.enrollment.typed import speak_phrase
 from harken.errors import HarkenError
@@ -157,81 +157,44 @@ def enroll(
         stream=stream,
         encoder=encoder,
     )
-    phrase, existing = request.phrase, request.existing
-    embedding, bank = load_embedding(existing.encoder), load_bank(existing.encoder)
+    phrase = request.phrase
+    embedding, bank = load_embedding(request.encoder), load_bank(request.encoder)
     recorded = _read_takes(request.clips, source_rate)
     synthetic, voices = speak_phrase(phrase) if typed else ([], "")
-    takes = recorded + synthetic
-    by_take = [
-        [bank.speech.normalized(sequence) for sequence in sequences_of(take, embedding, seed=number)]
-        for number, take in enumerate(takes)
-    ]
-    sequences = [sequence for of_take in by_take for sequence in of_take]
-    templates = Templates.of(sequences, [0] * len(sequences))
-    take_of = np.repeat(np.arange(len(takes)), [len(of_take) for of_take in by_take])
-    scorer = TemplateScorer(templates, bank.speech)
-    take_scores = scorer.sums(bank.talk, take_of)
-    talk_scores = take_scores.sum(axis=0) / len(sequences)
-    calibration = fit_tail(peaks_of(talk_scores), bank.hours)
-    threshold = threshold_for(false_alarms_per_hour)
-    notes: list[str] = []
-    raised = 0.0
-    if background is not None:
-        on_background, notes = _calibrate_on_background(Path(background), scorer, embedding)
-        before = _score_for(calibration, false_alarms_per_hour)
-        if (raised := max(0.0, _score_for(on_background, false_alarms_per_hour) - before)) > 0:
-            calibration = on_background
-    if len(takes) > 1:
-        recognized, doubtful = _leave_one_out(
-            recorded or synthetic, take_of, scorer, take_scores, bank, embedding, threshold, raised
-        )
-        notes += doubtful if recorded else []
-    else:
-        recognized = None
-        notes.append("one take does not show how the phrase will vary: add two or more, some of them by other people")
-    false_alarms = _count_false_alarms(talk_scores, calibration, threshold)
-    at_most = _poisson_upper(false_alarms) / bank.hours
-    notes += _quality_notes(recorded, takes, recognized)
-    phrases = (*existing.phrases, phrase)
-    all_templates = (
-        templates
-        if existing.templates is None
-        else _join_templates(existing.templates, templates, len(existing.phrases))
-    )
-    calibrations = [*existing.calibrations, calibration]
+    folder = None if background is None else Path(background)
+    learned = _learn(recorded, synthetic, bank, embedding, folder, false_alarms_per_hour)
+    notes = learned.notes
+    if request.existing and "sensitivity" in request.existing.fields:
+        notes.append(f"{into} was tuned for its phrases: its thresholds are kept, but tune it again for --sensitivity")
     entry = {
         "phrase": phrase,
         "takes": len(recorded),
         "voices": voices,
-        "calibration": asdict(calibration),
-        "false_alarms": false_alarms,
+        "calibration": asdict(learned.calibration),
+        "false_alarms": learned.false_alarms,
         "hours": round(bank.hours, 3),
-        "recognized": recognized,
+        "recognized": learned.recognized,
     }
-    entries = [*existing.fields.get("enrolled", []), entry]
-    thresholds = {**existing.fields.get("thresholds", {}), phrase: threshold}
-    metadata = enrolled_metadata(phrases, all_templates, thresholds, entries, existing.encoder)
-    if tuned := existing.fields.get("listener"):
-        metadata["listener"] = {**tuned, "thresholds": {**tuned.get("thresholds", {}), phrase: threshold}}
-    if "sensitivity" in existing.fields:
-        notes.append(f"{into} was tuned for its phrases: its thresholds are kept, but tune it again for --sensitivity")
-    content = enrolled_model(embedding, bank.speech, all_templates, calibrations, metadata)
+    joined = _join(request, learned, entry)
+    content = enrolled_model(embedding, bank.speech, joined.templates, joined.calibrations, joined.fields)
     with replacing(Path(out)) as temporary:
         temporary.write_bytes(content)
     if stream is not None:
-        stream_content = enrolled_stream(embedding, bank.speech, all_templates, calibrations, metadata, HOP_STEPS)
+        content = enrolled_stream(
+            embedding, bank.speech, joined.templates, joined.calibrations, joined.fields, HOP_STEPS
+        )
         with replacing(Path(stream)) as temporary:
-            temporary.write_bytes(stream_content)
+            temporary.write_bytes(content)
     return Enrollment(
         path=Path(out),
-        phrases=phrases,
+        phrases=joined.phrases,
         takes=len(recorded),
         voices=voices,
-        threshold=threshold,
-        false_alarms=false_alarms,
+        threshold=learned.threshold,
+        false_alarms=learned.false_alarms,
         hours=bank.hours,
-        at_most=at_most,
-        recognized=recognized,
+        at_most=_poisson_upper(learned.false_alarms) / bank.hours,
+        recognized=learned.recognized,
         notes=tuple(notes),
     )
 
@@ -252,7 +215,6 @@ def write_enrolled_stream(model: str | os.PathLike[str], out: str | os.PathLike[
         If the model was not written by `enroll`, or a file cannot be read or written.
     """
     existing = read_enrolled(model)
-    assert existing.templates is not None
     content = enrolled_stream(
         load_embedding(existing.encoder),
         load_bank(existing.encoder).speech,
@@ -263,6 +225,77 @@ def write_enrolled_stream(model: str | os.PathLike[str], out: str | os.PathLike[
     )
     with replacing(Path(out)) as temporary:
         temporary.write_bytes(content)
+
+
+@dataclass(frozen=True)
+class _LearnedPhrase:
+    """What was learned of a phrase. The attributes are those of `Enrollment`, and what its model contains."""
+
+    templates: Templates
+    calibration: Calibration
+    threshold: float
+    false_alarms: int
+    recognized: float | None
+    notes: list[str]
+
+
+def _learn(
+    recorded: Sequence[Take],
+    synthetic: Sequence[Take],
+    bank: Bank,
+    embedding: SpeechEmbedding,
+    background: Path | None,
+    per_hour: float,
+) -> _LearnedPhrase:
+    takes = [*recorded, *synthetic]
+    by_take = [
+        [bank.speech.normalized(sequence) for sequence in sequences_of(take, embedding, seed=number)]
+        for number, take in enumerate(takes)
+    ]
+    sequences = [sequence for of_take in by_take for sequence in of_take]
+    templates = Templates.of(sequences, [0] * len(sequences))
+    take_of = np.repeat(np.arange(len(takes)), [len(of_take) for of_take in by_take])
+    scorer = TemplateScorer(templates, bank.speech)
+    take_scores = scorer.sums(bank.talk, take_of)
+    talk_scores = take_scores.sum(axis=0) / len(sequences)
+    calibration = fit_tail(peaks_of(talk_scores), bank.hours)
+    threshold = threshold_for(per_hour)
+    notes: list[str] = []
+    raised = 0.0
+    if background is not None:
+        on_background, notes = _calibrate_on_background(background, scorer, embedding)
+        if (raised := max(0.0, _score_for(on_background, per_hour) - _score_for(calibration, per_hour))) > 0:
+            calibration = on_background
+    if len(takes) > 1:
+        recognized, doubtful = _leave_one_out(
+            recorded or synthetic, take_of, scorer, take_scores, bank, embedding, threshold, raised
+        )
+        notes += doubtful if recorded else []
+    else:
+        recognized = None
+        notes.append("one take does not show how the phrase will vary: add two or more, some of them by other people")
+    notes += _quality_notes(recorded, takes, recognized)
+    false_alarms = _count_false_alarms(talk_scores, calibration, threshold)
+    return _LearnedPhrase(templates, calibration, threshold, false_alarms, recognized, notes)
+
+
+def _join(request: Request, learned: _LearnedPhrase, entry: dict[str, Any]) -> EnrolledModel:
+    """Return a model with one more phrase. Settings of its listener that were tuned stay as they are."""
+    phrase, existing = request.phrase, request.existing
+    if existing is None:
+        fields = enrolled_metadata([phrase], learned.templates, {phrase: learned.threshold}, [entry], request.encoder)
+        return EnrolledModel((phrase,), learned.templates, (learned.calibration,), fields, request.encoder)
+    phrases = (*existing.phrases, phrase)
+    templates = Templates.of(
+        existing.templates.sequences + learned.templates.sequences,
+        [*existing.templates.phrase_of, *(learned.templates.phrase_of + len(existing.phrases))],
+    )
+    thresholds = {**existing.fields["thresholds"], phrase: learned.threshold}
+    fields = enrolled_metadata(phrases, templates, thresholds, [*existing.fields["enrolled"], entry], existing.encoder)
+    listener = existing.fields["listener"]
+    fields["listener"] = {**listener, "thresholds": {**listener["thresholds"], phrase: learned.threshold}}
+    calibrations = (*existing.calibrations, learned.calibration)
+    return EnrolledModel(phrases, templates, calibrations, fields, existing.encoder)
 
 
 def _read_takes(clips: Sequence[AudioSource], source_rate: int | None) -> list[Take]:
@@ -276,10 +309,6 @@ def _read_takes(clips: Sequence[AudioSource], source_rate: int | None) -> list[T
                 raise HarkenError(f"{earlier.name} and {take.name} are the same recording: give different ones")
         takes.append(take)
     return takes
-
-
-def _join_templates(existing: Templates, new: Templates, phrases: int) -> Templates:
-    return Templates.of(existing.sequences + new.sequences, [*existing.phrase_of, *(new.phrase_of + phrases)])
 
 
 def _leave_one_out(

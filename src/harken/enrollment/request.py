@@ -35,12 +35,15 @@ class Request:
     clips
         The recordings.
     existing
-        The model to which the phrase is added. It has no phrases if a new one is written.
+        The model to which the phrase is added. None if a new one is written.
+    encoder
+        Name of the speech embedding.
     """
 
     phrase: str
     clips: list[AudioSource]
-    existing: EnrolledModel
+    existing: EnrolledModel | None
+    encoder: str
 
 
 def check_request(
@@ -87,22 +90,21 @@ def check_request(
     if len(sources) > _MAX_TAKES:
         raise HarkenError(f"{len(sources)} takes are more than enrolling can use: choose {_MAX_TAKES} or fewer")
     _check_outputs(sources, [Path(path) for path in (out, stream) if path is not None])
-    existing = EnrolledModel((), None, (), {}, encoder or DEFAULT) if into is None else read_enrolled(into)
-    if encoder not in (None, existing.encoder):
-        raise HarkenError(
-            f"{into} uses the encoder {existing.encoder}: leave out --encoder, or enroll into a new model"
-        )
-    for known in existing.phrases:
+    existing = None if into is None else read_enrolled(into)
+    used = existing.encoder if existing else encoder or DEFAULT
+    if encoder not in (None, used):
+        raise HarkenError(f"{into} uses the encoder {used}: leave out --encoder, or enroll into a new model")
+    for known in existing.phrases if existing else ():
         if known.casefold() == phrase.casefold():
             raise HarkenError(
                 f"{into} already contains {known!r}: choose another phrase, or enroll it into a new model"
             )
-    load_embedding(existing.encoder)
+    load_embedding(used)
     if typed:
         from harken.synth.voices import voices
 
         voices()
-    return Request(phrase, sources, existing)
+    return Request(phrase, sources, existing, used)
 
 
 def _check_outputs(clips: Iterable[Any], outputs: list[Path]) -> None:
