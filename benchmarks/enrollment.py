@@ -1,6 +1,7 @@
 """Measure enrollment: missed phrases, false alarms against the promised ones, ten commands, and takes of another word.
 
     python benchmarks/enrollment.py missed --phrases wake_phrases --speech SPEECH --noise NOISE
+    python benchmarks/enrollment.py talk --phrases wake_phrases --speech SPEECH --noise NOISE
     python benchmarks/enrollment.py promise --phrases wake_phrases --words speech_commands --speech SPEECH --noise NOISE
     python benchmarks/enrollment.py commands --words speech_commands
     python benchmarks/enrollment.py odd --phrases wake_phrases --words speech_commands
@@ -8,6 +9,8 @@
 missed      phrases are enrolled from five takes, and from their spelling (needs the extra `synth`). The other recordings are
             played 10 dB above noise. The threshold is set to 1 or 0.1 false alarms per hour, counted as in `promise`, or to
             that of `--false-alarms`.
+talk        as `missed`, but the recordings are played over other people's speech, which is 20 or 10 dB softer, and which
+            goes on before and after them.
 promise     phrases are enrolled from five takes. Their false alarms are counted in speech by speakers from 3170 on, in noise
             10 dB below the speech, at thresholds for 2 and 0.5 false alarms per hour.
 commands    the ten commands of Speech Commands are enrolled from ten takes each, by speakers of the training side. Clips of
@@ -26,6 +29,7 @@ import argparse
 import hashlib
 import re
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,6 +42,7 @@ from harken.enrollment.bank import fit_tail, load_bank, peaks_of
 from harken.enrollment.graph import REFERENCE_PER_HOUR, RIVALRY, Calibration, Templates, TemplateScorer
 from harken.enrollment.takes import Take, read_take, sequences_of
 from harken.enrollment.typed import speak_phrase
+from harken.evaluation.stream.audio import spoken_part
 from harken.labels import COMMANDS
 from harken.models.encoders import DEFAULT, ENCODERS, load_embedding
 from harken.models.speech_embedding import SAMPLE_RATE, STEP
@@ -50,6 +55,8 @@ HOURS, MISSED_HOURS = 2.0, 3.5
 PROMISED = (2.0, 0.5)  # false alarms per hour
 RATES = (1.0, 0.1)  # false alarms per hour at which misses are counted
 SPEECH_SHARE = 0.2  # of the streams of Picovoice's wake-word-benchmark
+TALK_SNRS_DB = (20.0, 10.0)
+TALK_CLIPS = 10  # of each speaker
 SETS = 4  # sets of five takes of each phrase
 DRAWS = 2  # draws of the ten takes of each command
 CLIPS_PER_WORD = 60
@@ -63,7 +70,7 @@ Samples = NDArray[np.float32]
 def main() -> None:
     """Run the part that is named on the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=("missed", "promise", "commands", "odd"))
+    parser.add_argument("part", choices=("missed", "talk", "promise", "commands", "odd"))
     parser.add_argument("--phrases", type=Path)
     parser.add_argument("--words", type=Path)
     parser.add_argument("--speech", type=Path, nargs="+")
@@ -72,6 +79,7 @@ def main() -> None:
     arguments = parser.parse_args()
     needed = {
         "missed": ("phrases", "speech", "noise"),
+        "talk": ("phrases", "speech", "noise"),
         "promise": ("phrases", "words", "speech", "noise"),
         "commands": ("words",),
         "odd": ("phrases", "words"),
@@ -81,6 +89,7 @@ def main() -> None:
             parser.error(f"this part needs --{name}")
     parts: dict[str, Callable[..., None]] = {
         "missed": missed,
+        "talk": talk,
         "promise": promise,
         "commands": commands,
         "odd": odd,
@@ -115,6 +124,40 @@ def missed(phrases: Path, speech: Sequence[Path], noise: Path, encoder: str) -> 
                 missed = f"{values.mean():.1f} % missed, at most {values.max():.1f} %"
                 print(f"{folder.name}, {kind}: {missed}, at {condition}", flush=True)
     print(f"{hours:.2f} hours of speech, {len(tested)} recordings, {SETS} sets of five takes")
+
+
+def talk(phrases: Path, speech: Sequence[Path], noise: Path, encoder: str) -> None:
+    """Count the missed recordings of phrases while other people talk."""
+    embedding, heard = load_embedding(encoder), noisy_speech(speech, noise, encoder, MISSED_HOURS, 2 * SPEAKER_S)
+    hours = len(heard) * STEP / SAMPLE_RATE / 3600
+    people = [
+        load_clip(path, SAMPLE_RATE)
+        for folder in speakers_in(speech)
+        for path in sorted(folder.glob("*.flac"))[:TALK_CLIPS]
+    ]
+    rng = np.random.default_rng(0)
+    for folder in folders_in(phrases):
+        files = recordings_in(folder)
+        recordings = [load_clip(path, SAMPLE_RATE) for path in files[::2]]
+        tested = {
+            snr_db: [embedding.embed(over_talk(recording, people, snr_db, rng)) for recording in recordings]
+            for snr_db in TALK_SNRS_DB
+        }
+        rows: dict[tuple[float, str], list[float]] = defaultdict(list)
+        for takes in [draw_takes(files[1::2], rng) for _ in range(SETS)]:
+            scorer, calibration = learned_from(takes, encoder)
+            peaks = peaks_of(scorer.scores(heard).mean(axis=0))
+            least = {
+                "1 per hour, a fifth speech": float(peaks[int(RATES[0] * hours / SPEECH_SHARE)]),
+                "--false-alarms 0.5": float(np.nextafter(score_at(calibration, PROMISED[1]), -1)),
+            }
+            for snr_db, windows in tested.items():
+                best = np.array([scorer.scores(embedded).mean(axis=0).max() for embedded in windows])
+                for condition, score in least.items():
+                    rows[snr_db, condition].append(100 * float(np.mean(best <= score)))
+        for (snr_db, condition), values in rows.items():
+            missed = f"{np.mean(values):.1f} % missed, at most {max(values):.1f} %"
+            print(f"{folder.name}, speech {snr_db:g} dB softer: {missed}, at {condition}", flush=True)
 
 
 def recordings_in(folder: Path) -> list[Path]:
@@ -281,6 +324,19 @@ def above_noise(recording: Samples, noise: Sequence[Samples], rng: np.random.Gen
     return np.asarray(mixed / (1.2 * np.abs(mixed).max()), np.float32)
 
 
+def over_talk(recording: Samples, people: Sequence[Samples], snr_db: float, rng: np.random.Generator) -> Samples:
+    """Return a recording with other people's speech behind it, and a second before and after it."""
+    first, last = spoken_part(recording, SAMPLE_RATE)
+    mixed = np.pad(recording, SAMPLE_RATE)
+    talk: list[Samples] = []
+    while sum(part.size for part in talk) < 2 * mixed.size:
+        talk.append(people[int(rng.integers(len(people)))])
+    start = int(rng.integers(mixed.size))
+    behind = np.concatenate(talk)[start : start + mixed.size]
+    gain = rms(recording[first:last]) / rms(behind) * 10 ** (-snr_db / 20)
+    return np.asarray(np.clip(mixed + np.float32(gain) * behind, -1, 1), np.float32)
+
+
 def loudest_energy(samples: Samples) -> float:
     """Return the energy of the loudest 32 ms."""
     frames = samples[: samples.size // 512 * 512].reshape(-1, 512)
@@ -294,10 +350,9 @@ def noisy_speech(
     rng, embedding = np.random.default_rng(0), load_embedding(encoder)
     clips = noise_clips(noise)
     levels = [(clip, level) for clip in clips if (level := rms(clip)) > 1e-4]
-    speakers = [path for folder in folders for path in folder.iterdir() if path.name.isdigit()]
     parts: list[NDArray[np.float32]] = []
-    for speaker in sorted(speakers, key=lambda path: -int(path.name)):
-        if int(speaker.name) < FIRST_SPEAKER or sum(map(len, parts)) * STEP > hours * 3600 * SAMPLE_RATE:
+    for speaker in speakers_in(folders):
+        if sum(map(len, parts)) * STEP > hours * 3600 * SAMPLE_RATE:
             break
         speech = np.concatenate(
             [load_clip(path, SAMPLE_RATE) for path in sorted(speaker.glob("*.flac"))[: round(speaker_s / 6)]]
@@ -307,6 +362,12 @@ def noisy_speech(
         added = np.concatenate([levels[index][0] / levels[index][1] for index in order])[: speech.size]
         parts.append(embedding.embed(speech + np.float32(rms(speech) * 10 ** (-SNR_DB / 20)) * added))
     return np.concatenate(parts)
+
+
+def speakers_in(folders: Sequence[Path]) -> list[Path]:
+    """Return the folders of the speakers from 3170 on, the highest number first."""
+    speakers = [path for folder in folders for path in folder.iterdir() if path.name.isdigit()]
+    return sorted((path for path in speakers if int(path.name) >= FIRST_SPEAKER), key=lambda path: -int(path.name))
 
 
 def folders_in(folder: Path) -> list[Path]:
