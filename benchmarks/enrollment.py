@@ -27,6 +27,7 @@ odd         one of five takes is replaced by another word. Counts how often that
 
 import argparse
 import hashlib
+import math
 import re
 import tempfile
 from collections import defaultdict
@@ -38,9 +39,10 @@ from numpy.typing import NDArray
 
 from harken import HarkenError, enroll, load_clip
 from harken.audio.clip import AUDIO_SUFFIXES
-from harken.enrollment.bank import fit_tail, load_bank, peaks_of
-from harken.enrollment.graph import REFERENCE_PER_HOUR, RIVALRY, Calibration, Templates, TemplateScorer
-from harken.enrollment.takes import Take, read_take, sequences_of
+from harken.enrollment.bank import load_bank, peaks_of
+from harken.enrollment.graph import REFERENCE_PER_HOUR, RIVALRY
+from harken.enrollment.phrase import LearnedPhrase
+from harken.enrollment.takes import Take, read_take
 from harken.enrollment.typed import speak_phrase
 from harken.evaluation.stream.audio import spoken_part
 from harken.labels import COMMANDS
@@ -110,11 +112,11 @@ def missed(phrases: Path, speech: Sequence[Path], noise: Path, encoder: str) -> 
         for kind, of_kind in (("five takes", sets), ("typed", [speak_phrase(folder.name)[0]])):
             rows = []
             for takes in of_kind:
-                scorer, calibration = learned_from(takes, encoder)
-                peaks = peaks_of(scorer.scores(heard).mean(axis=0))
-                best = np.array([scorer.scores(embedded).mean(axis=0).max() for embedded in tested])
+                phrase = learned_from(takes, encoder)
+                peaks = peaks_of(phrase.logits(heard))
+                best = np.array([phrase.logits(embedded).max() for embedded in tested])
                 scores = [peaks[int(rate * hours / share)] for share in (SPEECH_SHARE, 1.0) for rate in RATES]
-                scores += [np.nextafter(score_at(calibration, rate), -1) for rate in PROMISED]
+                scores += [np.nextafter(logit_at(rate), -math.inf) for rate in PROMISED]
                 rows.append([100 * float(np.mean(best <= score)) for score in scores])
             conditions = [
                 f"{rate:g} per hour, {share}" for share in ("a fifth speech", "only speech") for rate in RATES
@@ -145,14 +147,14 @@ def talk(phrases: Path, speech: Sequence[Path], noise: Path, encoder: str) -> No
         }
         rows: dict[tuple[float, str], list[float]] = defaultdict(list)
         for takes in [draw_takes(files[1::2], rng) for _ in range(SETS)]:
-            scorer, calibration = learned_from(takes, encoder)
-            peaks = peaks_of(scorer.scores(heard).mean(axis=0))
+            phrase = learned_from(takes, encoder)
+            peaks = peaks_of(phrase.logits(heard))
             least = {
                 "1 per hour, a fifth speech": float(peaks[int(RATES[0] * hours / SPEECH_SHARE)]),
-                "--false-alarms 0.5": float(np.nextafter(score_at(calibration, PROMISED[1]), -1)),
+                "--false-alarms 0.5": float(np.nextafter(logit_at(PROMISED[1]), -math.inf)),
             }
             for snr_db, windows in tested.items():
-                best = np.array([scorer.scores(embedded).mean(axis=0).max() for embedded in windows])
+                best = np.array([phrase.logits(embedded).max() for embedded in windows])
                 for condition, score in least.items():
                     rows[snr_db, condition].append(100 * float(np.mean(best <= score)))
         for (snr_db, condition), values in rows.items():
@@ -191,9 +193,8 @@ def promise(phrases: Path, words: Path, speech: Sequence[Path], noise: Path, enc
     sets += [(word, usable_takes(words / word, 5, rng)) for word in COMMANDS]
     counts = []
     for name, takes in sets:
-        scorer, calibration = learned(takes, encoder)
-        peaks = peaks_of(scorer.scores(heard).mean(axis=0))
-        counts.append([int((peaks >= score_at(calibration, rate)).sum()) for rate in PROMISED])
+        peaks = peaks_of(learned(takes, encoder).logits(heard))
+        counts.append([int((peaks >= logit_at(rate)).sum()) for rate in PROMISED])
         print(f"{name}: " + ", ".join(f"{count / hours:.2f}" for count in counts[-1]), flush=True)
     for kind, part in (("phrases", counts[: -len(COMMANDS)]), ("commands", counts[-len(COMMANDS) :])):
         for rate, column in zip(PROMISED, np.array(part).T / hours, strict=True):
@@ -216,9 +217,8 @@ def commands(words: Path, encoder: str) -> None:
         rng = np.random.default_rng(draw)
         logits = []
         for word in COMMANDS:
-            scorer, calibration = learned(usable_takes(words / word, 10, rng), encoder)
-            scores = np.array([scorer.scores(clip).mean(axis=0).max() for clip in clips])
-            logits.append(calibration.slope * scores + calibration.offset)
+            phrase = learned(usable_takes(words / word, 10, rng), encoder)
+            logits.append([float(phrase.logits(clip).max()) for clip in clips])
         probabilities = probabilities_of(np.array(logits))
         best, named = probabilities.max(axis=0), probabilities.argmax(axis=0)
         thresholds = [np.quantile(best[truth < 0], 1 - share) for share in ACCEPTED]
@@ -269,21 +269,19 @@ def outcome(clips: Sequence[Path], encoder: str) -> tuple[str, tuple[str, ...]]:
             return str(error), ()
 
 
-def learned(takes: Sequence[Path], encoder: str) -> tuple[TemplateScorer, Calibration]:
-    """Return the scorer and the calibration of a phrase, as `enroll` computes them."""
+def learned(takes: Sequence[Path], encoder: str) -> LearnedPhrase:
+    """Return a phrase as `enroll` learns it."""
     return learned_from([read_take(path) for path in takes], encoder)
 
 
-def learned_from(takes: Sequence[Take], encoder: str) -> tuple[TemplateScorer, Calibration]:
+def learned_from(takes: Sequence[Take], encoder: str) -> LearnedPhrase:
     """Return what `learned` returns, from takes that were read."""
-    bank, embedding = load_bank(encoder), load_embedding(encoder)
-    sequences = [
-        bank.speech.normalized(sequence)
-        for number, take in enumerate(takes)
-        for sequence in sequences_of(take, embedding, seed=number)
-    ]
-    scorer = TemplateScorer(Templates.of(sequences, [0] * len(sequences)), bank.speech)
-    return scorer, fit_tail(peaks_of(scorer.scores(bank.talk).mean(axis=0)), bank.hours)
+    return LearnedPhrase(takes, load_embedding(encoder), load_bank(encoder))
+
+
+def logit_at(false_alarms_per_hour: float) -> float:
+    """Return the logit at the threshold for a rate of false alarms."""
+    return -math.log(false_alarms_per_hour / REFERENCE_PER_HOUR)
 
 
 def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -291,12 +289,6 @@ def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     best = logits.max(axis=0)
     rivals = np.exp(np.clip(best, -16, 16) + RIVALRY * (logits - best))
     return np.asarray(rivals / (1 + rivals.sum(axis=0)))
-
-
-def score_at(calibration: Calibration, false_alarms_per_hour: float) -> float:
-    """Return the score at the threshold for a rate of false alarms."""
-    logit = -np.log(false_alarms_per_hour / REFERENCE_PER_HOUR)
-    return float((logit - calibration.offset) / calibration.slope)
 
 
 def noise_clips(folder: Path) -> list[Samples]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from harken import HarkenError, Listener, Recognizer, StreamFile, enroll
 from harken.enrollment.bank import fit_tail, load_bank, peaks_of
 from harken.enrollment.graph import (
+    KINDS,
     REFERENCE_PER_HOUR,
     Calibration,
     Templates,
@@ -22,7 +23,8 @@ from harken.enrollment.graph import (
     threshold_for,
 )
 from harken.enrollment.learn import write_enrolled_stream
-from harken.enrollment.takes import find_phrase, read_take
+from harken.enrollment.phrase import LearnedPhrase
+from harken.enrollment.takes import find_phrase, read_take, sequences_of, talk_sequences_of
 from harken.models.encoders import ENCODERS, load_embedding
 from harken.models.onnx_writer import change_metadata
 from harken.models.speech_embedding import samples_of
@@ -217,7 +219,7 @@ def test_each_encoder_learns_a_phrase_and_keeps_to_itself(encoder: str, clips: l
     recognizer = Recognizer(path)
     assert recognizer.card.fields["encoder"] == encoder
     assert recognizer.predict(clips[3]).word == "hey tune"
-    assert recognizer.predict(tune(OTHER_TUNE, 32), source_rate=RATE).word is None
+    assert recognizer.predict(tune("sss", 32), source_rate=RATE).word is None
     others = [tune(OTHER_TUNE, seed) for seed in range(3)]
     enroll("other tune", others, source_rate=RATE, out=tmp_path / "both.onnx", into=path)
     assert Recognizer(tmp_path / "both.onnx").card.fields["encoder"] == encoder
@@ -225,6 +227,26 @@ def test_each_encoder_learns_a_phrase_and_keeps_to_itself(encoder: str, clips: l
     with pytest.raises(HarkenError, match=f"uses the encoder {encoder}: leave out --encoder, or enroll into a new"):
         enroll("third", others, source_rate=RATE, out=tmp_path / "third.onnx", into=path, encoder=wrong)
     assert not (tmp_path / "third.onnx").exists()
+
+
+def test_a_phrase_is_learned_with_talk_behind_it() -> None:
+    """Behind other sounds, the templates with talk match better than those of the quiet take, and the logit follows them."""
+    embedding, bank = load_embedding(), load_bank()
+    takes = [read_take(tune(TUNE, seed), source_rate=RATE) for seed in range(3)]
+    assert [
+        len(sequences) for sequences in (sequences_of(takes[0], embedding), talk_sequences_of(takes[0], embedding))
+    ] == [5, 3]
+    phrase = LearnedPhrase(takes, embedding, bank)
+    assert phrase.templates.group_of.tolist() == 3 * (5 * [0] + 3 * [1])
+    quiet = tune(TUNE, 9)
+    talk = np.tile(tune("asi", 5, pause_s=0.0), 3)[: quiet.size]
+    level = np.sqrt(np.mean(quiet[round(0.6 * RATE) : -round(0.6 * RATE)] ** 2) / np.mean(talk**2))
+    behind_talk = quiet + np.float32(level * 10 ** (-10 / 20)) * talk
+    scores = phrase._means(embedding.embed(behind_talk)).mean(axis=0).max(axis=1)
+    assert scores[1] > scores[0]
+    logits = phrase.logits(embedding.embed(behind_talk))
+    slopes, offsets = ([getattr(fit, name) for fit in phrase.calibrations] for name in ("slope", "offset"))
+    assert logits.max() == pytest.approx(max(np.array(slopes) * scores + np.array(offsets)), rel=1e-4)
 
 
 def test_a_take_of_another_phrase_is_named_and_no_file_is_written(clips: list[Path], tmp_path: Path) -> None:
@@ -254,17 +276,16 @@ def test_fewer_false_alarms_and_background_raise_the_threshold(clips: list[Path]
     folder.mkdir()
     sound = np.concatenate([tune(TUNE, seed) for seed in range(32)])
     soundfile.write(folder / "radio.wav", np.concatenate([sound, sound]), RATE)
-    strict = enroll("tune", clips[:2], out=tmp_path / "own.onnx", background=folder)
-    assert (rare.recognized, strict.recognized) == (1.0, 0.0)
+    disturbed = enroll("tune", clips[:2], out=tmp_path / "own.onnx", background=folder)
+    assert (rare.recognized, disturbed.recognized) == (1.0, 0.0)
     assert any(
-        "2 more of the takes would be missed: if its recordings contain the phrase" in note for note in strict.notes
+        "2 more of the takes would be missed: if its recordings contain the phrase" in note for note in disturbed.notes
     )
     assert Recognizer(tmp_path / "own.onnx").predict(clips[2]).word is None
-    fits = [
-        Calibration(**Recognizer(tmp_path / name).card.fields["enrolled"][0]["calibration"])
-        for name in ("own.onnx", "often.onnx")
-    ]
-    assert fits[0].start > fits[1].start
+    own, often = (
+        Recognizer(tmp_path / name).card.fields["enrolled"][0]["calibration"] for name in ("own.onnx", "often.onnx")
+    )
+    assert all(strict["start"] > usual["start"] for strict, usual in zip(own, often, strict=True))
 
 
 def test_the_graph_is_valid_onnx_with_metadata(model: Path) -> None:
@@ -278,11 +299,11 @@ def test_the_graph_is_valid_onnx_with_metadata(model: Path) -> None:
 
 
 def test_a_template_of_one_step_works() -> None:
-    templates = Templates.of([np.eye(1, 96, dtype=np.float32)], [0])
+    templates = Templates.of([np.eye(1, 96, dtype=np.float32)] * KINDS, range(KINDS))
     embedding, speech = load_embedding(), load_bank().speech
     for content in (
-        enrolled_model(embedding, speech, templates, [Calibration(0.1, 0.1, 5.0)], {}),
-        enrolled_stream(embedding, speech, templates, [Calibration(0.1, 0.1, 5.0)], {}, 3),
+        enrolled_model(embedding, speech, templates, [[Calibration(0.1, 0.1, 5.0)] * KINDS], {}),
+        enrolled_stream(embedding, speech, templates, [[Calibration(0.1, 0.1, 5.0)] * KINDS], {}, 3),
     ):
         onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
@@ -292,11 +313,11 @@ def test_a_similar_phrase_does_not_lower_the_probability_of_the_best_one(start: 
     embedding, speech = load_embedding(), load_bank().speech
     step = np.eye(1, 96, dtype=np.float32)
     # With the second calibration, the logit of the same template is one lower.
-    calibrations = [Calibration(start, 1.0, 60.0), Calibration(start + 1.0, 1.0, 60.0)]
+    calibrations = [[Calibration(least, 1.0, 60.0)] * KINDS for least in (start, start + 1.0)]
     sound = tune(TUNE, 1)
     found = []
     for count in (1, 2):
-        templates = Templates.of([step] * count, list(range(count)))
+        templates = Templates.of([step] * KINDS * count, range(KINDS * count))
         content = enrolled_model(embedding, speech, templates, calibrations[:count], {})
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         (probabilities,) = session.run(None, {"waveform": sound[None, : samples_of(templates.steps)]})

@@ -115,7 +115,7 @@ def peaks_of(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.sort(heights[~hidden])[::-1]
 
 
-def fit_tail(peaks: NDArray[np.float32], hours: float) -> Calibration:
+def fit_tail(peaks: NDArray[np.float32], hours: float, usual_scale: float = _USUAL_SCALE) -> Calibration:
     """Fit an exponential distribution to the highest peaks.
 
     The scale is the maximum a posteriori estimate: the mean height of the peaks above the lowest of them, averaged with the
@@ -127,9 +127,11 @@ def fit_tail(peaks: NDArray[np.float32], hours: float) -> Calibration:
         Peaks in descending order, from `peaks_of`.
     hours
         Duration of the audio in which they were found.
+    usual_scale
+        The scale that phrases usually have.
     """
     count = max(1, min(_TAIL_PEAKS, peaks.size // _TAIL_SHARE))
     start = float(peaks[min(count, peaks.size - 1)])
     heights = float((peaks[:count] - start).sum())
-    scale = (heights + _USUAL_PEAKS * _USUAL_SCALE) / (count + _USUAL_PEAKS)
+    scale = (heights + _USUAL_PEAKS * usual_scale) / (count + _USUAL_PEAKS)
     return Calibration(start, scale, count / hours)

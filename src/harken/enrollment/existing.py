@@ -18,7 +18,7 @@ from harken.errors import HarkenError
 from harken.models.encoders import load_embedding
 from harken.models.onnx_bytes import read_initializers, read_metadata
 
-FORMAT = 2  # version of the constants and metadata
+FORMAT = 3  # version of the constants and metadata
 _FIX = "give a model that `harken enroll` wrote"
 
 
@@ -33,7 +33,7 @@ class EnrolledModel:
     templates
         Their templates.
     calibrations
-        The calibration of each phrase.
+        The calibrations of each phrase.
     fields
         All metadata.
     encoder
@@ -42,7 +42,7 @@ class EnrolledModel:
 
     phrases: tuple[str, ...]
     templates: Templates
-    calibrations: tuple[Calibration, ...]
+    calibrations: tuple[tuple[Calibration, ...], ...]
     fields: dict[str, Any]
     encoder: str
 
@@ -80,7 +80,7 @@ def read_enrolled(path: str | os.PathLike[str]) -> EnrolledModel:
     flat = constants["templates"]
     longest = flat.shape[1] // lengths.size
     vectors = flat.reshape(flat.shape[0], longest, lengths.size).transpose(2, 1, 0).astype(np.float32)
-    phrase_of = constants["averages"].argmax(axis=0).astype(np.int64)
+    group_of = constants["averages"].argmax(axis=0).astype(np.int64)
     phrases = tuple(entry["phrase"] for entry in fields["enrolled"])
-    calibrations = tuple(Calibration(**entry["calibration"]) for entry in fields["enrolled"])
-    return EnrolledModel(phrases, Templates(vectors, lengths, phrase_of), calibrations, fields, fields["encoder"])
+    calibrations = tuple(tuple(Calibration(**fit) for fit in entry["calibration"]) for entry in fields["enrolled"])
+    return EnrolledModel(phrases, Templates(vectors, lengths, group_of), calibrations, fields, fields["encoder"])

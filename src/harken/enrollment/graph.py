@@ -43,6 +43,7 @@ from harken.models.speech_embedding import (
 )
 
 REFERENCE_PER_HOUR = 60.0  # false alarms per hour at which a phrase is as probable as `_unknown_`
+KINDS = 2  # groups of templates of a phrase: for quiet places, and for talk behind it. The phrase is detected by either
 _MAX_LOGIT = 16.0
 RIVALRY = 4.0  # by how much the distance of a phrase's logit from the best phrase's is multiplied
 _SILENCE_DB = -54.0  # peak level at which `_silence_` is as probable as `_unknown_`
@@ -59,23 +60,24 @@ class Templates:
         Normalized embeddings [templates, steps, 96]. Shorter templates are padded with zeros at their start.
     lengths
         Number of steps of each template [templates].
-    phrase_of
-        Index of the phrase that each template belongs to [templates].
+    group_of
+        Index of the group that each template belongs to [templates]. Each phrase has `KINDS` groups, one after another: the
+        templates for quiet places, and those for talk behind the phrase.
     """
 
     vectors: NDArray[np.float32]
     lengths: NDArray[np.int64]
-    phrase_of: NDArray[np.int64]
+    group_of: NDArray[np.int64]
 
     @staticmethod
-    def of(sequences: Sequence[NDArray[np.float32]], phrase_of: Sequence[int]) -> "Templates":
+    def of(sequences: Sequence[NDArray[np.float32]], group_of: Sequence[int]) -> "Templates":
         """Return templates from sequences of normalized embeddings [steps, 96]."""
         longest = max(len(sequence) for sequence in sequences)
         vectors = np.zeros((len(sequences), longest, DIMENSIONS), np.float32)
         for padded, sequence in zip(vectors, sequences, strict=True):
             padded[longest - len(sequence) :] = sequence
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
-        return Templates(vectors, lengths, np.array(phrase_of, np.int64))
+        return Templates(vectors, lengths, np.array(group_of, np.int64))
 
     @property
     def sequences(self) -> list[NDArray[np.float32]]:
@@ -131,7 +133,9 @@ class SpeechModel:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Exponential distribution of a phrase's highest scores in speech that does not contain it (peaks over threshold).
+    """Exponential distribution of the highest scores in speech without the phrase (peaks over threshold).
+
+    It is that of a group of templates, whose false alarms are counted together with those of the phrase's other group.
 
     Attributes
     ----------
@@ -248,7 +252,7 @@ def enrolled_model(
     embedding: SpeechEmbedding,
     speech: SpeechModel,
     templates: Templates,
-    calibrations: Sequence[Calibration],
+    calibrations: Sequence[Sequence[Calibration]],
     metadata: Mapping[str, Any],
 ) -> bytes:
     """Return the content of a model file.
@@ -264,7 +268,7 @@ def enrolled_model(
     templates
         Templates of all phrases.
     calibrations
-        Calibration of each phrase.
+        Calibrations of each phrase, one for each of its groups of templates.
     metadata
         Entries of the file's metadata.
     """
@@ -291,7 +295,7 @@ def enrolled_stream(
     embedding: SpeechEmbedding,
     speech: SpeechModel,
     templates: Templates,
-    calibrations: Sequence[Calibration],
+    calibrations: Sequence[Sequence[Calibration]],
     metadata: Mapping[str, Any],
     steps: int,
 ) -> bytes:
@@ -364,10 +368,12 @@ def enrolled_stream(
 def _decision_nodes() -> list[bytes]:
     """Return the nodes that turn scores [N, templates, steps] into probabilities [N, classes]."""
     return [
-        node("MatMul", ["averages", "scores"], ["phrase_scores"]),
-        node("ReduceMax", ["phrase_scores"], ["best_scores"], axes=[2], keepdims=0),
+        node("MatMul", ["averages", "scores"], ["group_scores"]),
+        node("ReduceMax", ["group_scores"], ["best_scores"], axes=[2], keepdims=0),
         node("Mul", ["best_scores", "slopes"], ["sloped"]),
-        node("Add", ["sloped", "offsets"], ["logits"]),
+        node("Add", ["sloped", "offsets"], ["group_logits"]),
+        node("Reshape", ["group_logits", "phrases_by_kind"], ["logits_by_kind"]),
+        node("ReduceMax", ["logits_by_kind"], ["logits"], axes=[2], keepdims=0),
         # The best phrase keeps its probability against `_unknown_`; a softmax alone would share it with similar phrases.
         node("ReduceMax", ["logits"], ["best_logit"], axes=[1], keepdims=1),
         node("Sub", ["logits", "best_logit"], ["behind"]),
@@ -393,19 +399,21 @@ def _model_file(
     embedding: SpeechEmbedding,
     speech: SpeechModel,
     templates: Templates,
-    calibrations: Sequence[Calibration],
+    calibrations: Sequence[Sequence[Calibration]],
     inputs: Sequence[Tensor],
     outputs: Sequence[Tensor],
     metadata: Mapping[str, Any],
     extra: Mapping[str, Array] | None = None,
 ) -> bytes:
-    members = templates.phrase_of[None, :] == np.arange(len(calibrations))[:, None]
+    groups = [calibration for of_phrase in calibrations for calibration in of_phrase]
+    members = templates.group_of[None, :] == np.arange(len(groups))[:, None]
     constants: dict[str, Array] = {
         **embedding.constants,
         **templates.constants(speech),
         "averages": (members / members.sum(axis=1, keepdims=True)).astype(np.float32),
-        "slopes": np.array([calibration.slope for calibration in calibrations], np.float32),
-        "offsets": np.array([calibration.offset for calibration in calibrations], np.float32),
+        "slopes": np.array([calibration.slope for calibration in groups], np.float32),
+        "offsets": np.array([calibration.offset for calibration in groups], np.float32),
+        "phrases_by_kind": np.array([-1, len(calibrations), KINDS], np.int64),
         "rivalry": np.array(RIVALRY, np.float32),
         "least_logit": np.array(-_MAX_LOGIT, np.float32),
         "most_logit": np.array(_MAX_LOGIT, np.float32),

@@ -16,23 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harken.audio.clip import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, AudioSource, clip_name, load_clip
 from harken.enrollment.bank import Bank, fit_tail, hours_of, load_bank, peaks_of
 from harken.enrollment.existing import FORMAT, EnrolledModel, read_enrolled
 from harken.enrollment.graph import (
+    KINDS,
     REFERENCE_PER_HOUR,
-    Calibration,
     Templates,
-    TemplateScorer,
     class_labels,
     enrolled_model,
     enrolled_stream,
     threshold_for,
 )
+from harken.enrollment.phrase import LearnedPhrase
 from harken.enrollment.request import Request, check_request
-from harken.enrollment.takes import Take, check_lengths, read_take, sequences_of, whole_embeddings
+from harken.enrollment.takes import Take, check_lengths, read_take
 from harken.enrollment.typed import speak_phrase
 from harken.errors import HarkenError
 from harken.files import replacing
@@ -170,7 +169,7 @@ def enroll(
         "phrase": phrase,
         "takes": len(recorded),
         "voices": voices,
-        "calibration": asdict(learned.calibration),
+        "calibration": [asdict(fit) for fit in learned.phrase.calibrations],
         "false_alarms": learned.false_alarms,
         "hours": round(bank.hours, 3),
         "recognized": learned.recognized,
@@ -228,11 +227,10 @@ def write_enrolled_stream(model: str | os.PathLike[str], out: str | os.PathLike[
 
 
 @dataclass(frozen=True)
-class _LearnedPhrase:
-    """What was learned of a phrase. The attributes are those of `Enrollment`, and what its model contains."""
+class _Outcome:
+    """A phrase that was learned, and the accuracy to expect. The attributes are those of `Enrollment`."""
 
-    templates: Templates
-    calibration: Calibration
+    phrase: LearnedPhrase
     threshold: float
     false_alarms: int
     recognized: float | None
@@ -246,55 +244,42 @@ def _learn(
     embedding: SpeechEmbedding,
     background: Path | None,
     per_hour: float,
-) -> _LearnedPhrase:
+) -> _Outcome:
     takes = [*recorded, *synthetic]
-    by_take = [
-        [bank.speech.normalized(sequence) for sequence in sequences_of(take, embedding, seed=number)]
-        for number, take in enumerate(takes)
-    ]
-    sequences = [sequence for of_take in by_take for sequence in of_take]
-    templates = Templates.of(sequences, [0] * len(sequences))
-    take_of = np.repeat(np.arange(len(takes)), [len(of_take) for of_take in by_take])
-    scorer = TemplateScorer(templates, bank.speech)
-    take_scores = scorer.sums(bank.talk, take_of)
-    talk_scores = take_scores.sum(axis=0) / len(sequences)
-    calibration = fit_tail(peaks_of(talk_scores), bank.hours)
+    phrase = LearnedPhrase(takes, embedding, bank)
     threshold = threshold_for(per_hour)
     notes: list[str] = []
     raised = 0.0
     if background is not None:
-        on_background, notes = _calibrate_on_background(background, scorer, embedding)
-        if (raised := max(0.0, _score_for(on_background, per_hour) - _score_for(calibration, per_hour))) > 0:
-            calibration = on_background
+        raised, notes = _raise_on_background(background, phrase, embedding, per_hour)
+        phrase.raise_by(raised)
     if len(takes) > 1:
-        recognized, doubtful = _leave_one_out(
-            recorded or synthetic, take_of, scorer, take_scores, bank, embedding, threshold, raised
-        )
+        recognized, doubtful = _leave_one_out(recorded or synthetic, phrase, threshold, raised)
         notes += doubtful if recorded else []
     else:
         recognized = None
         notes.append("one take does not show how the phrase will vary: add two or more, some of them by other people")
     notes += _quality_notes(recorded, takes, recognized)
-    false_alarms = _count_false_alarms(talk_scores, calibration, threshold)
-    return _LearnedPhrase(templates, calibration, threshold, false_alarms, recognized, notes)
+    false_alarms = int((peaks_of(phrase.bank_logits()) >= _logit_of(per_hour)).sum())
+    return _Outcome(phrase, threshold, false_alarms, recognized, notes)
 
 
-def _join(request: Request, learned: _LearnedPhrase, entry: dict[str, Any]) -> EnrolledModel:
+def _join(request: Request, learned: _Outcome, entry: dict[str, Any]) -> EnrolledModel:
     """Return a model with one more phrase. Settings of its listener that were tuned stay as they are."""
-    phrase, existing = request.phrase, request.existing
+    phrase, existing, new = request.phrase, request.existing, learned.phrase
     if existing is None:
-        fields = enrolled_metadata([phrase], learned.templates, {phrase: learned.threshold}, [entry], request.encoder)
-        return EnrolledModel((phrase,), learned.templates, (learned.calibration,), fields, request.encoder)
+        fields = enrolled_metadata([phrase], new.templates, {phrase: learned.threshold}, [entry], request.encoder)
+        return EnrolledModel((phrase,), new.templates, (new.calibrations,), fields, request.encoder)
     phrases = (*existing.phrases, phrase)
     templates = Templates.of(
-        existing.templates.sequences + learned.templates.sequences,
-        [*existing.templates.phrase_of, *(learned.templates.phrase_of + len(existing.phrases))],
+        existing.templates.sequences + new.templates.sequences,
+        [*existing.templates.group_of, *(new.templates.group_of + KINDS * len(existing.phrases))],
     )
     thresholds = {**existing.fields["thresholds"], phrase: learned.threshold}
     fields = enrolled_metadata(phrases, templates, thresholds, [*existing.fields["enrolled"], entry], existing.encoder)
     listener = existing.fields["listener"]
     fields["listener"] = {**listener, "thresholds": {**listener["thresholds"], phrase: learned.threshold}}
-    calibrations = (*existing.calibrations, learned.calibration)
+    calibrations = (*existing.calibrations, new.calibrations)
     return EnrolledModel(phrases, templates, calibrations, fields, existing.encoder)
 
 
@@ -312,14 +297,7 @@ def _read_takes(clips: Sequence[AudioSource], source_rate: int | None) -> list[T
 
 
 def _leave_one_out(
-    tested: Sequence[Take],
-    take_of: NDArray[np.int64],
-    scorer: TemplateScorer,
-    take_scores: NDArray[np.float32],
-    bank: Bank,
-    embedding: SpeechEmbedding,
-    threshold: float,
-    raised: float,
+    tested: Sequence[Take], phrase: LearnedPhrase, threshold: float, raised: float
 ) -> tuple[float, list[str]]:
     """Test each take with the templates of the other takes.
 
@@ -327,17 +305,12 @@ def _leave_one_out(
     ----------
     tested
         The takes to test. They are the first of the takes.
-    take_of
-        Number of the take from which each template was made [templates].
-    scorer, embedding
-        Scores of all templates.
-    take_scores
-        Sums [takes, steps] of the scores of each take's templates in the speech of `bank`, for the calibration of the other
-        takes.
+    phrase
+        The phrase, learned from all takes.
     threshold
         Threshold of the phrase.
     raised
-        How much higher the score must be because of the background.
+        By how much the background lowered the logits.
 
     Returns
     -------
@@ -353,13 +326,8 @@ def _leave_one_out(
     notes: list[str] = []
     missed_for_background = 0
     outliers: list[tuple[float, str]] = []
-    all_scores = take_scores.sum(axis=0)
     for number, take in enumerate(tested):
-        others = take_of != number
-        other_scores = all_scores - take_scores[number]
-        calibration = fit_tail(peaks_of(other_scores / others.sum()), bank.hours)
-        score = float(scorer.scores(whole_embeddings(take, embedding))[others].mean(axis=0).max())
-        take_logit = calibration.slope * score + calibration.offset
+        take_logit = phrase.logit_without(number)
         if take_logit < _logit_of(_OUTLIER_PER_HOUR):
             outliers.append((take_logit, take.name))
         elif take_logit < min(logit, _logit_of(_DOUBTFUL_PER_HOUR)):
@@ -369,7 +337,7 @@ def _leave_one_out(
         elif take_logit < logit:
             notes.append(f"{take.name} would be missed by a model of the other takes: add takes that sound like it")
         else:
-            missed_for_background += take_logit - calibration.slope * raised < logit
+            missed_for_background += take_logit - raised < logit
     if outliers:
         problem = f"{min(outliers)[1]} sounds unlike the other takes"
         if len(outliers) == len(tested):
@@ -390,10 +358,10 @@ def _logit_of(false_alarms_per_hour: float) -> float:
     return -math.log(false_alarms_per_hour / REFERENCE_PER_HOUR)
 
 
-def _calibrate_on_background(
-    folder: Path, scorer: TemplateScorer, embedding: SpeechEmbedding
-) -> tuple[Calibration, list[str]]:
-    """Return the calibration on a folder of recordings, and notes on them."""
+def _raise_on_background(
+    folder: Path, phrase: LearnedPhrase, embedding: SpeechEmbedding, per_hour: float
+) -> tuple[float, list[str]]:
+    """Return by how much the logits must be lower for a rate of false alarms on a folder of recordings, and notes on them."""
     files = sorted(folder.rglob("*")) if folder.is_dir() else []
     paths = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
     unreadable = [path for path in files if path.suffix.lower() in UNREADABLE_SUFFIXES]
@@ -407,20 +375,12 @@ def _calibrate_on_background(
     if hours < 0.5:
         notes.append(f"the background lasts {60 * hours:.1f} minutes: only an hour or more shows rare false alarms")
     if unreadable:
-        notes.append(
-            f"{len(unreadable)} files of the background were left out, such as {unreadable[0]}: convert them to WAV"
-        )
-    return fit_tail(peaks_of(scorer.scores(embeddings).mean(axis=0)), hours), notes
-
-
-def _score_for(fit: Calibration, per_hour: float) -> float:
-    """Return the score that false alarms exceed `per_hour` times per hour."""
-    return fit.start + fit.scale * math.log(fit.per_hour / per_hour)
-
-
-def _count_false_alarms(scores: NDArray[np.float32], calibration: Calibration, threshold: float) -> int:
-    min_score = (np.log(threshold / (1 - threshold)) - calibration.offset) / calibration.slope
-    return int((peaks_of(scores) >= min_score).sum())
+        left_out = f"{len(unreadable)} files of the background were left out, such as {unreadable[0]}"
+        notes.append(f"{left_out}: convert them to WAV")
+    fit = fit_tail(peaks_of(phrase.logits(embeddings)), hours, usual_scale=1.0)
+    # The logit that false alarms in the background exceed this often, and the one that they may.
+    reached = fit.start + fit.scale * math.log(fit.per_hour / per_hour)
+    return max(0.0, reached - _logit_of(per_hour)), notes
 
 
 def _poisson_upper(count: int) -> float:

@@ -4,6 +4,7 @@ Take              a recording, and the position of the phrase in it
 read_take         a recording -> Take
 find_phrase       the position of the phrase in a recording
 sequences_of      a take -> the embeddings of the phrase, clean and in four kinds of noise
+talk_sequences_of a take -> the embeddings of the phrase with talk behind it
 noises_of         the noise of those four kinds
 whole_embeddings  a take -> the embeddings of the whole recording
 check_lengths     a note on takes of very different length
@@ -45,6 +46,8 @@ _NOISES = (
     (("pulsing", "pink"), 10.0),
     (("white", "narrow"), 10.0),
 )
+# Talk behind a phrase, and how much softer it is, in dB. It is made of the phrase itself, backwards.
+_TALK_SNRS_DB = (8.0, 14.0, 20.0)
 _LEVEL_SAMPLES = 512  # length of the loudest part of phrase and noise, whose levels are compared
 
 
@@ -156,7 +159,25 @@ def sequences_of(take: Take, embedding: SpeechEmbedding, *, seed: int = 0) -> li
     """Return the embeddings [steps, 96] of a take's phrase: as it was recorded, and in each of four kinds of noise."""
     noises = noises_of(seed, take.waveform.size)
     noisy = [_in_noise(take.waveform, noise, snr_db) for noise, (_, snr_db) in zip(noises, _NOISES, strict=True)]
-    return [_embeddings_of(waveform, take, embedding) for waveform in (take.waveform, *noisy)]
+    return [_embeddings_of(_padded(waveform), take, embedding) for waveform in (take.waveform, *noisy)]
+
+
+def talk_sequences_of(take: Take, embedding: SpeechEmbedding) -> list[NDArray[np.float32]]:
+    """Return the embeddings [steps, 96] of a take's phrase with talk behind it, at each of three levels.
+
+    An embedding depends on what is heard for half a second before the phrase. In a take, that is silence; behind somebody
+    else's speech, the same embeddings would not be found again. Backwards, the phrase has the sounds and the voice of speech,
+    but not its words, so no other recordings are needed.
+    """
+    padded, backwards = _padded(take.waveform), take.waveform[take.start : take.end][::-1]
+    sequences = []
+    for number, snr_db in enumerate(_TALK_SNRS_DB):
+        shift = number * backwards.size // len(_TALK_SNRS_DB)
+        talk = np.resize(np.roll(backwards, -shift), padded.size)
+        noisy = padded + np.float32(10 ** (-snr_db / 20)) * talk
+        noisy = np.asarray(noisy / max(1.0, float(np.abs(noisy).max())), np.float32)
+        sequences.append(_embeddings_of(noisy, take, embedding))
+    return sequences
 
 
 def noises_of(seed: int, samples: int) -> list[NDArray[np.float32]]:
@@ -172,8 +193,8 @@ def whole_embeddings(take: Take, embedding: SpeechEmbedding) -> NDArray[np.float
     return embedding.embed(_padded(take.waveform))
 
 
-def _embeddings_of(waveform: NDArray[np.float32], take: Take, embedding: SpeechEmbedding) -> NDArray[np.float32]:
-    padded = _padded(waveform)
+def _embeddings_of(padded: NDArray[np.float32], take: Take, embedding: SpeechEmbedding) -> NDArray[np.float32]:
+    """Return the embeddings of the phrase in a recording with silence before and after it."""
     before = round(_BEFORE_S * SAMPLE_RATE)
     first = before + take.start + round(FIRST_S * SAMPLE_RATE)  # end of the first embedding
     last = before + take.end + round(LAST_S * SAMPLE_RATE)

@@ -11,7 +11,7 @@ what `enroll` learns from the same takes.
 import numpy as np
 
 from harken.enrollment.bank import load_bank
-from harken.enrollment.graph import REFERENCE_PER_HOUR, Calibration, Templates, enrolled_model
+from harken.enrollment.graph import KINDS, REFERENCE_PER_HOUR, Calibration, Templates, enrolled_model
 from harken.enrollment.learn import enrolled_metadata
 from harken.enrollment.takes import noises_of
 from harken.models.encoders import DEFAULT, load_embedding
@@ -24,7 +24,7 @@ TAKE_SAMPLES = 3 * SAMPLE_RATE
 def teaching_files() -> dict[str, bytes]:
     """Return the files, by name.
 
-    `template.onnx` is a model of enrolled phrases with a single template of one step. The page takes the speech embedding
+    `template.onnx` is a model of enrolled phrases with two templates of one step. The page takes the speech embedding
     and the scorer from it, and writes its models by replacing the template, the calibration and the metadata.
 
     `bank.bin` contains the embeddings of two hours of speech: the scale of each of the 96 dimensions as float32, then the
@@ -38,13 +38,13 @@ def teaching_files() -> dict[str, bytes]:
         If a file of harken is missing or damaged.
     """
     embedding, bank = load_embedding(), load_bank()
-    empty = Templates.of([np.zeros((1, DIMENSIONS), np.float32)], [0])
+    empty = Templates.of([np.zeros((1, DIMENSIONS), np.float32)] * KINDS, range(KINDS))
     calibration = Calibration(start=0.0, scale=1.0, per_hour=REFERENCE_PER_HOUR)
     metadata = enrolled_metadata(["phrase"], empty, {}, [], DEFAULT)
     noise = np.array([noises_of(take, TAKE_SAMPLES) for take in range(MAX_TAKES)])
     loudest = np.abs(noise).max(axis=-1, keepdims=True)
     return {
-        "template.onnx": enrolled_model(embedding, bank.speech, empty, [calibration], metadata),
+        "template.onnx": enrolled_model(embedding, bank.speech, empty, [[calibration] * KINDS], metadata),
         "bank.bin": bank.scale.astype("<f4").tobytes() + bank.quantized.tobytes(),
         "noise.bin": np.rint(32767 * noise / loudest).astype("<i2").tobytes(),
     }

@@ -1,9 +1,9 @@
 // Learns a phrase from a few takes and writes a model file that detects it. Browser version of harken/enrollment/learn.py,
-// graph.py and bank.py: all of them must hold the same rules and constants.
+// phrase.py, graph.py and bank.py: all of them must hold the same rules and constants.
 
 import { createNode, floats, floatsOf, readModel, writeModel } from "./onnx-bytes.js";
 import { openNetwork } from "./onnx-model.js";
-import { hoursOf, inNoise, padded, phraseSamples, SAMPLE_RATE, samplesOf, SNR_DB } from "./phrase-takes.js";
+import { hoursOf, inNoise, inTalk, padded, phraseSamples, SAMPLE_RATE, samplesOf, SNR_DB } from "./phrase-takes.js";
 
 const DIMENSIONS = 96; // of an embedding
 const FALSE_ALARMS_PER_HOUR = 0.5;
@@ -16,6 +16,8 @@ const OUTLIER_PER_HOUR = 120, DOUBTFUL_PER_HOUR = 10;
 const SHORT_PHRASE_S = 0.45;
 const MIN_RECOGNIZED = 0.5;
 const MAX_LENGTH_RATIO = 2.5;
+const KINDS = 2; // groups of templates: for quiet places, and for talk behind the phrase. The phrase is detected by either
+const HANDICAPS = [0, 0.5]; // subtracted from the logit of each group
 
 const baseUrl = new URL("../teach/", import.meta.url);
 const threshold = 1 / (1 + FALSE_ALARMS_PER_HOUR / REFERENCE_PER_HOUR);
@@ -108,11 +110,35 @@ function peaksOf(scores) {
 }
 
 /** Fit an exponential distribution to the highest peaks. */
-function fitTail(peaks, hours) {
+function fitTail(peaks, hours, usualScale = USUAL_SCALE) {
   const count = Math.max(1, Math.min(TAIL_PEAKS, Math.floor(peaks.length / TAIL_SHARE)));
   const start = peaks[Math.min(count, peaks.length - 1)], heights = count * (mean(peaks.subarray(0, count)) - start);
-  const scale = (heights + USUAL_PEAKS * USUAL_SCALE) / (count + USUAL_PEAKS), per_hour = count / hours;
+  const scale = (heights + USUAL_PEAKS * usualScale) / (count + USUAL_PEAKS);
+  return calibrationOf(start, scale, count / hours);
+}
+
+function calibrationOf(start, scale, per_hour) {
   return { start, scale, per_hour, slope: 1 / scale, offset: -start / scale - Math.log(per_hour / REFERENCE_PER_HOUR) };
+}
+
+/** Return the highest logit of the groups at each step, from a row of scores of each. */
+function logitsOf(rows, calibrations) {
+  return rows[0].map((_, i) => Math.max(...calibrations.map(({ slope, offset }, kind) => slope * rows[kind][i] + offset)));
+}
+
+/**
+ * Return the calibration of each group from its row of scores in the bank.
+ *
+ * First, each is calibrated alone. Then both are changed alike, so that the rates of their false alarms add up to those that are
+ * promised.
+ */
+function calibrate(rows, hours) {
+  const alone = rows.map((row, kind) => {
+    const { start, scale, per_hour } = fitTail(peaksOf(row), hours);
+    return calibrationOf(start + HANDICAPS[kind] * scale, scale, per_hour);
+  });
+  const both = fitTail(peaksOf(logitsOf(rows, alone)), hours, 1);
+  return alone.map(({ offset, scale }) => calibrationOf((both.start - offset) * scale, both.scale * scale, both.per_hour));
 }
 
 /** Return the upper 95 % confidence limit of the mean of a Poisson distribution, given a count (Garwood, 1936). */
@@ -130,6 +156,12 @@ function poissonUpper(count) {
 /** Return the mean of some rows of scores. */
 function meanRow(rows) {
   return rows[0].map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
+}
+
+/** Return the mean of the rows of each kind of templates, without those of one take. */
+function meanRows(rows, groups, without = -1) {
+  const isOfKind = (kind) => (_, t) => groups[t].kind === kind && groups[t].take !== without;
+  return Array.from({ length: KINDS }, (_, kind) => meanRow(rows.filter(isOfKind(kind))));
 }
 
 /** Opens the speech embedding: a function that turns samples into embeddings. */
@@ -178,15 +210,19 @@ async function openScorer(template, nodes, constants, count, longest) {
 export async function enroll(phrase, takes, files, onProgress = () => {}) {
   const { template, center, talk, noise } = files;
   const embedding = await openEmbedding(template);
-  const templates = [], whole = [];
+  const templates = [], groups = [], whole = []; // groups: the take and the kind of each template
   let scorer = null;
   try {
     for (const [number, take] of takes.entries()) {
       const { length } = take.samples;
       const noises = SNR_DB.map((_, kind) => noise.subarray((number * SNR_DB.length + kind) * length).subarray(0, length));
       const noisy = SNR_DB.map((snr_db, kind) => inNoise(take.samples, noises[kind], snr_db));
-      for (const samples of [take.samples, ...noisy])
-        templates.push(normalized(await embedding.embed(phraseSamples(samples, take)), center));
+      for (const [kind, recordings] of [[take.samples, ...noisy].map(padded), inTalk(take)].entries()) {
+        for (const samples of recordings) {
+          templates.push(normalized(await embedding.embed(phraseSamples(samples, take)), center));
+          groups.push({ take: number, kind });
+        }
+      }
       whole.push(await embedding.embed(padded(take.samples)));
       onProgress((0.2 * (number + 1)) / takes.length);
       await nextTask();
@@ -199,15 +235,15 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
     scorer = await openScorer(template, nodes, constants, count, longest);
     const talkScores = await scorer.score(talk, (done) => onProgress(0.2 + 0.7 * done));
     const hours = hoursOf(talk.length / DIMENSIONS);
-    const peaks = peaksOf(meanRow(talkScores)), calibration = fitTail(peaks, hours);
+    const talkRows = meanRows(talkScores, groups), calibrations = calibrate(talkRows, hours);
     const takeScores = [];
     for (const embeddings of whole) takeScores.push(await scorer.score(embeddings));
-    const { recognized, doubts } = leaveOneOut(takes, talkScores, takeScores, hours);
+    const { recognized, doubts } = leaveOneOut(takes, groups, talkScores, takeScores, hours);
     onProgress(1);
 
-    const minScore = (Math.log(threshold / (1 - threshold)) - calibration.offset) / calibration.slope;
-    const falseAlarms = peaks.filter((peak) => peak >= minScore).length;
-    const { start, scale, per_hour } = calibration;
+    const minLogit = logitOf(FALSE_ALARMS_PER_HOUR);
+    const falseAlarms = peaksOf(logitsOf(talkRows, calibrations)).filter((peak) => peak >= minLogit).length;
+    const calibration = calibrations.map(({ start, scale, per_hour }) => ({ start, scale, per_hour }));
     const labels = [phrase, "_unknown_", "_silence_"], thresholds = { [phrase]: threshold };
     const metadata = {
       ...template.metadata,
@@ -216,12 +252,18 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
       thresholds,
       listener: { ...template.metadata.listener, thresholds },
       enrolled: [{
-        phrase, takes: takes.length, voices: "", calibration: { start, scale, per_hour }, false_alarms: falseAlarms,
+        phrase, takes: takes.length, voices: "", calibration, false_alarms: falseAlarms,
         hours: Number(hours.toFixed(3)), recognized,
       }],
     };
+    const averages = Array.from({ length: KINDS }, (_, kind) => {
+      const members = groups.filter((group) => group.kind === kind).length;
+      return groups.map((group) => (group.kind === kind ? 1 / members : 0));
+    });
     for (const [name, sizes, values] of [
-      ["averages", [1, count], Array(count).fill(1 / count)], ["slopes", [1], [calibration.slope]], ["offsets", [1], [calibration.offset]],
+      ["averages", [KINDS, count], averages.flat()],
+      ["slopes", [KINDS], calibrations.map(({ slope }) => slope)],
+      ["offsets", [KINDS], calibrations.map(({ offset }) => offset)],
     ]) constants.set(name, floats(name, sizes, values));
     const bytes = writeModel({
       nodes, constants, metadata,
@@ -238,12 +280,11 @@ export async function enroll(phrase, takes, files, onProgress = () => {}) {
 }
 
 /** Test each take with the templates of the other takes. */
-function leaveOneOut(takes, talkScores, takeScores, hours) {
-  const templatesPerTake = talkScores.length / takes.length, doubts = [], outliers = [];
+function leaveOneOut(takes, groups, talkScores, takeScores, hours) {
+  const doubts = [], outliers = [];
   for (const [number, { name }] of takes.entries()) {
-    const others = (rows) => rows.filter((_, t) => Math.floor(t / templatesPerTake) !== number);
-    const { slope, offset } = fitTail(peaksOf(meanRow(others(talkScores))), hours);
-    const logit = slope * Math.max(...meanRow(others(takeScores[number]))) + offset;
+    const calibrations = calibrate(meanRows(talkScores, groups, number), hours);
+    const logit = Math.max(...logitsOf(meanRows(takeScores[number], groups, number), calibrations));
     const least = Math.log(threshold / (1 - threshold));
     if (logit < logitOf(OUTLIER_PER_HOUR)) outliers.push({ logit, name });
     else if (logit < Math.min(least, logitOf(DOUBTFUL_PER_HOUR))) {

@@ -22,6 +22,7 @@ const BEFORE_S = 1.2, AFTER_S = 1; // silence around a recording
 const LEVEL_SAMPLES = 512;
 
 export const SNR_DB = [5, 15, 10, 10]; // of the four kinds of noise
+const TALK_SNR_DB = [8, 14, 20]; // of the talk behind a phrase
 
 const seconds = (s) => Math.round(s * SAMPLE_RATE);
 
@@ -102,11 +103,11 @@ export function padded(samples) {
   return whole;
 }
 
-/** Return the part of a recording that the embeddings of its phrase need. */
-export function phraseSamples(samples, { start, end }) {
+/** Return the part of a padded recording that the embeddings of its phrase need. */
+export function phraseSamples(whole, { start, end }) {
   const firstEnd = seconds(BEFORE_S) + start + seconds(FIRST_S), lastEnd = seconds(BEFORE_S) + end + seconds(LAST_S);
   const steps = Math.max(3, round((lastEnd - firstEnd) / STEP) + 1), from = firstEnd - samplesOf(1);
-  return padded(samples).subarray(from, from + samplesOf(steps));
+  return whole.subarray(from, from + samplesOf(steps));
 }
 
 /** Return the energy of the loudest 32 ms. */
@@ -123,4 +124,15 @@ export function inNoise(samples, noise, snr_db) {
   const noisy = samples.map((x, i) => x + gain * noise[i]);
   const peak = noisy.reduce((highest, x) => Math.max(highest, Math.abs(x)), 1);
   return noisy.map((x) => x / peak);
+}
+
+/** Return a padded recording with talk behind its phrase, at each of three levels. The talk is the phrase itself, backwards. */
+export function inTalk({ samples, start, end }) {
+  const whole = padded(samples), size = end - start;
+  return TALK_SNR_DB.map((snr_db, number) => {
+    const gain = 10 ** (-snr_db / 20), shift = Math.floor((number * size) / TALK_SNR_DB.length);
+    const noisy = whole.map((x, i) => x + gain * samples[end - 1 - ((i + shift) % size)]);
+    const peak = noisy.reduce((highest, x) => Math.max(highest, Math.abs(x)), 1);
+    return noisy.map((x) => x / peak);
+  });
 }
