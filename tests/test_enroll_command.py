@@ -111,6 +111,7 @@ def test_recorded_takes_are_kept_if_they_cannot_be_used(run: Command, monkeypatc
     speak(monkeypatch, tune(TUNE, 5), tune(TUNE, 6))
     code, _, err = run("hey tune", "--record", "3", "--out", "hey.onnx")
     assert (code, "microphone ended before all takes were recorded" in err) == (2, True)
+    assert err.rstrip().endswith("the takes are in hey-takes-2")  # nothing is overwritten
     code, _, err = run("hey tune", "hey-takes/take-1.wav", "hey-takes/take-2.wav")
     assert code == 0, err
 
@@ -143,7 +144,7 @@ def test_options_are_checked_before_the_user_speaks(
 def test_the_default_name_does_not_overwrite_another_phrase(run: Command, clips: list[Path]) -> None:
     names = [path.name for path in clips]
     assert run("hey tune", *names)[0] == 0
-    assert run("hey tune", *names[:2])[0] == 0  # the same phrase again
+    assert run("hey  tune", *names[:2])[0] == 0  # the same phrase again
     before = ModelFile("hey-tune.onnx").card
     code, _, err = run("hey-tune", *names)
     assert code == 2

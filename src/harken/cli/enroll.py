@@ -83,7 +83,7 @@ def enroll(
         stream=stream,
         encoder=encoder,
     )
-    with _keeping_takes(target.with_name(f"{target.stem}-takes")) as folder:
+    with _keeping_takes(target) as folder:
         enrolled = enroll_phrase(
             phrase,
             takes + (_record_takes(phrase, record, device, folder) if record else []),
@@ -103,7 +103,9 @@ def enroll(
 def _default_name(phrase: str) -> Path:
     """Return the name of the model file, if there is no model of other phrases with this name."""
     from harken.enrollment.existing import read_enrolled
+    from harken.enrollment.typed import normalize_phrase
 
+    phrase = normalize_phrase(phrase)
     path = Path((re.sub(r"[^\w]+", "-", phrase).strip("-") or "phrase") + ".onnx")
     try:
         others = path.exists() and read_enrolled(path).phrases != (phrase,)
@@ -130,15 +132,17 @@ def _print_result(enrolled: "Enrollment") -> None:
 
 
 @contextmanager
-def _keeping_takes(kept: Path) -> Iterator[Path]:
-    """Yield a temporary folder for recordings. If enrolling fails, they are moved to the folder `kept`."""
+def _keeping_takes(model: Path) -> Iterator[Path]:
+    """Yield a temporary folder for recordings. If enrolling fails, they are moved to a new folder beside the model file."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             yield Path(folder)
         except (HarkenError, KeyboardInterrupt) as error:
             if not (takes := sorted(Path(folder).glob("*.wav"))):
                 raise
-            kept.mkdir(parents=True, exist_ok=True)
+            names = (f"{model.stem}-takes{number}" for number in ("", *(f"-{count}" for count in range(2, 1000))))
+            kept = next(path for name in names if not (path := model.with_name(name)).exists())
+            kept.mkdir(parents=True)
             for take in takes:
                 shutil.move(take, kept / take.name)
             where = f"the takes are in {kept}"
