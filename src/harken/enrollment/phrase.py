@@ -1,6 +1,8 @@
 """A phrase as it was learned: its templates and their calibration.
 
-LearnedPhrase     templates of takes, calibrated on the speech bank
+LearnedPhrase   templates of takes, calibrated on the speech bank
+stricter        a calibration with lower logits
+logits_of       the scores of the two groups of templates -> logits
 """
 
 from collections.abc import Sequence
