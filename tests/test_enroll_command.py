@@ -122,7 +122,7 @@ def test_recorded_takes_are_kept_if_they_cannot_be_used(run: Command, monkeypatc
         (["--false-alarms", "100"], "100.0 false alarms per hour: give a number from 0.001 to below 60"),
         (["--into", "take0.wav"], "take0.wav is not a complete ONNX model"),
         (["--stream", "s.wav"], "s.wav is the name of a recording"),
-        (["--background", "nowhere"], "nowhere is no folder"),
+        (["--background", "nowhere"], "nowhere is not a folder"),
         (["--encoder", "other"], "other"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

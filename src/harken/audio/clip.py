@@ -91,9 +91,9 @@ class InMemoryFile(os.PathLike[str]):
         return self.path
 
 
+PCM_TYPES = "pass floats, int16 or int32 PCM, or 8-bit PCM as uint8"
 # Samples of all channels. A header can state any length, and the memory is allocated before the samples are read.
 _MAX_BLOCK_SAMPLES = 1 << 24
-PCM_TYPES = "pass floats, int16 or int32 PCM, or 8-bit PCM as uint8"
 LENGTH_UNKNOWN = 1 << 62  # libsndfile reports at least this length for a FLAC that was written to a pipe
 
 

@@ -68,21 +68,21 @@ def enroll(
     from harken.enrollment.request import check_request
 
     if background is not None and not background.is_dir():
-        raise HarkenError(f"{background} is no folder: give a folder with WAV, FLAC, OGG or MP3 files")
+        raise HarkenError(f"{background} is not a folder: give a folder with WAV, FLAC, OGG or MP3 files")
     target = out or into or _default_name(phrase)
     takes: list[Any] = list(clips or [])
-    # Before the user has to speak.
-    check_request(
-        phrase,
-        takes,
-        out=target,
-        will_record=record > 0,
-        typed=typed,
-        into=into,
-        false_alarms_per_hour=false_alarms,
-        stream=stream,
-        encoder=encoder,
-    )
+    if record:  # `enroll_phrase` checks too, but only after the user has spoken
+        check_request(
+            phrase,
+            takes,
+            out=target,
+            will_record=True,
+            typed=typed,
+            into=into,
+            false_alarms_per_hour=false_alarms,
+            stream=stream,
+            encoder=encoder,
+        )
     with _keeping_takes(target) as folder:
         enrolled = enroll_phrase(
             phrase,
@@ -124,7 +124,7 @@ def _print_result(enrolled: "Enrollment") -> None:
         print(f"{100 * enrolled.recognized:.0f} % of the {tested} would be recognized, each by a model of the others")
     print(
         f"{enrolled.false_alarms} false alarm{'' if enrolled.false_alarms == 1 else 's'} in {enrolled.hours:.1f} hours of "
-        f"other people's speech, from which follows at most {enrolled.at_most:.1f} per hour, at 95 % confidence"
+        f"other people's speech, so at most {enrolled.at_most:.1f} per hour, at 95 % confidence"
     )
     if len(enrolled.phrases) > 1:
         print(f"phrases: {', '.join(enrolled.phrases)}")

@@ -247,21 +247,20 @@ def _learn(
 ) -> _Outcome:
     takes = [*recorded, *synthetic]
     phrase = LearnedPhrase(takes, embedding, bank)
-    threshold = threshold_for(per_hour)
     notes: list[str] = []
     raised = 0.0
     if background is not None:
         raised, notes = _raise_on_background(background, phrase, embedding, per_hour)
         phrase.raise_by(raised)
     if len(takes) > 1:
-        recognized, doubtful = _leave_one_out(recorded or synthetic, phrase, threshold, raised)
+        recognized, doubtful = _leave_one_out(recorded or synthetic, phrase, _logit_of(per_hour), raised)
         notes += doubtful if recorded else []
     else:
         recognized = None
         notes.append("one take does not show how the phrase will vary: add two or more, some of them by other people")
     notes += _quality_notes(recorded, takes, recognized)
     false_alarms = int((peaks_of(phrase.bank_logits()) >= _logit_of(per_hour)).sum())
-    return _Outcome(phrase, threshold, false_alarms, recognized, notes)
+    return _Outcome(phrase, threshold_for(per_hour), false_alarms, recognized, notes)
 
 
 def _join(request: Request, learned: _Outcome, entry: dict[str, Any]) -> EnrolledModel:
@@ -297,7 +296,7 @@ def _read_takes(clips: Sequence[AudioSource], source_rate: int | None) -> list[T
 
 
 def _leave_one_out(
-    tested: Sequence[Take], phrase: LearnedPhrase, threshold: float, raised: float
+    tested: Sequence[Take], phrase: LearnedPhrase, least_logit: float, raised: float
 ) -> tuple[float, list[str]]:
     """Test each take with the templates of the other takes.
 
@@ -307,8 +306,8 @@ def _leave_one_out(
         The takes to test. They are the first of the takes.
     phrase
         The phrase, learned from all takes.
-    threshold
-        Threshold of the phrase.
+    least_logit
+        Logit at which the phrase is detected.
     raised
         By how much the background lowered the logits.
 
@@ -322,7 +321,6 @@ def _leave_one_out(
     HarkenError
         If a take is so different from the others that it must contain another word.
     """
-    logit = math.log(threshold / (1 - threshold))
     notes: list[str] = []
     missed_for_background = 0
     outliers: list[tuple[float, str]] = []
@@ -330,14 +328,14 @@ def _leave_one_out(
         take_logit = phrase.logit_without(number)
         if take_logit < _logit_of(_OUTLIER_PER_HOUR):
             outliers.append((take_logit, take.name))
-        elif take_logit < min(logit, _logit_of(_DOUBTFUL_PER_HOUR)):
+        elif take_logit < min(least_logit, _logit_of(_DOUBTFUL_PER_HOUR)):
             notes.append(
                 f"{take.name} sounds little like the other takes: listen to it, and leave it out if it is another word"
             )
-        elif take_logit < logit:
+        elif take_logit < least_logit:
             notes.append(f"{take.name} would be missed by a model of the other takes: add takes that sound like it")
         else:
-            missed_for_background += take_logit - raised < logit
+            missed_for_background += take_logit - raised < least_logit
     if outliers:
         problem = f"{min(outliers)[1]} sounds unlike the other takes"
         if len(outliers) == len(tested):

@@ -16,8 +16,8 @@ from harken.enrollment.takes import Take, sequences_of, talk_sequences_of, whole
 from harken.models.speech_embedding import SpeechEmbedding
 
 # Subtracted from the logit of each group: the templates with talk behind the phrase get the smaller part of the false alarms.
-# On seven phrases, with speech of the threshold side, 0 missed fewest in talk, and 1 missed no more in noise than quiet templates
-# alone. 0.5 lies between.
+# 0, 1, 2 and 3 were compared on seven phrases, with speech by the speakers for thresholds: 0 missed fewest in talk, and 1 hardly
+# more in noise than the quiet templates alone. 0.5 lies between the two.
 _HANDICAPS = (0.0, 0.5)
 
 

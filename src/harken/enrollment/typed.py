@@ -1,8 +1,8 @@
 """Create takes of a phrase from its spelling, with the synthetic voices of the extra `synth`.
 
-speak_phrase    a phrase -> takes, and a description of the voices
-normalize_phrase    a phrase as it is written in a model
-check_phrase    refuse a phrase that cannot be a label or cannot be spoken
+speak_phrase       a phrase -> takes, and a description of the voices
+normalize_phrase   a phrase as it is written in a model
+check_phrase       refuse a phrase that cannot be a label or cannot be spoken
 """
 
 import ctypes
