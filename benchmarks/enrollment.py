@@ -39,8 +39,9 @@ from numpy.typing import NDArray
 
 from harken import HarkenError, enroll, load_clip
 from harken.audio.clip import AUDIO_SUFFIXES
-from harken.enrollment.bank import load_bank, peaks_of
-from harken.enrollment.graph import REFERENCE_PER_HOUR, RIVALRY
+from harken.enrollment.bank import load_bank
+from harken.enrollment.calibration import logit_of, peaks_of
+from harken.enrollment.graph import RIVALRY
 from harken.enrollment.phrase import LearnedPhrase
 from harken.enrollment.takes import Take, read_take
 from harken.enrollment.typed import speak_phrase
@@ -116,7 +117,7 @@ def missed(phrases: Path, speech: Sequence[Path], noise: Path, encoder: str) -> 
                 peaks = peaks_of(phrase.logits(heard))
                 best = np.array([phrase.logits(embedded).max() for embedded in tested])
                 scores = [peaks[int(rate * hours / share)] for share in (SPEECH_SHARE, 1.0) for rate in RATES]
-                scores += [np.nextafter(logit_at(rate), -math.inf) for rate in PROMISED]
+                scores += [np.nextafter(logit_of(rate), -math.inf) for rate in PROMISED]
                 rows.append([100 * float(np.mean(best <= score)) for score in scores])
             conditions = [
                 f"{rate:g} per hour, {share}" for share in ("a fifth speech", "only speech") for rate in RATES
@@ -151,7 +152,7 @@ def talk(phrases: Path, speech: Sequence[Path], noise: Path, encoder: str) -> No
             peaks = peaks_of(phrase.logits(heard))
             least = {
                 "1 per hour, a fifth speech": float(peaks[int(RATES[0] * hours / SPEECH_SHARE)]),
-                "--false-alarms 0.5": float(np.nextafter(logit_at(PROMISED[1]), -math.inf)),
+                "--false-alarms 0.5": float(np.nextafter(logit_of(PROMISED[1]), -math.inf)),
             }
             for snr_db, windows in tested.items():
                 best = np.array([phrase.logits(embedded).max() for embedded in windows])
@@ -194,7 +195,7 @@ def promise(phrases: Path, words: Path, speech: Sequence[Path], noise: Path, enc
     counts = []
     for name, takes in sets:
         peaks = peaks_of(learned(takes, encoder).logits(heard))
-        counts.append([int((peaks >= logit_at(rate)).sum()) for rate in PROMISED])
+        counts.append([int((peaks >= logit_of(rate)).sum()) for rate in PROMISED])
         print(f"{name}: " + ", ".join(f"{count / hours:.2f}" for count in counts[-1]), flush=True)
     for kind, part in (("phrases", counts[: -len(COMMANDS)]), ("commands", counts[-len(COMMANDS) :])):
         for rate, column in zip(PROMISED, np.array(part).T / hours, strict=True):
@@ -277,11 +278,6 @@ def learned(takes: Sequence[Path], encoder: str) -> LearnedPhrase:
 def learned_from(takes: Sequence[Take], encoder: str) -> LearnedPhrase:
     """Return what `learned` returns, from takes that were read."""
     return LearnedPhrase(takes, load_embedding(encoder), load_bank(encoder))
-
-
-def logit_at(false_alarms_per_hour: float) -> float:
-    """Return the logit at the threshold for a rate of false alarms."""
-    return -math.log(false_alarms_per_hour / REFERENCE_PER_HOUR)
 
 
 def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:

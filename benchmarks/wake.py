@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from harken import HarkenError, enroll, load_clip
 from harken.audio.clip import to_int16
-from harken.enrollment.graph import threshold_for
+from harken.enrollment.calibration import threshold_for
 from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.evaluation.peers.engine import Peer
 from harken.evaluation.peers.registry import PEERS, find_peer

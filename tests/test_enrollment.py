@@ -11,20 +11,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from harken import HarkenError, Listener, Recognizer, StreamFile, enroll
-from harken.enrollment.bank import fit_tail, load_bank, peaks_of
-from harken.enrollment.graph import (
-    KINDS,
-    REFERENCE_PER_HOUR,
-    Calibration,
-    Templates,
-    TemplateScorer,
-    enrolled_model,
-    enrolled_stream,
-    threshold_for,
-)
+from harken.enrollment.bank import load_bank
+from harken.enrollment.calibration import REFERENCE_PER_HOUR, Calibration, fit_tail, peaks_of, threshold_for
+from harken.enrollment.graph import enrolled_model, enrolled_stream
 from harken.enrollment.learn import write_enrolled_stream
 from harken.enrollment.phrase import LearnedPhrase
 from harken.enrollment.takes import find_phrase, read_take, sequences_of, talk_sequences_of
+from harken.enrollment.templates import KINDS, Templates, TemplateScorer
 from harken.models.encoders import ENCODERS, load_embedding
 from harken.models.onnx_writer import change_metadata
 from harken.models.speech_embedding import samples_of

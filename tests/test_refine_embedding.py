@@ -11,7 +11,7 @@ from phrase_pairs import Phrase, PhrasePairs, Utterance, phrases_of, read_aligne
 from refine_embedding import alignment, excluded, mix, speech_cost
 from train_embedding import may_train
 
-from harken.enrollment.graph import SpeechModel, Templates, TemplateScorer
+from harken.enrollment.templates import SpeechModel, Templates, TemplateScorer
 from harken.models.speech_embedding import DIMENSIONS, SAMPLE_RATE
 
 

@@ -5,7 +5,7 @@
     python tools/refine_embedding.py mix CHECKPOINT REFINED --share 0.5 --out CHECKPOINT
 
 train   a phrase has to score higher against another recording of it than against other speech. The scores are those of
-        enrolled phrases: the best alignment with a template (harken.enrollment.graph). The loss is InfoNCE (A. van den Oord
+        enrolled phrases: the best alignment with a template (harken.enrollment.templates). The loss is InfoNCE (A. van den Oord
         et al., 2018, arXiv:1807.03748). Half of each batch are examples of tools/train_embedding.py, so that the network
         still reproduces Google's embedding. Continues from REFINED if it exists.
 mix     the average of the weights before and after is better than both on phrases that were not learned (M. Wortsman et al.,
@@ -262,7 +262,7 @@ def speech_cost(windows: Tensor, typical: Tensor) -> Tensor:
 
 
 def alignment(templates: Tensor, windows: Tensor, cost: Tensor, lengths: Tensor) -> Tensor:
-    """Return the score [A, N] of each template in each of its windows, as `harken.enrollment.graph` computes it.
+    """Return the score [A, N] of each template in each of its windows, as `harken.enrollment.templates` computes it.
 
     Parameters
     ----------

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from harken.enrollment.bank import load_bank
-from harken.enrollment.graph import Calibration, Templates
+from harken.enrollment.calibration import Calibration
+from harken.enrollment.metadata import FORMAT
+from harken.enrollment.templates import Templates
 from harken.errors import HarkenError
 from harken.models.encoders import load_embedding
 from harken.models.onnx_bytes import read_initializers, read_metadata
 
-FORMAT = 3  # version of the constants and metadata
 _FIX = "give a model that `harken enroll` wrote"
 
 

@@ -3,12 +3,10 @@
 enroll                  recordings or a spelling -> model file
 Enrollment              the result, with the accuracy to expect
 write_enrolled_stream   a model of enrolled phrases -> its streaming file
-enrolled_metadata       the metadata of such a model
 
 serve/page/enroll.js does the same with recordings in the browser. A test compares the two.
 """
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,37 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from harken.audio.clip import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, AudioSource, clip_name, load_clip
-from harken.enrollment.bank import Bank, fit_tail, hours_of, load_bank, peaks_of
-from harken.enrollment.existing import FORMAT, EnrolledModel, read_enrolled
-from harken.enrollment.graph import (
-    KINDS,
-    REFERENCE_PER_HOUR,
-    Templates,
-    class_labels,
-    enrolled_model,
-    enrolled_stream,
-    threshold_for,
-)
+from harken.audio.clip import AudioSource, clip_name
+from harken.enrollment.background import excess_logit
+from harken.enrollment.bank import Bank, load_bank
+from harken.enrollment.calibration import logit_of, peaks_of, threshold_for, upper_limit
+from harken.enrollment.existing import EnrolledModel, read_enrolled
+from harken.enrollment.graph import enrolled_model, enrolled_stream
+from harken.enrollment.metadata import HOP_STEPS, enrolled_metadata
 from harken.enrollment.phrase import LearnedPhrase
 from harken.enrollment.request import Request, check_request
-from harken.enrollment.takes import Take, check_lengths, read_take
+from harken.enrollment.take_quality import leave_one_out, quality_notes
+from harken.enrollment.takes import Take, read_take
+from harken.enrollment.templates import KINDS, Templates
 from harken.enrollment.typed import speak_phrase
 from harken.errors import HarkenError
 from harken.files import replacing
 from harken.models.encoders import load_embedding
-from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding, samples_of
+from harken.models.speech_embedding import SpeechEmbedding
 
 DEFAULT_FALSE_ALARMS = 0.5  # per hour of speech
-HOP_STEPS = (
-    3  # embeddings between two evaluations in a stream; an evaluation considers all alignments since the last one
-)
-_SHORT_PHRASE_S = 0.45  # a phrase shorter than this gets a note
-# False alarms per hour at the score of a take, in a model of the other takes. A take as common in speech as this contains
-# another word. With fewer false alarms it may contain one: it gets a note.
-_OUTLIER_PER_HOUR, _DOUBTFUL_PER_HOUR = 120.0, 10.0
-_MIN_RECOGNIZED = 0.5  # a phrase of which a smaller fraction of takes is recognized gets a note
-_MIN_BACKGROUND_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -192,7 +178,7 @@ def enroll(
         threshold=learned.threshold,
         false_alarms=learned.false_alarms,
         hours=bank.hours,
-        at_most=_poisson_upper(learned.false_alarms) / bank.hours,
+        at_most=upper_limit(learned.false_alarms) / bank.hours,
         recognized=learned.recognized,
         notes=tuple(notes),
     )
@@ -250,16 +236,16 @@ def _learn(
     notes: list[str] = []
     raised = 0.0
     if background is not None:
-        raised, notes = _raise_on_background(background, phrase, embedding, per_hour)
+        raised, notes = excess_logit(background, phrase, embedding, per_hour)
         phrase.raise_by(raised)
     if len(takes) > 1:
-        recognized, doubtful = _leave_one_out(recorded or synthetic, phrase, _logit_of(per_hour), raised)
+        recognized, doubtful = leave_one_out(recorded or synthetic, phrase, logit_of(per_hour), raised)
         notes += doubtful if recorded else []
     else:
         recognized = None
         notes.append("one take does not show how the phrase will vary: add two or more, some of them by other people")
-    notes += _quality_notes(recorded, takes, recognized)
-    false_alarms = int((peaks_of(phrase.bank_logits()) >= _logit_of(per_hour)).sum())
+    notes += quality_notes(recorded, takes, recognized)
+    false_alarms = int((peaks_of(phrase.bank_logits()) >= logit_of(per_hour)).sum())
     return _Outcome(phrase, threshold_for(per_hour), false_alarms, recognized, notes)
 
 
@@ -293,162 +279,3 @@ def _read_takes(clips: Sequence[AudioSource], source_rate: int | None) -> list[T
                 raise HarkenError(f"{earlier.name} and {take.name} are the same recording: give different ones")
         takes.append(take)
     return takes
-
-
-def _leave_one_out(
-    tested: Sequence[Take], phrase: LearnedPhrase, least_logit: float, raised: float
-) -> tuple[float, list[str]]:
-    """Test each take with the templates of the other takes.
-
-    Parameters
-    ----------
-    tested
-        The takes to test. They are the first of the takes.
-    phrase
-        The phrase, learned from all takes.
-    least_logit
-        Logit at which the phrase is detected.
-    raised
-        By how much the background lowered the logits.
-
-    Returns
-    -------
-    tuple of float and list of str
-        The fraction of the takes that are detected, and notes on those that are not.
-
-    Raises
-    ------
-    HarkenError
-        If a take is so different from the others that it must contain another word.
-    """
-    notes: list[str] = []
-    missed_for_background = 0
-    outliers: list[tuple[float, str]] = []
-    for number, take in enumerate(tested):
-        take_logit = phrase.logit_without(number)
-        if take_logit < _logit_of(_OUTLIER_PER_HOUR):
-            outliers.append((take_logit, take.name))
-        elif take_logit < min(least_logit, _logit_of(_DOUBTFUL_PER_HOUR)):
-            notes.append(
-                f"{take.name} sounds little like the other takes: listen to it, and leave it out if it is another word"
-            )
-        elif take_logit < least_logit:
-            notes.append(f"{take.name} would be missed by a model of the other takes: add takes that sound like it")
-        else:
-            missed_for_background += take_logit - raised < least_logit
-    if outliers:
-        problem = f"{min(outliers)[1]} sounds unlike the other takes"
-        if len(outliers) == len(tested):
-            problem = "the takes sound unlike each other"
-        raise HarkenError(
-            f"{problem}: give recordings of one phrase, and leave out or record again those of another one"
-        )
-    recognized = 1 - (len(notes) + missed_for_background) / len(tested)
-    if missed_for_background:
-        notes.append(
-            f"false alarms in the background raised the threshold, so {missed_for_background} more of the takes would be "
-            "missed: if its recordings contain the phrase, remove them"
-        )
-    return recognized, notes
-
-
-def _logit_of(false_alarms_per_hour: float) -> float:
-    return -math.log(false_alarms_per_hour / REFERENCE_PER_HOUR)
-
-
-def _raise_on_background(
-    folder: Path, phrase: LearnedPhrase, embedding: SpeechEmbedding, per_hour: float
-) -> tuple[float, list[str]]:
-    """Return by how much the logits must be lower for a rate of false alarms on a folder of recordings, and notes on them."""
-    files = sorted(folder.rglob("*")) if folder.is_dir() else []
-    paths = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
-    unreadable = [path for path in files if path.suffix.lower() in UNREADABLE_SUFFIXES]
-    if not paths:
-        raise HarkenError(f"{folder} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
-    embeddings = np.concatenate([embedding.embed(load_clip(path, SAMPLE_RATE)) for path in paths])
-    if len(embeddings) * STEP < _MIN_BACKGROUND_S * SAMPLE_RATE:
-        raise HarkenError(f"{folder} contains less than {_MIN_BACKGROUND_S:g} s of sound: add more recordings")
-    hours = hours_of(embeddings)
-    notes = []
-    if hours < 0.5:
-        notes.append(f"the background lasts {60 * hours:.1f} minutes: only an hour or more shows rare false alarms")
-    if unreadable:
-        left_out = f"{len(unreadable)} files of the background were left out, such as {unreadable[0]}"
-        notes.append(f"{left_out}: convert them to WAV")
-    fit = fit_tail(peaks_of(phrase.logits(embeddings)), hours, usual_scale=1.0)
-    # The logit that false alarms in the background exceed this often, and the one that they may.
-    reached = fit.start + fit.scale * math.log(fit.per_hour / per_hour)
-    return max(0.0, reached - _logit_of(per_hour)), notes
-
-
-def _poisson_upper(count: int) -> float:
-    """Return the upper 95 % confidence limit of the mean of a Poisson distribution, given a count (Garwood, 1936)."""
-    low, high = float(count), 2.0 * count + 20.0
-    for _ in range(60):
-        mean = (low + high) / 2
-        term = total = np.exp(-mean)
-        for number in range(1, count + 1):
-            term *= mean / number
-            total += term
-        low, high = (mean, high) if total > 0.05 else (low, mean)
-    return float(high)
-
-
-def _quality_notes(recorded: Sequence[Take], takes: Sequence[Take], recognized: float | None) -> list[str]:
-    notes = []
-    if (length := float(np.median([take.seconds for take in takes]))) < _SHORT_PHRASE_S:
-        notes.append(
-            f"the phrase lasts {length:.1f} s: short words are often detected inside other words; use three or more syllables"
-        )
-    if note := check_lengths(recorded):
-        notes.append(note)
-    if recognized is not None and recognized < _MIN_RECOGNIZED:
-        notes.append(
-            "most takes would be missed: either they are not of one phrase, or the phrase is too similar to common words"
-        )
-    return notes
-
-
-def enrolled_metadata(
-    phrases: Sequence[str],
-    templates: Templates,
-    thresholds: dict[str, float],
-    enrolled: list[dict[str, Any]],
-    encoder: str,
-) -> dict[str, Any]:
-    """Return the metadata of a model of enrolled phrases.
-
-    Parameters
-    ----------
-    phrases
-        The phrases, in the order of the classes.
-    templates
-        Their templates, which determine the window.
-    thresholds
-        Threshold of each phrase.
-    enrolled
-        For each phrase: what it was learned from, its calibration, and the accuracy to expect.
-    encoder
-        Name of the speech embedding.
-    """
-    hop_ms = 1000 * HOP_STEPS * STEP / SAMPLE_RATE
-    return {
-        "labels": class_labels(phrases),
-        "sample_rate": SAMPLE_RATE,
-        "window": samples_of(templates.steps),
-        "lead_in": round(0.6 * SAMPLE_RATE),
-        "thresholds": thresholds,
-        "listener": {
-            "thresholds": thresholds,
-            "hop_ms": hop_ms,
-            "smoothing_ms": 0.0,
-            "refractory_ms": 1500.0,
-            "gate_db": -60.0,
-            "isolation": 0.0,
-        },
-        "format": FORMAT,
-        "enrolled": enrolled,
-        "encoder": encoder,
-        "network": f"speech embedding ({encoder}, Apache-2.0) and templates",
-        "license": "the speech embedding is Apache-2.0; the templates are the user's own",
-    }

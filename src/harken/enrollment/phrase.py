@@ -1,7 +1,6 @@
 """A phrase as it was learned: its templates and their calibration.
 
 LearnedPhrase   templates of takes, calibrated on the speech bank
-stricter        a calibration with lower logits
 logits_of       the scores of the two groups of templates -> logits
 """
 
@@ -10,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harken.enrollment.bank import Bank, fit_tail, peaks_of
-from harken.enrollment.graph import KINDS, Calibration, Templates, TemplateScorer
+from harken.enrollment.bank import Bank
+from harken.enrollment.calibration import Calibration, fit_tail, peaks_of, stricter
 from harken.enrollment.takes import Take, sequences_of, talk_sequences_of, whole_embeddings
+from harken.enrollment.templates import KINDS, Templates, TemplateScorer
 from harken.models.speech_embedding import SpeechEmbedding
 
 # Subtracted from the logit of each group: the templates with talk behind the phrase get the smaller part of the false alarms.
@@ -99,11 +99,6 @@ class LearnedPhrase:
     def raise_by(self, logits: float) -> None:
         """Make the phrase stricter: its logits become lower by this much."""
         self.calibrations = tuple(stricter(fit, logits) for fit in self.calibrations)
-
-
-def stricter(fit: Calibration, logits: float) -> Calibration:
-    """Return a calibration whose logits are lower by a number."""
-    return Calibration(fit.start + logits * fit.scale, fit.scale, fit.per_hour)
 
 
 def logits_of(scores: NDArray[np.float32], calibrations: Sequence[Calibration]) -> NDArray[np.float32]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from harken.audio.clip import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, AudioSource, is_number
+from harken.enrollment.calibration import REFERENCE_PER_HOUR
 from harken.enrollment.existing import EnrolledModel, read_enrolled
-from harken.enrollment.graph import REFERENCE_PER_HOUR
 from harken.enrollment.typed import check_phrase, normalize_phrase
 from harken.errors import HarkenError
 from harken.files import require_writable

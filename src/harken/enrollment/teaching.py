@@ -11,9 +11,11 @@ what `enroll` learns from the same takes.
 import numpy as np
 
 from harken.enrollment.bank import load_bank
-from harken.enrollment.graph import KINDS, REFERENCE_PER_HOUR, Calibration, Templates, enrolled_model
-from harken.enrollment.learn import enrolled_metadata
+from harken.enrollment.calibration import REFERENCE_PER_HOUR, Calibration
+from harken.enrollment.graph import enrolled_model
+from harken.enrollment.metadata import enrolled_metadata
 from harken.enrollment.takes import noises_of
+from harken.enrollment.templates import KINDS, Templates
 from harken.models.encoders import DEFAULT, load_embedding
 from harken.models.speech_embedding import DIMENSIONS, SAMPLE_RATE
 

@@ -1,5 +1,5 @@
 // Learns a phrase from a few takes and writes a model file that detects it. Browser version of harken/enrollment/learn.py,
-// phrase.py, graph.py and bank.py: all of them must hold the same rules and constants.
+// phrase.py, calibration.py, metadata.py and bank.py: all of them must hold the same rules and constants.
 
 import { createNode, floats, floatsOf, readModel, writeModel } from "./onnx-bytes.js";
 import { openNetwork } from "./onnx-model.js";
