@@ -177,9 +177,10 @@ def test_a_listener_detects_the_phrase_once_with_the_model_and_with_the_streamin
         assert phrase_s < events[0].end_s < phrase_s + 2.0
 
 
-def test_model_and_streaming_file_agree_once_the_window_is_full(model: Path) -> None:
+@pytest.mark.parametrize("noise", [0.002, 0.0])  # without noise, the pauses are digital silence
+def test_model_and_streaming_file_agree_once_the_window_is_full(model: Path, noise: float) -> None:
     stream_file, recognizer = StreamFile(model.with_name("tune.stream.onnx")), Recognizer(model)
-    sound = np.concatenate([tune(TUNE, 21, pause_s=1.5), tune(TUNE, 22, pause_s=1.5)])
+    sound = np.concatenate([tune(TUNE, seed, pause_s=1.5, noise=noise) for seed in (21, 22)])
     state, window = stream_file.start(), recognizer.card.window
     compared = 0
     for start in range(0, sound.size - stream_file.step + 1, stream_file.step):

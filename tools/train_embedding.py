@@ -4,9 +4,9 @@
     python tools/train_embedding.py train --examples EXAMPLES --out CHECKPOINT
     python tools/train_embedding.py export CHECKPOINT
 
-examples   distorts recordings and adds noise. Writes the log-mel features with the noise, and Google's embeddings without it:
-           the network learns to ignore noise, which Google's embedding does less. Each pass draws other distortions.
-           Labels are not needed.
+examples   distorts recordings, and adds noise and other people's speech that is softer. Writes the log-mel features of that, and
+           Google's embeddings of the recordings without it: the network learns to ignore noise and speech in the background.
+           Each pass draws other distortions. Labels are not needed.
 train      trains the network to reproduce the embeddings. Continues from CHECKPOINT if it exists.
 export     folds the batch normalization into the convolutions, and writes src/harken/weights/embedding.npz
 
@@ -23,6 +23,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +42,13 @@ from harken.models.encoders import load_embedding
 from harken.models.harken_embedding import BLOCKS, CHANNELS, MEL_CENTER, MEL_SCALE, harken_embedding
 from harken.models.onnx_bytes import Tensor as OnnxTensor
 from harken.models.onnx_bytes import model
-from harken.models.speech_embedding import DIMENSIONS, MEL_BANDS, SAMPLE_RATE, mel_nodes, samples_of
+from harken.models.speech_embedding import DIMENSIONS, MEL_BANDS, SAMPLE_RATE, STEP, mel_nodes, samples_of
 
 STEPS = 64  # embeddings in an example
 LAST_SPEAKER = 3000
 BATCH = 16  # examples
+TALK_SHARE = 0.6  # of the examples, which have other people's speech behind them
+TALK_MARGIN_DB = 3.0  # what is not this much louder than the speech behind it is drowned
 LEARNING_RATE = 0.004
 WARMUP = 200  # steps
 LENGTH_WEIGHT = 0.3  # of the squared error, beside the cosine
@@ -120,12 +123,20 @@ def write_examples(speech: Path, words: Path, noise: list[Path], out: Path, numb
     rng = np.random.default_rng(100 + number)
     loud = load_noise(noise)
     teacher = _teacher()
+    size = samples_of(STEPS)
+    others = pieces(chain.from_iterable(speech_of(speech, rng) for _ in count()), size)
     mels, embeddings = [], []
     for recordings in (speech_of(speech, rng), words_of(words, rng)):
-        for samples in pieces(recordings, samples_of(STEPS)):
-            noisy, clean = distorted(samples, loud, rng)
+        for samples in pieces(recordings, size):
+            talk = softer(next(others), samples, rng) if rng.random() < TALK_SHARE else None
+            noisy, clean, gain = distorted(samples, talk, loud, rng)
             (mel,) = teacher.run(["mel"], {"waveform": noisy[None]})
             (embedded,) = teacher.run(["embeddings"], {"waveform": clean[None]})
+            if talk is not None:
+                # In a pause, the speech behind it is all that is heard.
+                drowned = loudest(talk) * 10 ** (TALK_MARGIN_DB / 20) > loudest(samples)
+                (both,) = teacher.run(["embeddings"], {"waveform": (clean + gain * talk)[None]})
+                embedded[0, drowned] = both[0, drowned]
             mels.append(mel[0].astype(np.float16))
             embeddings.append(embedded[0].astype(np.float16))
     out.mkdir(parents=True, exist_ok=True)
@@ -201,16 +212,32 @@ def pieces(recordings: Iterator[Samples], size: int) -> Iterator[Samples]:
             waiting = [joined[size - samples_of(0) :]]
 
 
-def distorted(samples: Samples, noise: list[Samples], rng: np.random.Generator) -> tuple[Samples, Samples]:
-    """Return samples with another spectral tilt and at another level, in noise and without it."""
+def softer(talk: Samples, samples: Samples, rng: np.random.Generator) -> Samples:
+    """Return other speech at a level below that of the speech that it is added to."""
+    level = rms(samples) * 10 ** (-rng.uniform(3, 28) / 20)
+    return talk * np.float32(level / max(rms(talk), 1e-6))
+
+
+def loudest(samples: Samples) -> NDArray[np.float32]:
+    """Return the level of the loudest 80 ms that each embedding covers, [steps]."""
+    frames = samples[: samples.size // STEP * STEP].reshape(-1, STEP)
+    levels = np.sqrt(np.square(frames).mean(axis=1))
+    covered = samples_of(1) // STEP
+    return np.lib.stride_tricks.sliding_window_view(levels, covered).max(axis=1)[:STEPS]
+
+
+def distorted(
+    samples: Samples, talk: Samples | None, noise: list[Samples], rng: np.random.Generator
+) -> tuple[Samples, Samples, np.float32]:
+    """Return samples with another spectral tilt and level, in noise and talk and without them, and the change of the level."""
     if rng.random() < 0.5:
         samples[1:] -= np.float32(rng.uniform(-0.5, 0.5)) * samples[:-1]
-    noisy = samples
+    noisy = samples if talk is None else samples + talk
     if rng.random() < 0.7:
         level = rms(samples) * 10 ** (-rng.uniform(0, 25) / 20)
-        noisy = samples + np.float32(level) * noise_of(samples.size, noise, rng)
+        noisy = noisy + np.float32(level) * noise_of(samples.size, noise, rng)
     gain = np.float32(10 ** (-rng.uniform(0, 30) / 20) / np.abs(noisy).max())
-    return gain * noisy, gain * samples
+    return gain * noisy, gain * samples, gain
 
 
 def noise_of(size: int, noise: list[Samples], rng: np.random.Generator) -> Samples:

@@ -285,7 +285,7 @@ def _from_file(source: str | os.PathLike[str] | IO[bytes], name: str) -> tuple[N
         # An open file can be an upload. Untrusted bytes are left to libsndfile, which is tested against malicious files.
         if path is not None and (plain := _read_plain(raw)) is not None:
             return plain[0].astype(np.float32) / np.float32(32768.0), plain[1]
-        with _open_decoder(raw, path, name) as file:
+        with _open_decoder(raw, None if isinstance(source, InMemoryFile) else path, name) as file:
             # Ask for one sample more than the file has, so that the first block is also the last.
             blocks = list(_blocks(file, raw, name, min(file.frames + 1, _MAX_BLOCK_SAMPLES // file.channels)))
             samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

@@ -95,16 +95,20 @@ def record_corpus(
     """
     _check_arguments(words, takes, speaker)
     chunks = _mono_chunks(source, "record into the same folder to continue")
-    kept = {word: _next_take_number(folder / word, speaker) for word in words}
-    state = RecordingState("", sum(min(takes, count) for count in kept.values()), takes * len(words), -math.inf, "")
+    kept = {word: _take_numbers(folder / word, speaker) for word in words}
+    state = RecordingState(
+        "", sum(min(takes, len(numbers)) for numbers in kept.values()), takes * len(words), -math.inf, ""
+    )
     done_before = state.done
     for take in range(takes):
         for word in words:
-            while kept[word] <= take:
+            while len(kept[word]) <= take:
                 lengths = _PHRASE_LENGTHS if " " in word else _WORD_LENGTHS
-                path = folder / word / f"{speaker}_nohash_{kept[word]}.wav"
+                number = min(set(range(len(kept[word]) + 1)) - kept[word])  # also that of a take that was deleted
+                path = folder / word / f"{speaker}_nohash_{number}.wav"
                 state = _record_take(chunks, source.sample_rate, replace(state, word=word), lengths, path, show)
-                kept[word] += not state.fault
+                if not state.fault:
+                    kept[word].add(number)
     return state.done - done_before
 
 
@@ -176,9 +180,9 @@ def _check_arguments(words: Sequence[str], takes: int, speaker: str) -> None:
         raise HarkenError(f"--speaker {speaker}: it is part of the file names; use letters and digits")
 
 
-def _next_take_number(folder: Path, speaker: str) -> int:
+def _take_numbers(folder: Path, speaker: str) -> set[int]:
     takes = (file.stem.rpartition("_")[2] for file in folder.glob(f"{speaker}_nohash_[0-9]*.wav"))
-    return max((int(take) for take in takes if take.isdecimal()), default=-1) + 1
+    return {int(take) for take in takes if take.isdecimal()}
 
 
 def _mono_chunks(source: Source, fix: str) -> Iterator[NDArray[np.float32]]:

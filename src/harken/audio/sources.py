@@ -55,7 +55,7 @@ class Source:
     sample_rate
         Sample rate in Hz.
     chunks
-        Iterator over the audio: arrays [samples, channels] of floats or int16.
+        Iterator over the audio: arrays [samples, channels] of floats, or of integers as full-scale PCM.
     """
 
     name: str

@@ -47,8 +47,9 @@ def read_wav(file: IO[bytes]) -> tuple[NDArray[np.int16], int] | None:
         return None
     if channels == 0 or frame != 2 * channels or data_bytes == 0 or data_bytes % frame:
         return None
-    content = file.read(data_bytes)
-    if len(content) != data_bytes or file.read(1):
+    # Not `read(data_bytes)`: it allocates what the header states, and a recorder in a pipe states 2 GB.
+    content = file.read()
+    if len(content) != data_bytes:
         return None
     flat: NDArray[np.int16] = np.frombuffer(content, "<i2").astype(np.int16, copy=False)
     return (flat if channels == 1 else flat.reshape(-1, channels)), rate

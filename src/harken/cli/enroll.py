@@ -67,8 +67,6 @@ def enroll(
     from harken.enrollment import enroll as enroll_phrase
     from harken.enrollment.request import check_request
 
-    if background is not None and not background.is_dir():
-        raise HarkenError(f"{background} is not a folder: give a folder with WAV, FLAC, OGG or MP3 files")
     target = out or into or _default_name(phrase)
     takes: list[Any] = list(clips or [])
     if record:  # `enroll_phrase` checks too, but only after the user has spoken
@@ -79,6 +77,7 @@ def enroll(
             will_record=True,
             typed=typed,
             into=into,
+            background=background,
             false_alarms_per_hour=false_alarms,
             stream=stream,
             encoder=encoder,
@@ -120,7 +119,7 @@ def _print_result(enrolled: "Enrollment") -> None:
     if enrolled.voices:
         print(f"voices: {enrolled.voices}")
     if enrolled.recognized is not None:
-        tested = "takes" if enrolled.takes > 1 else "synthetic voices"
+        tested = "takes" if enrolled.takes else "synthetic voices"
         print(f"{100 * enrolled.recognized:.0f} % of the {tested} would be recognized, each by a model of the others")
     print(
         f"{enrolled.false_alarms} false alarm{'' if enrolled.false_alarms == 1 else 's'} in {enrolled.hours:.1f} hours of "
@@ -170,7 +169,7 @@ def _record_takes(phrase: str, wanted: int, device: str | None, folder: Path) ->
         if moment.word and prompted[-1:] != [state]:
             prompted.append(state)
             again = f" ({moment.fault})" if moment.fault else ""
-            console.print(f"say “{phrase}”, {moment.done + 1} of {moment.wanted}{again}")
+            console.print(f"say “{phrase}”, {moment.done + 1} of {moment.wanted}{again}", markup=False, emoji=False)
 
     with open_microphone(device) as source:
         return list(record_phrase(source, folder, phrase, takes=wanted, show=show))

@@ -177,8 +177,13 @@ def listen(
         console = Console(highlight=False)
         live_display = _LiveDisplay(console, listener, opened) if console.is_terminal else None
         with live_display or _JsonLines() as output:
-            for chunk in opened.chunks:
-                _report(detector.push(chunk), output, actions or {}, recognizer.card.words, started)
+            try:
+                for chunk in opened.chunks:
+                    _report(detector.push(chunk), output, actions or {}, recognizer.card.words, started)
+            except KeyboardInterrupt:  # the only end of a microphone
+                if isinstance(detector, ClipSaver):
+                    detector.finish()  # the last clips wait for the audio after them
+                raise
             _report(detector.finish(), output, actions or {}, recognizer.card.words, started)
 
 
@@ -290,10 +295,8 @@ class _LiveDisplay:
 
     def show_word(self, event: Event) -> None:
         is_wake = isinstance(event, WakeEvent) and event.kind == "wake"
-        self._console.print(
-            f"[dim]{event.end_s:8.1f} s[/dim]  [bold]{event.word}[/bold]  [dim]{event.confidence:.2f}[/dim]"
-            f"{'  [dim]wake phrase[/dim]' if is_wake else ''}"
-        )
+        parts = [(f"{event.end_s:8.1f} s  ", "dim"), (event.word, "bold"), (f"  {event.confidence:.2f}", "dim")]
+        self._console.print(Text.assemble(*parts, *([("  wake phrase", "dim")] if is_wake else [])))
 
     def _draw(self) -> RenderableType:
         listener = self._listener
@@ -311,8 +314,8 @@ class _LiveDisplay:
             label = listener.labels[index]
             is_word = label in listener.settings.thresholds
             detected = is_word and index == top and listener.confidence >= listener.settings.thresholds[label]
-            bars.add_row(label.strip("_"), _bar(posteriors[index], "green" if detected else "blue" if is_word else "grey50"),
-                         f"{posteriors[index]:.2f}")  # fmt: skip
+            color = "green" if detected else "blue" if is_word else "grey50"
+            bars.add_row(Text(label.strip("_")), _bar(posteriors[index], color), f"{posteriors[index]:.2f}")
         title = Text.assemble(self._source.name, (f"  {self._source.sample_rate} Hz  {listener.seconds:.1f} s", "dim"))
         return Group(title, *self._draw_wake_state(), bars)
 

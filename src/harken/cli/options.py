@@ -10,7 +10,8 @@ Channel = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Use only this channel; the first is 1. Default: the average of all channels with the same sound as the first.",
+        help="Use only this channel; the first is 1. Default: the average of all channels with the same sound as the first; "
+        "of a microphone, the first channel.",
     ),
 ]
 

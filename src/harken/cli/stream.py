@@ -298,13 +298,13 @@ def evaluate_stream(
         listener_run = replace(listener_run, tuned_on=listener_run.sources)
     evaluation = evaluate_run(listener_run, settings)
     wake_evaluation = None if wake is None else evaluate_wake(evaluation, command_s)
+    print_stream_evaluation(evaluation)  # first, so that the figures are there if a file cannot be written after all
+    if wake_evaluation is not None:
+        print_wake_evaluation(wake_evaluation)
     if out is not None:
         sensitivity = {**recognizer.card.fields.get("sensitivity", {}), "stream": evaluation.sensitivity_shifts}
         changes = {"listener": settings.to_json(), "sensitivity": sensitivity, "tuned_on": sorted(listener_run.sources)}
         change_metadata(path, out, changes)
-    print_stream_evaluation(evaluation)  # first, so that the figures are there if a file cannot be written after all
-    if wake_evaluation is not None:
-        print_wake_evaluation(wake_evaluation)
     write_stream_report(evaluation, page, title=title, sample_rate=recognizer.sample_rate, wake=wake_evaluation)
     if json_file is not None:
         figures = evaluation.to_json()

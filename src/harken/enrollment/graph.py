@@ -63,6 +63,7 @@ def enrolled_model(
         *mel_nodes("waveform", "mel"),
         *embedding.nodes("mel", "embeddings"),
         *scoring_nodes("embeddings", "scores", templates.vectors.shape[1]),
+        *_peak_nodes("waveform", "peak"),
         *_decision_nodes(),
     ]
     return _model_file(
@@ -89,7 +90,8 @@ def enrolled_stream(
 
     Its inputs are `waveform`, the samples of `steps` embeddings, and `state`. Its outputs are `probabilities` and
     `next_state`. The state contains the last samples and mel frames that are also part of the next embedding's input, and
-    the embeddings of the window. Their values in digital silence are subtracted, so that a state of zeros is silence.
+    the embeddings and peak levels of the window. Their values in digital silence are subtracted, so that a state of zeros is
+    silence.
 
     Parameters
     ----------
@@ -101,10 +103,16 @@ def enrolled_stream(
     samples, frames, window = steps * STEP, FRAMES - STRIDE, templates.steps
     kept_samples = samples_of(1) - HOP * FRAMES
     kept_steps = window - steps
-    sizes = [kept_samples, frames * MEL_BANDS, kept_steps * DIMENSIONS]
+    kept_peaks = math.ceil(samples_of(window) / samples) - 1
+    sizes = [kept_samples, frames * MEL_BANDS, kept_steps * DIMENSIONS, kept_peaks]
     silent = embedding.embed(np.zeros(samples_of(1), np.float32))[0]
     nodes = [
-        node("Split", ["state", "state_sizes"], ["old_samples", "old_mel_flat", "old_embeddings_flat"], axis=1),
+        node(
+            "Split",
+            ["state", "state_sizes"],
+            ["old_samples", "old_mel_flat", "old_embeddings_flat", "old_peaks"],
+            axis=1,
+        ),
         node("Concat", ["old_samples", "waveform"], ["all_samples"], axis=1),
         *mel_nodes("all_samples", "new_mel"),
         node("Reshape", ["old_mel_flat", "mel_shape"], ["old_mel_offset"]),
@@ -115,7 +123,11 @@ def enrolled_stream(
         node("Add", ["old_embeddings_offset", "silent_embedding"], ["old_embeddings"]),
         node("Concat", ["old_embeddings", "new_embeddings"], ["embeddings"], axis=1),
         *scoring_nodes("embeddings", "scores", templates.vectors.shape[1]),
+        *_peak_nodes("waveform", "new_peak"),
+        node("Concat", ["old_peaks", "new_peak"], ["peaks"], axis=1),
+        node("ReduceMax", ["peaks"], ["peak"], axes=[1], keepdims=1),
         *_decision_nodes(),
+        node("Slice", ["peaks", "from_peaks", "to_end", "axis_1"], ["next_peaks"]),
         node("Slice", ["all_samples", "from_samples", "to_end", "axis_1"], ["next_samples"]),
         node("Slice", ["mel", "from_mel", "to_end", "axis_1"], ["kept_mel"]),
         node("Sub", ["kept_mel", "silent_mel"], ["kept_mel_offset"]),
@@ -123,7 +135,7 @@ def enrolled_stream(
         node("Slice", ["embeddings", "from_embeddings", "to_end", "axis_1"], ["kept_embeddings"]),
         node("Sub", ["kept_embeddings", "silent_embedding"], ["kept_embeddings_offset"]),
         node("Reshape", ["kept_embeddings_offset", "flat_shape"], ["next_embeddings"]),
-        node("Concat", ["next_samples", "next_mel", "next_embeddings"], ["next_state"], axis=1),
+        node("Concat", ["next_samples", "next_mel", "next_embeddings", "next_peaks"], ["next_state"], axis=1),
     ]
     extra: dict[str, Array] = {
         "state_sizes": np.array(sizes, np.int64),
@@ -135,6 +147,7 @@ def enrolled_stream(
         "from_samples": np.array([-kept_samples], np.int64),
         "from_mel": np.array([-frames], np.int64),
         "from_embeddings": np.array([-kept_steps], np.int64),
+        "from_peaks": np.array([1], np.int64),
         "to_end": np.array([np.iinfo(np.int64).max], np.int64),
     }
     state = sum(sizes)
@@ -151,8 +164,16 @@ def enrolled_stream(
     )
 
 
+def _peak_nodes(waveform: str, peak: str) -> list[bytes]:
+    """Return the nodes that compute the peak level [N, 1] of a waveform [N, samples]."""
+    return [
+        node("Abs", [waveform], ["magnitudes"]),
+        node("ReduceMax", ["magnitudes"], [peak], axes=[1], keepdims=1),
+    ]
+
+
 def _decision_nodes() -> list[bytes]:
-    """Return the nodes that turn scores [N, templates, steps] into probabilities [N, classes]."""
+    """Return the nodes that turn scores [N, templates, steps] and the peak level [N, 1] into probabilities [N, classes]."""
     return [
         node("MatMul", ["averages", "scores"], ["group_scores"]),
         node("ReduceMax", ["group_scores"], ["best_scores"], axes=[2], keepdims=0),
@@ -167,8 +188,6 @@ def _decision_nodes() -> list[bytes]:
         node("Clip", ["best_logit", "least_logit", "most_logit"], ["clipped_best"]),
         node("Add", ["clipped_best", "far_behind"], ["rival_logits"]),
         node("Max", ["rival_logits", "least_logit"], ["phrase_logits"]),
-        node("Abs", ["waveform"], ["magnitudes"]),
-        node("ReduceMax", ["magnitudes"], ["peak"], axes=[1], keepdims=1),
         node("Max", ["peak", "least_peak"], ["safe_peak"]),
         node("Log", ["safe_peak"], ["log_peak"]),
         node("Sub", ["silence_log_peak", "log_peak"], ["quietness"]),

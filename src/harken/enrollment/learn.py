@@ -21,19 +21,20 @@ from harken.enrollment.bank import Bank, load_bank
 from harken.enrollment.calibration import logit_of, peaks_of, threshold_for, upper_limit
 from harken.enrollment.existing import EnrolledModel, read_enrolled
 from harken.enrollment.graph import enrolled_model, enrolled_stream
-from harken.enrollment.metadata import HOP_STEPS, enrolled_metadata
+from harken.enrollment.metadata import HOP_MS, HOP_STEPS, enrolled_metadata
 from harken.enrollment.phrase import LearnedPhrase
 from harken.enrollment.request import Request, check_request
-from harken.enrollment.take_quality import leave_one_out, quality_notes
+from harken.enrollment.take_quality import leave_one_out, odd_takes, quality_notes
 from harken.enrollment.takes import Take, read_take
 from harken.enrollment.templates import KINDS, Templates
 from harken.enrollment.typed import speak_phrase
 from harken.errors import HarkenError
-from harken.files import replacing
+from harken.files import replacing, replacing_all
 from harken.models.encoders import load_embedding
 from harken.models.speech_embedding import SpeechEmbedding
 
 DEFAULT_FALSE_ALARMS = 0.5  # per hour of speech
+_FEWEST_VOICES = 3  # synthetic takes that a phrase is learned from
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def enroll(
         out=out,
         typed=typed,
         into=into,
+        background=background,
         false_alarms_per_hour=false_alarms_per_hour,
         stream=stream,
         encoder=encoder,
@@ -161,14 +163,11 @@ def enroll(
         "recognized": learned.recognized,
     }
     joined = _join(request, learned, entry)
-    content = enrolled_model(embedding, bank.speech, joined.templates, joined.calibrations, joined.fields)
-    with replacing(Path(out)) as temporary:
-        temporary.write_bytes(content)
+    contents = {Path(out): enrolled_model(embedding, bank.speech, joined.templates, joined.calibrations, joined.fields)}
     if stream is not None:
-        content = enrolled_stream(
-            embedding, bank.speech, joined.templates, joined.calibrations, joined.fields, HOP_STEPS
-        )
-        with replacing(Path(stream)) as temporary:
+        contents[Path(stream)] = _streaming_content(joined)
+    with replacing_all(*contents) as temporaries:
+        for temporary, content in zip(temporaries, contents.values(), strict=True):
             temporary.write_bytes(content)
     return Enrollment(
         path=Path(out),
@@ -199,17 +198,16 @@ def write_enrolled_stream(model: str | os.PathLike[str], out: str | os.PathLike[
     HarkenError
         If the model was not written by `enroll`, or a file cannot be read or written.
     """
-    existing = read_enrolled(model)
-    content = enrolled_stream(
-        load_embedding(existing.encoder),
-        load_bank(existing.encoder).speech,
-        existing.templates,
-        existing.calibrations,
-        existing.fields,
-        HOP_STEPS,
-    )
+    content = _streaming_content(read_enrolled(model))
     with replacing(Path(out)) as temporary:
         temporary.write_bytes(content)
+
+
+def _streaming_content(enrolled: EnrolledModel) -> bytes:
+    # The listener of a model can be tuned for any hop. A streaming file has that of its steps.
+    fields = {**enrolled.fields, "listener": {**enrolled.fields["listener"], "hop_ms": HOP_MS}}
+    embedding, speech = load_embedding(enrolled.encoder), load_bank(enrolled.encoder).speech
+    return enrolled_stream(embedding, speech, enrolled.templates, enrolled.calibrations, fields, HOP_STEPS)
 
 
 @dataclass(frozen=True)
@@ -234,9 +232,16 @@ def _learn(
     takes = [*recorded, *synthetic]
     phrase = LearnedPhrase(takes, embedding, bank)
     notes: list[str] = []
+    if not recorded and (odd := odd_takes(synthetic, phrase)):  # nobody can leave out a voice
+        takes = synthetic = [take for take in synthetic if take not in odd]
+        if len(takes) < _FEWEST_VOICES:
+            raise HarkenError("the synthetic voices speak the phrase too differently: give recordings of it")
+        phrase = LearnedPhrase(takes, embedding, bank)
+        notes.append(f"{len(odd)} synthetic takes that sound unlike the others were left out")
     raised = 0.0
     if background is not None:
-        raised, notes = excess_logit(background, phrase, embedding, per_hour)
+        raised, of_background = excess_logit(background, phrase, embedding, per_hour)
+        notes += of_background
         phrase.raise_by(raised)
     if len(takes) > 1:
         recognized, doubtful = leave_one_out(recorded or synthetic, phrase, logit_of(per_hour), raised)

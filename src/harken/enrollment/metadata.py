@@ -2,7 +2,7 @@
 
 enrolled_metadata   phrases, templates and thresholds -> metadata
 FORMAT              version of the constants and metadata
-HOP_STEPS           how often such a model is evaluated in a stream
+HOP_STEPS, HOP_MS   how often such a model is evaluated in a stream
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from harken.models.speech_embedding import SAMPLE_RATE, STEP, samples_of
 FORMAT = 3
 # Embeddings between two evaluations in a stream. An evaluation considers all alignments since the last one.
 HOP_STEPS = 3
+HOP_MS = 1000 * HOP_STEPS * STEP / SAMPLE_RATE
 
 
 def enrolled_metadata(
@@ -39,7 +40,6 @@ def enrolled_metadata(
     encoder
         Name of the speech embedding.
     """
-    hop_ms = 1000 * HOP_STEPS * STEP / SAMPLE_RATE
     return {
         "labels": class_labels(phrases),
         "sample_rate": SAMPLE_RATE,
@@ -48,7 +48,7 @@ def enrolled_metadata(
         "thresholds": thresholds,
         "listener": {
             "thresholds": thresholds,
-            "hop_ms": hop_ms,
+            "hop_ms": HOP_MS,
             "smoothing_ms": 0.0,
             "refractory_ms": 1500.0,
             "gate_db": -60.0,

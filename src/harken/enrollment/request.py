@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harken.audio.clip import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, AudioSource, is_number
+from harken.enrollment.background import recordings_in
 from harken.enrollment.calibration import REFERENCE_PER_HOUR
 from harken.enrollment.existing import EnrolledModel, read_enrolled
 from harken.enrollment.typed import check_phrase, normalize_phrase
@@ -54,6 +55,7 @@ def check_request(
     will_record: bool = False,
     typed: bool = False,
     into: str | os.PathLike[str] | None = None,
+    background: str | os.PathLike[str] | None = None,
     false_alarms_per_hour: float,
     stream: str | os.PathLike[str] | None = None,
     encoder: str | None = None,
@@ -62,7 +64,7 @@ def check_request(
 
     Parameters
     ----------
-    phrase, clips, out, typed, into, false_alarms_per_hour, stream, encoder
+    phrase, clips, out, typed, into, background, false_alarms_per_hour, stream, encoder
         As in `enroll`.
     will_record
         Whether recordings will be added.
@@ -90,6 +92,10 @@ def check_request(
     if len(sources) > _MAX_TAKES:
         raise HarkenError(f"{len(sources)} takes are more than enrolling can use: choose {_MAX_TAKES} or fewer")
     _check_outputs(sources, [Path(path) for path in (out, stream) if path is not None])
+    if into is not None and stream is not None and Path(into).resolve() == Path(stream).resolve():
+        raise HarkenError(f"{stream} cannot be both the model to add to and the streaming file: name another file")
+    if background is not None:
+        recordings_in(Path(background))
     existing = None if into is None else read_enrolled(into)
     used = existing.encoder if existing else encoder or DEFAULT
     if encoder not in (None, used):

@@ -1,5 +1,6 @@
 """Whether takes are good enough: each is tested with the templates of the others.
 
+odd_takes       takes that must contain something else
 leave_one_out   the fraction of the takes that a model of the others detects, with notes on those it does not
 quality_notes   notes on a short phrase, on takes of different lengths, and on a phrase that is missed
 """
@@ -18,6 +19,12 @@ _SHORT_PHRASE_S = 0.45  # a phrase shorter than this gets a note
 # another word. With fewer false alarms it may contain one: it gets a note.
 _OUTLIER_PER_HOUR, _DOUBTFUL_PER_HOUR = 120.0, 10.0
 _MIN_RECOGNIZED = 0.5  # a phrase of which a smaller fraction of takes is recognized gets a note
+
+
+def odd_takes(takes: Sequence[Take], phrase: LearnedPhrase) -> list[Take]:
+    """Return the takes that are so different from the others that they must contain another word."""
+    odd = logit_of(_OUTLIER_PER_HOUR)
+    return [take for number, take in enumerate(takes) if len(takes) > 1 and phrase.logit_without(number) < odd]
 
 
 def leave_one_out(

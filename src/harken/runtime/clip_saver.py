@@ -11,6 +11,7 @@ The folder contains:
 
 import csv
 import math
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from harken.audio.channels import Mixer
 from harken.audio.resampler import to_float
 from harken.errors import HarkenError
 from harken.files import DISK_FULL, replacing
-from harken.runtime.listener import Event, Listener
+from harken.runtime.listener import Event, Listener, check_chunk
 from harken.runtime.wake_listener import WakeEvent, WakeListener
 
 BEFORE_S = 1.0
@@ -86,13 +87,15 @@ class ClipSaver:
         self._kept = math.ceil(max(watch.kept_s for watch in self._watches) * source_rate)
         self._samples = np.zeros(0, np.float32)  # the last samples of the stream
         self._received = 0  # samples of the whole stream
-        self._session = time.strftime("%Y%m%dT%H%M%S")
+        # The random part keeps runs apart that begin in the same second.
+        self._session = time.strftime("%Y%m%dT%H%M%S") + secrets.token_hex(2)
         self._takes = 0
         self._mixer: Mixer | None = None
         self._open_log()
 
     def push(self, chunk: NDArray[Any]) -> Sequence[Event]:
         """Process a chunk of audio as the listener's `push` does, and save the clips that are complete."""
+        check_chunk(chunk)  # before any piece of it is used
         samples = to_float(chunk)
         if samples.ndim == 2:
             if self._mixer is None or self._mixer.channels != samples.shape[1]:
@@ -203,7 +206,10 @@ class _Watch:
         self._hops = 0
         self._episode: _Episode | None = None  # a word that is above the level of a near miss now, or was just detected
         self._pending: list[_Episode] = []
-        self._detected_s: list[float] = []  # ends of the last detections
+        self._detected: list[tuple[str, float]] = []  # the last detections, with the time of each
+        self._sounding: str | None = (
+            None  # the last detected word, for as long as its confidence stays near the threshold
+        )
 
     def observe(self, events: Sequence[Event], *, near_misses: bool = True) -> None:
         """Look at the listener after it has processed a piece of audio. Without a new hop, nothing has changed."""
@@ -217,15 +223,20 @@ class _Watch:
         episode = self._episode
         if episode is not None and not (near and episode.word == word and now <= episode.start_s + self.window_s):
             self.end_episode()
+        if not near or word != self._sounding:
+            self._sounding = None
         for event in events:
             self.end_episode()
-            self._detected_s.append(event.end_s)
+            self._detected.append((event.word, event.end_s))
+            self._sounding = event.word
             self._episode = _Episode("detections", event.word, event.end_s, event.end_s, event.confidence)
-        if near and near_misses and self._episode is None:
+        if self._sounding is not None:
+            self._detected.append((self._sounding, now))
+        if near and near_misses and self._episode is None and self._sounding is None:
             self._episode = _Episode("near_misses", word, now, now, listener.confidence)
         if near and self._episode is not None and listener.confidence > self._episode.confidence:
             self._episode.peak_s, self._episode.confidence = now, listener.confidence
-        self._detected_s = [end for end in self._detected_s if end > now - self.kept_s]
+        self._detected = [(word, at) for word, at in self._detected if at > now - self.kept_s]
 
     def end_episode(self) -> None:
         """End the word that is above the level of a near miss."""
@@ -237,10 +248,15 @@ class _Watch:
         """Return the words to save, for which enough audio has arrived at a time."""
         complete = [found for found in self._pending if now >= found.peak_s + self._wait_s]
         self._pending = [found for found in self._pending if now < found.peak_s + self._wait_s]
-        # The confidence of a word is near its threshold before it is detected, and again as the word leaves the window.
-        return [
-            found
-            for found in complete
-            if found.kind == "detections"
-            or not any(abs(end - found.peak_s) <= 2 * self.window_s for end in self._detected_s)
-        ]
+        return [found for found in complete if found.kind == "detections" or not self._belongs_to_detection(found)]
+
+    def _belongs_to_detection(self, near_miss: _Episode) -> bool:
+        """Return whether a near miss is heard in a word that was detected.
+
+        The confidence of a word is near its threshold before it is detected, and again as the word leaves the window. Another
+        word may come near, too, while the detected one is in the window.
+        """
+        return any(
+            abs(at - near_miss.peak_s) <= (2 * self.window_s if word == near_miss.word else self.window_s)
+            for word, at in self._detected
+        )

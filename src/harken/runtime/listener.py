@@ -297,14 +297,7 @@ class Listener:
     # `_ignores_isolation` while it counts the words.
 
     def _resample(self, chunk: NDArray[Any]) -> NDArray[np.float32]:
-        if (
-            isinstance(chunk, np.ndarray)
-            and chunk.dtype.kind == "f"
-            and MAX_AMPLITUDE < (peak := peak_of(chunk)) < math.inf
-        ):
-            raise HarkenError(
-                f"a chunk contains a sample of {peak:.3g}: floats must be within ±1; divide int16 by 32768"
-            )
+        check_chunk(chunk)
         return self._resampler.push(chunk)
 
     def _push_resampled(self, samples: NDArray[np.float32]) -> list[Event]:
@@ -380,6 +373,19 @@ class Listener:
         end = self.hops * self.hop
         start = max(0, end - self.window)
         return Event(self.labels[top], start / self.sample_rate, end / self.sample_rate, self.confidence)
+
+
+def check_chunk(chunk: NDArray[Any]) -> None:
+    """Refuse floats that are too large to be audio.
+
+    Raises
+    ------
+    HarkenError
+        If the chunk contains samples above 100.
+    """
+    is_float = isinstance(chunk, np.ndarray) and chunk.dtype.kind == "f"
+    if is_float and MAX_AMPLITUDE < (peak := peak_of(chunk)) < math.inf:
+        raise HarkenError(f"a chunk contains a sample of {peak:.3g}: floats must be within ±1; divide int16 by 32768")
 
 
 def _make_listener(recognizer: Recognizer | StreamFile, source_rate: int, settings: ListenerSettings) -> Listener:

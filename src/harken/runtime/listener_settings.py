@@ -78,7 +78,7 @@ class ListenerSettings:
         for word, threshold in self.thresholds.items():
             if not is_number(threshold) or not 0 <= threshold <= 1:
                 raise HarkenError(f"the threshold of {word} is {threshold!r}: it must be from 0 to 1")
-        composed = {normalize_word(word): threshold for word, threshold in self.thresholds.items()}
+        composed = {normalize_word(word): float(threshold) for word, threshold in self.thresholds.items()}
         object.__setattr__(self, "thresholds", composed)
 
     @classmethod

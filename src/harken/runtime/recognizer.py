@@ -56,7 +56,8 @@ class Prediction:
 class Recognizer:
     """Recognize the word in clips.
 
-    A clip that is shorter than the model's window is padded with zeros at its end. In a longer clip, the window is moved
+    A clip that is shorter than the model's window is padded with zeros at its end; for an enrolled phrase, up to 0.6 s of them
+    come before it. In a longer clip, the window is moved
     in steps of a tenth of its length. The result is that of the window in which a word is most probable.
 
     Parameters

@@ -128,8 +128,7 @@ def open_stream_model(
     HarkenError
         If the file does not exist or is not a model.
     """
-    path = find_model(model)
+    path = find_model(model)  # once: a name on the Hub can mean another file a moment later
     session, _ = open_model(path, threads)
-    if is_streaming(session):
-        return StreamFile(path, threads=threads, sensitivity=sensitivity)
-    return Recognizer(model, threads=threads, sensitivity=sensitivity)
+    kind = StreamFile if is_streaming(session) else Recognizer
+    return kind(path, threads=threads, sensitivity=sensitivity)

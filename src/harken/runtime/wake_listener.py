@@ -50,7 +50,8 @@ class WakeListener:
     Commands that follow a wake phrase do not have to stand alone: while commands count, `isolation` is 0. The phrase
     would otherwise be the sound before the command that lowers its confidence (see `harken.runtime.isolation`).
 
-    If the models share a word and both detect it at the same time, it is a wake phrase and not a command.
+    If the models share a word and both detect it in the same sound, it is a wake phrase and not a command. While commands
+    count already, it is both.
 
     The same audio gives the same events, however it is split into chunks. If both models have the same sample rate, the
     audio is resampled once. A copy or a pickle has the same settings and begins a new stream.
@@ -208,6 +209,9 @@ class WakeListener:
         return self._counting(self.commands._push_resampled(samples))
 
     def _begin_commands(self) -> WakeEvent:
+        if self.commands._received >= self._command_end:
+            # A word that was dropped, perhaps a part of the phrase, must not hold off the first command.
+            self.commands._refractory_end = 0
         self._last = self._wake_words.popleft()
         until_s = self._last.end_s + self.command_s
         # The last window that counts begins before this time.

@@ -199,7 +199,7 @@ class _Messages:
         while True:
             message = await self._socket.receive()
             seconds = self.seconds(message)
-            if message.get("bytes") is not None:
+            if message.get("bytes"):
                 self.meter.arrived(seconds, time.monotonic())
             self._queued_s += seconds
             self._queue.put_nowait(message)
@@ -261,8 +261,9 @@ async def _process_messages(
             pcm = message["bytes"]
             if len(pcm) % 2:
                 raise _CloseStream(NOT_PCM, f"a message of {len(pcm)} bytes is not 16-bit PCM: send whole samples")
-            if pcm:
-                idle_end = now() + limits.idle_s
+            if not pcm:  # it keeps the connection alive, and is no audio
+                continue
+            idle_end = now() + limits.idle_s
             hops_before = commands.hops
             events, busy_s = await workers.run(_timed_push, listener, pcm)
             seconds = messages.seconds(message)

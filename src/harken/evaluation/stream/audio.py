@@ -19,7 +19,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from harken.audio.clip import clip_rate, load_clip, to_int16
+from harken.audio.channels import mix_channels
+from harken.audio.clip import LENGTH_UNKNOWN, clip_rate, load_clip, to_int16
 from harken.audio.decoder import libsndfile_path
 from harken.audio.resampler import Resampler
 from harken.audio.sources import open_file
@@ -41,8 +42,8 @@ _FRAME_S = 0.01
 _SPOKEN_RANGE_DB = 30.0  # Frames within this range of the loudest frame count as the word.
 _MAX_SNR_DB = 100
 _SILENT_RMS = 1e-5  # A third of a 16-bit step: what is below is digital silence, which has no signal-to-noise ratio.
+_LEAST_PART_S = 0.1  # of a recording that is read
 _MAX_TRIES = 100  # to find background that is not silent
-_UNKNOWN_LENGTH = 1 << 40  # samples; a file that states more does not know its length
 
 _Waveform = NDArray[np.float32]
 
@@ -321,7 +322,7 @@ def read_backgrounds(folders: Sequence[str]) -> dict[str, list[Path]]:
             if path in seen:  # its hours and false alarms would count twice
                 raise HarkenError(f"{seen[path]} and {given} contain the same recording, {path.name}: give it once")
         seen |= dict.fromkeys(real, given)
-        name = Path(folder).name
+        name = Path(folder).resolve().name
         backgrounds[given if name in (*backgrounds, SILENCE_BACKGROUND) else name] = paths
     return backgrounds
 
@@ -369,7 +370,9 @@ def read_part(path: Path, start_s: float, end_s: float, sample_rate: int) -> _Wa
             samples = load_clip(path, rate)[first:end]
     if not len(samples):
         raise HarkenError(f"{path} has no samples from {start_s:.1f} s on: record it again, or remove it")
-    return load_clip(samples, sample_rate, source_rate=rate)
+    # `load_clip` takes an array with more channels than samples for a transposed one.
+    mono = mix_channels(samples) if samples.ndim == 2 and samples.shape[1] > 1 else samples.reshape(-1)
+    return load_clip(mono, sample_rate, source_rate=rate)
 
 
 def _is_seekable(file: soundfile.SoundFile) -> bool:
@@ -377,17 +380,19 @@ def _is_seekable(file: soundfile.SoundFile) -> bool:
 
     A WAV whose recorder was cut off states no samples: only `load_clip` reads it.
     """
-    return bool(file.seekable() and 0 < file.frames < _UNKNOWN_LENGTH)
+    return bool(file.seekable() and 0 < file.frames < LENGTH_UNKNOWN)
 
 
 def _random_part(path: Path, size: int, sample_rate: int, rng: np.random.Generator) -> _Waveform:
-    """Return `size` samples of a recording from a random position, or all of it if it is shorter."""
-    wanted_s = size / sample_rate
+    """Return `size` samples of a recording from a random position, or fewer if the recording ends before."""
+    # A few samples at another rate can be none in the recording.
+    wanted_s = max(size / sample_rate, _LEAST_PART_S)
     rate = clip_rate(path)  # Raises a clear error if the file cannot be read.
     with soundfile.SoundFile(libsndfile_path(path)) as file:
         duration_s = (file.frames if _is_seekable(file) else load_clip(path, rate).size) / rate
     start_s = rng.uniform(0, max(0.0, duration_s - wanted_s))
-    return read_part(path, start_s, start_s + wanted_s, sample_rate)[:size]
+    # One frame more, since both ends are rounded to whole frames.
+    return read_part(path, start_s, start_s + wanted_s + 1 / rate, sample_rate)[:size]
 
 
 def _rms(samples: _Waveform) -> float:

@@ -110,8 +110,18 @@ class ListenerRun:
         """Hours of background without words, in which false alarms are counted."""
         return sum(section.end_s - section.start_s for section in self.background_sections) / 3600
 
-    def hops_of_events(self, thresholds: Mapping[str, float]) -> NDArray[np.int64]:
-        """Return the hops at which the listener would have detected a word with these thresholds."""
+    def hops_of_events(
+        self, thresholds: Mapping[str, float], fresh: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the hops at which the listener would have detected a word with these thresholds.
+
+        Parameters
+        ----------
+        thresholds
+            Threshold of each word.
+        fresh
+            Hops before which the refractory time ends, however long it still is, in ascending order. Default: none.
+        """
         limits = np.array([thresholds.get(label, 2.0) for label in self.labels])
         passed = np.flatnonzero(self.scores >= limits[self.top])
         # A word that stays at or above its threshold is one event. These are the ends of such runs of hops.
@@ -120,8 +130,12 @@ class ListenerRun:
         position = 0
         while position < passed.size:
             hops.append(passed[position])
-            after_refractory = np.searchsorted(passed, hops[-1] + max(1, self.refractory_hops))
-            position = max(int(after_refractory), int(ends[np.searchsorted(ends, position, side="right")]))
+            refractory_end = hops[-1] + max(1, self.refractory_hops)
+            if fresh is not None and (index := int(np.searchsorted(fresh, hops[-1], side="right"))) < len(fresh):
+                refractory_end = min(refractory_end, fresh[index])
+            position = max(
+                int(np.searchsorted(passed, refractory_end)), int(ends[np.searchsorted(ends, position, side="right")])
+            )
         return np.array(hops, dtype=np.int64)
 
 

@@ -57,7 +57,7 @@ class PairReplay:
         assert self.listener_run.wake is not None
         # While commands count, isolation is off.
         scores = np.where(self.counting, self.listener_run.wake.unpenalized, self.listener_run.scores)
-        hops = replace(self.listener_run, scores=scores).hops_of_events(self.thresholds)
+        hops = replace(self.listener_run, scores=scores).hops_of_events(self.thresholds, self._fresh)
         return np.array([hop for hop in hops if self._counts(int(hop))], dtype=np.int64)
 
     @cached_property
@@ -79,6 +79,14 @@ class PairReplay:
         word = Event(label, start_s, end_s, float(self.listener_run.scores[hop]))
         wake_s = float(self._wake_times[last])
         return counts(word, replace(self.wake_events[last], end_s=wake_s), round(wake_s + self.command_s, _DECIMALS))
+
+    @cached_property
+    def _fresh(self) -> NDArray[np.int64]:
+        """The first hop after each wake phrase before which commands did not count."""
+        times = self._wake_times
+        ends = (times + self.command_s + self.window_s).round(_DECIMALS)
+        begins = times[np.append(True, times[1:] >= ends[:-1])] if times.size else times
+        return np.searchsorted(hop_times(self.listener_run), begins, side="right")
 
     @cached_property
     def _wake_times(self) -> NDArray[np.float64]:

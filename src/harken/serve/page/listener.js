@@ -44,6 +44,9 @@ export class Listener {
   /** Time of the last hop. */
   get at_s() { return (this.hops * this.#hop) / this.sampleRate; }
 
+  /** Let the next word be detected at once, however short the time since the last one. */
+  endRefractoryTime() { this.#refractoryEnd = 0; }
+
   /** Take samples at the model's rate and return the detected words. Await each call before the next one. */
   async push(samples) {
     this.received += samples.length;

@@ -53,6 +53,8 @@ export class WakeListener {
   }
 
   #beginCommands() {
+    // A word that was dropped, perhaps a part of the phrase, must not hold off the first command.
+    if (this.#commands.received >= this.#commandEnd) this.#commands.endRefractoryTime();
     this.#last = this.#wakeWords.shift();
     const until_s = this.#last.end_s + this.#commandS;
     // The last window that counts begins before this time.
