@@ -156,3 +156,34 @@ def test_a_full_disk_leaves_no_list_without_its_header(tmp_path, monkeypatch):
     assert list((tmp_path / "saved").iterdir()) == []
     ClipSaver(Listener(ToneRecognizer(), source_rate=RATE), RATE, tmp_path / "saved")
     assert (tmp_path / "saved/clips.csv").read_text().startswith("file,kind,word")
+
+
+def test_two_runs_that_begin_in_the_same_second_keep_the_clips_of_both(tmp_path, monkeypatch):
+    monkeypatch.setattr("harken.runtime.clip_saver.time.strftime", lambda form: "20261129T120000")
+    for _ in range(2):
+        save(tmp_path, stream(), chunk=8000)
+    files = [row["file"] for row in rows(tmp_path)]
+    assert len(files) == len(set(files)) == 6
+    assert all((tmp_path / file).is_file() for file in files)
+
+
+def test_a_sound_that_keeps_a_word_detected_is_no_near_miss_of_it(tmp_path):
+    save(tmp_path, np.concatenate([quiet(2), tone("low", 8, RATE, DETECTED), quiet(3)]), chunk=800)
+    assert [(row["kind"], row["word"]) for row in rows(tmp_path)] == [("detections", "low")]
+
+
+def test_a_near_miss_soon_after_another_word_is_saved(tmp_path):
+    sound = quiet(6)
+    for word, at_s, amplitude in (("low", 2, DETECTED), ("high", 3.2, MISSED)):
+        played = tone(word, 0.4, RATE, amplitude)
+        sound[round(at_s * RATE) : round(at_s * RATE) + played.size] = played
+    save(tmp_path, sound, chunk=800)
+    assert [(row["kind"], row["word"]) for row in rows(tmp_path)] == [("detections", "low"), ("near_misses", "high")]
+
+
+def test_a_refused_chunk_changes_nothing(tmp_path):
+    saver = ClipSaver(Listener(ToneRecognizer(), source_rate=RATE), RATE, tmp_path)
+    with pytest.raises(HarkenError, match="a sample of 200"):
+        saver.push(np.append(quiet(1), np.float32(200)))
+    assert saver.finish() == []
+    assert saver._received == 0

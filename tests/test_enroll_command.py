@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from harken.audio import sources
 from harken.audio.sources import Source
 from harken.cli.main import main
+from harken.enrollment.takes import read_take
 from harken.runtime.modelfile import ModelFile
 from test_enrollment import RATE, TUNE, tune
 
@@ -81,6 +83,31 @@ def test_the_command_writes_a_model_and_prints_the_accuracy_to_expect(clips: lis
     )
     assert refused.returncode == 2
     assert refused.stderr.startswith("harken: missing.wav does not exist")
+
+
+def test_one_recording_beside_synthetic_voices_is_what_was_tested(
+    run: Command, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices = [read_take(path) for path in clips[1:]]
+    monkeypatch.setattr("harken.enrollment.learn.speak_phrase", lambda _: (voices, "espeak (3 takes)"))
+    monkeypatch.setattr(import_module("harken.synth.voices"), "voices", list)
+    code, out, err = run("hey [/tune]", str(clips[0]), "--typed", "--out", "hey.onnx")
+    assert code == 0, err
+    assert "100 % of the takes would be recognized" in out
+
+
+def test_a_phrase_in_the_prompt_is_text(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    speak(monkeypatch, *(tune(TUNE, seed) for seed in range(2)))
+    code, _, err = run("hey [/tune] :smile:", "--record", "2", "--out", "hey.onnx")
+    assert code == 0, err
+    assert "say “hey [/tune] :smile:”, 2 of 2" in err
+
+
+def test_a_background_is_checked_before_the_user_speaks(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    speak(monkeypatch)
+    Path("room").mkdir()
+    code, _, err = run("hey tune", "--record", "3", "--background", "room", "--out", "hey.onnx")
+    assert (code, err) == (2, "harken: room contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files\n")
 
 
 def test_a_long_phrase_is_recorded_and_enrolled(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:

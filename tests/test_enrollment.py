@@ -1,6 +1,7 @@
 """Enrollment, tested with synthetic phrases: vowels, which are created from their formants, and hisses."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -280,6 +281,45 @@ def test_fewer_false_alarms_and_background_raise_the_threshold(clips: list[Path]
         Recognizer(tmp_path / name).card.fields["enrolled"][0]["calibration"] for name in ("own.onnx", "often.onnx")
     )
     assert all(strict["start"] > usual["start"] for strict, usual in zip(own, often, strict=True))
+
+
+def test_a_background_has_recordings_and_hidden_files_are_none_of_them(clips: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "room"
+    folder.mkdir()
+    with pytest.raises(HarkenError, match="room contains no recordings"):
+        enroll("tune", clips[:2], out=tmp_path / "out.onnx", background=folder)
+    soundfile.write(folder / "room.wav", 0.01 * np.random.default_rng(0).standard_normal(61 * RATE), RATE)
+    (folder / "._room.wav").write_bytes(b"a file of macOS")
+    (folder / "parts.wav").mkdir()
+    assert enroll("tune", clips[:2], out=tmp_path / "out.onnx", background=folder).recognized == 1.0
+
+
+def test_a_synthetic_voice_that_says_something_else_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    takes = [read_take(tune(TUNE, seed), source_rate=RATE, name=f"voice {seed}") for seed in range(4)]
+    odd = [read_take(tune("sss", seed), source_rate=RATE, name=f"hiss {seed}") for seed in range(2)]
+    monkeypatch.setattr("harken.enrollment.learn.speak_phrase", lambda _: ([*takes, odd[0]], "espeak (5 takes)"))
+    monkeypatch.setattr(import_module("harken.synth.voices"), "voices", list)
+    enrolled = enroll("hey tune", typed=True, out=tmp_path / "out.onnx")
+    assert enrolled.recognized == 1.0
+    assert "1 synthetic take that sounds unlike the others was left out" in enrolled.notes
+    monkeypatch.setattr("harken.enrollment.learn.speak_phrase", lambda _: ([*takes[:2], *odd], "espeak (4 takes)"))
+    with pytest.raises(HarkenError, match="the synthetic voices speak the phrase too differently"):
+        enroll("hey tune", typed=True, out=tmp_path / "other.onnx")
+
+
+def test_the_streaming_file_has_its_own_hop_and_never_replaces_the_model_that_is_added_to(
+    model: Path, clips: list[Path], tmp_path: Path
+) -> None:
+    tuned = tmp_path / "tuned.onnx"
+    fields = Recognizer(model).card.fields
+    change_metadata(model, tuned, {"listener": {**fields["listener"], "hop_ms": 160.0}})
+    write_enrolled_stream(tuned, tmp_path / "tuned.stream.onnx")
+    Listener(StreamFile(tmp_path / "tuned.stream.onnx"), source_rate=RATE)
+    with pytest.raises(HarkenError, match="cannot be both the model to add to and the streaming file"):
+        enroll("second", clips[:2], into=tuned, out=tmp_path / "both.onnx", stream=tuned)
+    assert not (tmp_path / "both.onnx").exists()
 
 
 def test_the_graph_is_valid_onnx_with_metadata(model: Path) -> None:

@@ -144,6 +144,11 @@ def test_a_word_that_stays_over_its_threshold_is_one_event():
     assert [event.word for event in detect(again, refractory_ms=500, isolation=0)] == ["low", "low"]
 
 
+def test_settings_of_numpy_can_be_stored():
+    settings = Listener(ToneRecognizer(), source_rate=RATE, thresholds={"low": np.float32(0.5)}).settings
+    assert json.loads(json.dumps(settings.to_json()))["thresholds"]["low"] == 0.5
+
+
 def test_thresholds_can_be_changed_while_listening():
     listener = Listener(ToneRecognizer(), source_rate=RATE)
     listener.set_thresholds({"low": 1.0})

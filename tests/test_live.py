@@ -6,6 +6,7 @@ import struct
 import sys
 import time
 import types
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from harken.audio.sources import input_devices, open_file, open_microphone, open_pcm
+from harken.audio.sources import Source, input_devices, open_file, open_microphone, open_pcm
 from harken.cli import live
 from harken.cli.live import Action, listen, read_actions, read_thresholds
 from harken.errors import HarkenError
@@ -267,6 +268,30 @@ def test_a_terminal_shows_a_live_display(tmp_path, monkeypatch):
     for text in ("talk.wav", "8000 Hz", "level", "low", "high", "4.1 s of audio"):
         assert text in display
     assert "{" not in display
+
+
+def test_words_on_a_terminal_are_text_and_never_markup(tmp_path, monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(live, "Console", partial(Console, file=screen, force_terminal=True, width=100))
+    soundfile.write(tmp_path / "talk.wav", stream(), RATE)
+    listen(ToneRecognizer(tones={"hey [/bot]": 500.0, ":smile:": 2000.0}), str(tmp_path / "talk.wav"))
+    assert "hey [/bot]" in screen.getvalue()
+    assert ":smile:" in screen.getvalue()
+
+
+def test_ctrl_c_keeps_the_last_clip(tmp_path, monkeypatch):
+    @contextmanager
+    def microphone(_, *, channel=None):
+        def chunks():
+            yield np.concatenate([quiet(2), tone("low")])[:, None]
+            raise KeyboardInterrupt
+
+        yield Source("microphone", RATE, chunks())
+
+    monkeypatch.setattr(live, "open_microphone", microphone)
+    with pytest.raises(KeyboardInterrupt):
+        listen(ToneRecognizer(), None, save=tmp_path / "kept")
+    assert len([*(tmp_path / "kept/detections/low").iterdir()]) == 1
 
 
 def test_programs_are_started_without_a_shell(tmp_path, capsys):

@@ -98,6 +98,15 @@ def test_an_interrupted_recording_can_be_continued(tmp_path: Path) -> None:
     assert record(tmp_path, Speaker(), takes=3) == 0
 
 
+def test_a_take_that_was_deleted_is_recorded_again(tmp_path: Path) -> None:
+    record(tmp_path, Speaker(), takes=3)
+    (tmp_path / "lights/ann_nohash_1.wav").unlink()
+    speaker = Speaker()
+    assert record(tmp_path, speaker, takes=3) == 1
+    assert speaker.prompts == ["lights"]
+    assert sorted(file.name[11:-4] for file in (tmp_path / "lights").iterdir()) == ["0", "1", "2"]
+
+
 def test_takes_are_checked() -> None:
     assert check_take(utterance(), RATE).fault == ""
     for take, fault in (

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -63,6 +64,18 @@ def test_a_stream_gives_the_same_events_as_a_listener(server: Server, recognizer
     posteriors = [m for m in messages if m["type"] == "posteriors"]
     assert len(posteriors) > 20
     assert all(abs(sum(m["posteriors"]) - 1) < 0.01 for m in posteriors)
+
+
+def test_empty_messages_are_no_audio_that_waits(server: Server) -> None:
+    with connect(f"{server.socket}?rate=16000") as stream:
+        stream.recv()
+        for _ in range(20):
+            stream.send(b"")
+        time.sleep(1.2)  # longer than the lag that is allowed
+        stream.send(bytes(3200))
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        stream.send(json.dumps({"type": "finish"}))
+        assert json.loads(stream.recv()) == {"type": "end", "seconds": pytest.approx(0.1)}
 
 
 def test_thresholds_can_be_changed_while_listening(server: Server) -> None:

@@ -346,6 +346,24 @@ def test_read_part_of_a_recording_with_a_header_without_its_size_or_channels_in_
     np.testing.assert_allclose(read_part(path, 0.5, 2.5, RATE), expected, atol=2**-14)
 
 
+@pytest.mark.parametrize(("rate", "channels"), [(4_000, 1), (4_000, 2), (6_000, 1), (11_025, 2)])
+def test_background_can_have_a_lower_rate_than_the_model(clips, tmp_path, rate, channels):
+    sound = np.random.default_rng(0).normal(0, 0.1, (20 * rate, channels))
+    (tmp_path / "low").mkdir()
+    soundfile.write(tmp_path / "low/room.wav", sound, rate)
+    for seed in range(10):
+        audio = StreamAudio(clips, read_backgrounds([str(tmp_path / "low")]), RATE, seed=seed)
+        for section, pieces in audio.sections():
+            samples = np.concatenate(list(pieces))
+            assert not isinstance(section, Utterance) or samples.size > section.end_s * RATE
+
+
+def test_the_current_folder_has_its_own_name(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "talk.wav", noise(3), RATE)
+    monkeypatch.chdir(tmp_path)
+    assert [*read_backgrounds(["."])] == [tmp_path.name]
+
+
 def test_read_part_of_a_recording(tmp_path):
     signal = noise(3)
     soundfile.write(tmp_path / "talk.wav", signal, RATE)

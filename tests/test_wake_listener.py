@@ -72,6 +72,15 @@ def test_a_shared_word_is_a_wake_phrase_at_first_and_a_command_when_it_is_repeat
     assert sorted(again[1:]) == [("command", "low"), ("wake", "low")]
 
 
+def test_a_word_that_is_dropped_does_not_hold_off_the_first_command():
+    signal = at([(1.0, "low"), (1.5, "bell"), (2.2, "high")], 6)
+    listener = make(refractory_ms=3000)
+    assert words(detect(listener, signal)) == [("wake", "bell"), ("command", "high")]
+    # A command that counts does hold off the next one.
+    signal = at([(1.5, "bell"), (2.5, "high"), (3.5, "low")], 6)
+    assert words(detect(make(refractory_ms=3000), signal)) == [("wake", "bell"), ("command", "high")]
+
+
 @pytest.mark.parametrize(
     ("word", "start_s", "end_s", "expected"),
     [

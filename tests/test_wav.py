@@ -31,6 +31,16 @@ def test_samples_are_the_same_as_libsndfiles(samples, channels):
     assert rate == RATE
 
 
+def test_only_as_much_memory_as_the_file_needs(samples):
+    class File(io.BytesIO):
+        def read(self, size=-1):
+            assert size < 2**20  # a size that only the header states would be allocated at once
+            return super().read(size)
+
+    plain = wav(samples)
+    assert read_wav(File(plain[:40] + b"\0\xf0\xff\x7f" + plain[44:])) is None
+
+
 def test_incomplete_and_unusual_files_are_left_to_libsndfile(samples):
     plain = wav(samples)
     with_list = plain + b"LIST" + struct.pack("<I4s", 4, b"INFO")

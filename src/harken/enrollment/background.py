@@ -28,7 +28,9 @@ def recordings_in(folder: Path) -> list[Path]:
     HarkenError
         If it is not a folder, or contains no recordings.
     """
-    if not folder.is_dir() or not (paths := audio_files(folder)):
+    if not folder.is_dir():
+        raise HarkenError(f"{folder} is not a folder: give a folder with WAV, FLAC, OGG or MP3 files")
+    if not (paths := audio_files(folder)):
         raise HarkenError(f"{folder} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
     return paths
 

@@ -237,7 +237,8 @@ def _learn(
         if len(takes) < _FEWEST_VOICES:
             raise HarkenError("the synthetic voices speak the phrase too differently: give recordings of it")
         phrase = LearnedPhrase(takes, embedding, bank)
-        notes.append(f"{len(odd)} synthetic takes that sound unlike the others were left out")
+        which = "1 synthetic take that sounds" if len(odd) == 1 else f"{len(odd)} synthetic takes that sound"
+        notes.append(f"{which} unlike the others {'was' if len(odd) == 1 else 'were'} left out")
     raised = 0.0
     if background is not None:
         raised, of_background = excess_logit(background, phrase, embedding, per_hour)
