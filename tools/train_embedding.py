@@ -1,13 +1,14 @@
 """Train harken's speech embedding, which reproduces Google's (needs torch and the extra `own`).
 
     python tools/train_embedding.py examples --speech SPEECH --words WORDS --noise NOISE... --out EXAMPLES [--pass N]
-    python tools/train_embedding.py train --examples EXAMPLES --out CHECKPOINT
+    python tools/train_embedding.py train --examples EXAMPLES --out CHECKPOINT [--start CHECKPOINT]
     python tools/train_embedding.py export CHECKPOINT
 
-examples   distorts recordings, and adds noise and other people's speech that is softer. Writes the log-mel features of that, and
-           Google's embeddings of the recordings without it: the network learns to ignore noise and speech in the background.
-           Each pass draws other distortions. Labels are not needed.
-train      trains the network to reproduce the embeddings. Continues from CHECKPOINT if it exists.
+examples   distorts recordings, places them in rooms, and adds noise and softer speech by others. Writes the log-mel features of
+           that, and Google's embeddings of the recordings without it: the network learns to ignore noise, rooms, and speech in
+           the background. Each pass draws other distortions. Labels are not needed.
+train      trains the network to reproduce the embeddings. Starts with the weights of --start, and continues from CHECKPOINT if
+           it exists.
 export     folds the batch normalization into the convolutions, and writes src/harken/weights/embedding.npz
 
     --speech  running speech: DIR/SET+SPEAKER-*.flac, for example dev1462-1462-170138-0000.flac. LibriSpeech's speakers
@@ -43,10 +44,12 @@ from harken.models.harken_embedding import BLOCKS, CHANNELS, MEL_CENTER, MEL_SCA
 from harken.models.onnx_bytes import Tensor as OnnxTensor
 from harken.models.onnx_bytes import model
 from harken.models.speech_embedding import DIMENSIONS, MEL_BANDS, SAMPLE_RATE, STEP, mel_nodes, samples_of
+from harken.training.augment.room import Room
 
 STEPS = 64  # embeddings in an example
 LAST_SPEAKER = 3000
 BATCH = 16  # examples
+ROOM_SHARE = 0.2  # of the examples, which are placed in a simulated room
 TALK_SHARE = 0.6  # of the examples, which have other people's speech behind them
 TALK_MARGIN_DB = 3.0  # what is not this much louder than the speech behind it is drowned
 LEARNING_RATE = 0.004
@@ -106,6 +109,9 @@ def main() -> None:
     part.add_argument("--examples", type=Path, required=True)
     part.add_argument("--out", type=Path, required=True)
     part.add_argument("--steps", type=int, default=7000)
+    part.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    part.add_argument("--start", type=Path)
+    part.add_argument("--seed", type=int, default=0)
     part = parts.add_parser("export")
     part.add_argument("checkpoint", type=Path)
     arguments = parser.parse_args()
@@ -113,7 +119,14 @@ def main() -> None:
     if arguments.part == "examples":
         write_examples(arguments.speech, arguments.words, arguments.noise, arguments.out, arguments.number)
     elif arguments.part == "train":
-        train(arguments.examples, arguments.out, arguments.steps)
+        train(
+            arguments.examples,
+            arguments.out,
+            arguments.steps,
+            learning_rate=arguments.learning_rate,
+            start=arguments.start,
+            seed=arguments.seed,
+        )
     else:
         export(arguments.checkpoint)
 
@@ -122,6 +135,8 @@ def write_examples(speech: Path, words: Path, noise: list[Path], out: Path, numb
     """Write the log-mel features [examples, frames, 32] and the embeddings [examples, steps, 96] of a pass."""
     rng = np.random.default_rng(100 + number)
     loud = load_noise(noise)
+    torch.manual_seed(number)
+    room = Room(SAMPLE_RATE, probability=ROOM_SHARE)
     teacher = _teacher()
     size = samples_of(STEPS)
     others = pieces(chain.from_iterable(speech_of(speech, rng) for _ in count()), size)
@@ -129,7 +144,7 @@ def write_examples(speech: Path, words: Path, noise: list[Path], out: Path, numb
     for recordings in (speech_of(speech, rng), words_of(words, rng)):
         for samples in pieces(recordings, size):
             talk = softer(next(others), samples, rng) if rng.random() < TALK_SHARE else None
-            noisy, clean, gain = distorted(samples, talk, loud, rng)
+            noisy, clean, gain = distorted(samples, talk, loud, room, rng)
             (mel,) = teacher.run(["mel"], {"waveform": noisy[None]})
             (embedded,) = teacher.run(["embeddings"], {"waveform": clean[None]})
             if talk is not None:
@@ -227,12 +242,14 @@ def loudest(samples: Samples) -> NDArray[np.float32]:
 
 
 def distorted(
-    samples: Samples, talk: Samples | None, noise: list[Samples], rng: np.random.Generator
+    samples: Samples, talk: Samples | None, noise: list[Samples], room: Room, rng: np.random.Generator
 ) -> tuple[Samples, Samples, np.float32]:
-    """Return samples with another spectral tilt and level, in noise and talk and without them, and the change of the level."""
+    """Return samples with another spectral tilt and level: distorted, and clean; and the factor of the level."""
     if rng.random() < 0.5:
         samples[1:] -= np.float32(rng.uniform(-0.5, 0.5)) * samples[:-1]
-    noisy = samples if talk is None else samples + talk
+    noisy = room(torch.from_numpy(samples)[None])[0].numpy()
+    if talk is not None:
+        noisy = noisy + talk
     if rng.random() < 0.7:
         level = rms(samples) * 10 ** (-rng.uniform(0, 25) / 20)
         noisy = noisy + np.float32(level) * noise_of(samples.size, noise, rng)
@@ -290,24 +307,26 @@ class Examples:
         return LENGTH_WEIGHT * squared_error - cosine, cosine
 
 
-def train(folder: Path, out: Path, steps: int) -> None:
+def train(folder: Path, out: Path, steps: int, *, learning_rate: float, start: Path | None, seed: int) -> None:
     """Train the network on the examples of all passes."""
     examples = Examples(folder)
     network = EmbeddingNetwork()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.99))
+    if start is not None:
+        network.load_state_dict(torch.load(start)["network"])
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.99))
     first = 0
     if out.exists():
         state = torch.load(out)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-    rng = np.random.default_rng(first)
+    rng = np.random.default_rng((seed, first))
     cosines: list[float] = []
     started = time.monotonic()
     for step in range(first, steps):
         mel, target = examples.draw(BATCH, rng)
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * (min(1, step / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.002)
+            group["lr"] = learning_rate * (min(1, step / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.002)
         loss, cosine = examples.loss(network(mel), target)
         optimizer.zero_grad()
         loss.backward()
