@@ -67,6 +67,16 @@ def test_detections_in_the_browser_match_python(chromium: str, microphone_file: 
         assert in_browser["confidence"] == pytest.approx(in_python.confidence, abs=1e-4)
 
 
+def test_a_half_is_rounded_in_the_browser_as_in_python(chromium: str, microphone_file: Path, exported: Path) -> None:
+    values = [0.5, 1.5, 2.5, 3.5, 2.4, 2.6, 100.5]
+    with serve_folder(exported) as url, open_page(chromium, url, microphone_file) as page:
+        found = page.evaluate(
+            """async values => { const { round } = await import("./page/round.js"); return values.map(round); }""",
+            values,
+        )
+    assert found == [round(value) for value in values]
+
+
 def test_isolation_in_the_browser_matches_python(chromium: str, microphone_file: Path, exported: Path) -> None:
     rng = np.random.default_rng(0)
     audio = np.concatenate(

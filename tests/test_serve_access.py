@@ -9,12 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from harken.errors import HarkenError
+from harken.serve.loopback import is_loopback
 from harken.serve.security import Access
-from harken.serve.server import is_loopback
 from serving import Server, error_of, serving
 
 
@@ -73,6 +74,23 @@ def test_invalid_tokens_and_origins_are_refused() -> None:
             Access(origins=(origin,))
 
 
+def test_all_addresses_of_this_machine_are_answered() -> None:
+    for host, allowed in (
+        ("127.0.0.2:8000", True),
+        ("[::1]:8000", True),
+        ("localhost", True),
+        ("127.0.0.1.evil", False),
+    ):
+        assert (Access().refusal("/v1/model", Headers({"host": host})) is None) == allowed
+
+
+def test_spaces_around_a_token_do_not_matter() -> None:
+    access = Access(token="abc")
+    offered = "bearer." + urlsafe_b64encode(b"abc ").decode().rstrip("=")
+    for headers in ({"authorization": "Bearer abc "}, {"sec-websocket-protocol": f"harken, {offered}"}):
+        assert access.refusal("/v1/model", Headers({"host": "localhost", **headers})) is None
+
+
 def test_loopback_hosts_are_recognized() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "example.org")))
@@ -96,6 +114,7 @@ def test_https_is_supported(tmp_path: Path) -> None:
         (["--tls-cert", "no.pem"], "belong together"),
         (["--tls-cert", "no.pem", "--tls-key", "no.pem"], "not a certificate and its key"),
         (["--host", "300.1.1.1", "--token", "t"], "no such address"),
+        (["--host", "a..b", "--token", "t"], "no such address"),
         (["--limit", "streams=0"], "a number above 0"),
         (["--token", ""], "without spaces"),
         (["--model", "nowhere.onnx"], "nowhere.onnx"),

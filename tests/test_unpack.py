@@ -159,6 +159,15 @@ def test_an_encrypted_zip_is_refused(tmp_path):
         pass
 
 
+def test_a_zip_of_a_later_version_is_refused(tmp_path):
+    archive = write_zip(tmp_path / "archive", [("yes/a.wav", b"1")])
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 99
+    archive.write_bytes(data)
+    with pytest.raises(BadArchiveError), unpacked(archive, tmp_path / "corpus"):
+        pass
+
+
 @pytest.mark.parametrize("write", [write_tar, write_zip])
 def test_unpacking_stops_at_the_maximum_ratio(tmp_path, write, monkeypatch):
     monkeypatch.setattr(unpack, "_UNCHECKED_BYTES", 1 << 20)

@@ -27,12 +27,30 @@ def test_the_export_is_complete_and_replaces_only_an_earlier_export(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "quarters.onnx"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
-    for taken in (tmp_path / "other", model):
-        with pytest.raises(HarkenError, match="is not a harken web export"):
+    for taken, problem in ((tmp_path / "other", "exists and contains file"), (model, "is not a harken web export")):
+        with pytest.raises(HarkenError, match=problem):
             web.write_web(model, taken, ort=ort)
+    (out / ".git").mkdir()
+    with pytest.raises(HarkenError, match=r"exists and contains \.git: give a new folder"):
+        web.write_web(model, out, ort=ort)
+    assert (out / ".git").is_dir()
     with pytest.raises(HarkenError, match="the dist folder of onnxruntime-web"):
         web.write_web(model, tmp_path / "new", ort=tmp_path)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_link_to_an_earlier_export_is_followed_and_the_current_folder_is_kept(
+    ort: Path, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, link = make_model(), tmp_path / "link"
+    link.symlink_to(tmp_path / "out")
+    for _ in range(2):
+        assert web.write_web(model, link, ort=ort) == link / "index.html"
+    assert link.is_symlink()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(HarkenError, match="the current folder cannot be replaced"):
+        web.write_web(model, Path(), ort=ort)
 
 
 def test_the_command_exports(

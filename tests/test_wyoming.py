@@ -330,6 +330,7 @@ NONSENSE = [
     b'{"type": 7}\n',
     b'{"data": {}}\n',
     b'{"type": "describe", "data": 5}\n',
+    b'{"type": "ping", "data": {"text": "\\ud800"}}\n',
     b'{"type": "describe", "data_length": -1}\n',
     b'{"type": "describe", "data_length": 3}\n[1]',
     b'{"type": "audio-chunk", "payload_length": 99999999999}\n',
@@ -508,7 +509,7 @@ def test_the_command_serves_a_unix_socket(model: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "client 1: no, confidence" in log
+    assert "client 1: 'no', confidence" in log
     assert not path.exists()
 
 

@@ -111,14 +111,16 @@ def export(
         raise HarkenError(f"--teach is for web: leave it out for {export_format}")
     if wake is not None and export_format != "web":
         raise HarkenError(f"--wake is for web: leave it out for {export_format}")
+    if ort is not None and export_format != "web":
+        raise HarkenError(f"--ort is for web: leave it out for {export_format}")
+    if listener is not None and export_format not in ("c", "c-int8"):
+        raise HarkenError(f"--listener is for c and c-int8: leave it out for {export_format}")
     command_s = read_command_time(command_s, wake)
     if export_format == "web":
         from harken.export.web import write_web
 
         print(write_web(model, out, ort=ort, teach=teach, wake=wake, command_s=command_s))
         return
-    if listener is not None and export_format not in ("c", "c-int8"):
-        raise HarkenError(f"--listener is for c and c-int8: leave it out for {export_format}")
     if other and not data:
         raise HarkenError("--other goes with --data: also give the corpus of the model's words")
     if export_format == "onnx-stream" and _is_enrolled(model):

@@ -70,8 +70,8 @@ def serve(
     from harken.runtime.streamfile import StreamFile, open_stream_model
     from harken.serve.app import create_app
     from harken.serve.limits import Limits, with_limits
+    from harken.serve.loopback import is_loopback
     from harken.serve.security import Access
-    from harken.serve.server import is_loopback
     from harken.serve.server import serve as serve_app
 
     command_s = read_command_time(command_s, wake)

@@ -29,7 +29,15 @@ _UNCHECKED_BYTES = 64 << 20  # the ratio is not checked for archives that unpack
 
 _BLOCK = 1 << 20
 _FILE_BLOCK = 1 << 16  # fits a clip; larger blocks would need a memory mapping for each file
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, ValueError)
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+)
 
 
 class BadArchiveError(HarkenError):

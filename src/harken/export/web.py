@@ -45,6 +45,9 @@ _POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "media-src 'self' blob:; base-uri 'none'; form-action 'none'"
 )
+# What an export consists of, and what it has with --teach and --wake.
+_ALWAYS_THERE = frozenset({"index.html", "page", "card.json", "model.onnx", "package.json", "ort"})
+_SOMETIMES_THERE = frozenset({"teach", "wake.onnx", "wake-card.json"})
 _SERVED_ONLY = frozenset({"engine.js", "docs.html", "docs.js", "index.html"})
 
 
@@ -70,7 +73,7 @@ def write_web(
     ort
         Folder that contains ORT_FILES. Default: download them once and keep them in the cache.
     teach
-        Add the files with which visitors can teach the page a wake phrase (10 MB).
+        Add the files with which visitors can teach the page a wake phrase (14 MB).
     wake
         Model of a wake phrase, which is copied, too. In live audio, words then count only after it. Default: none.
     command_s
@@ -199,10 +202,19 @@ def _require_ort_files(folder: Path) -> Path:
 
 @contextmanager
 def _replacing_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside `target`. On success it replaces `target`; on any error it is deleted."""
-    earlier = target.is_dir() and all((target / name).exists() for name in ("card.json", "model.onnx", "page"))
-    if target.exists() and not earlier and (not target.is_dir() or any(target.iterdir())):
-        raise HarkenError(f"{target} already exists and is not a harken web export: give a new folder")
+    """Yield a new folder beside `target`. On success it replaces `target`; on any error it is deleted.
+
+    A folder with anything else in it than an earlier export, such as `.git`, is never replaced.
+    """
+    target = target.resolve()
+    if target == Path.cwd():
+        raise HarkenError("the current folder cannot be replaced: give the name of a new folder")
+    names = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    earlier = _ALWAYS_THERE <= names <= _ALWAYS_THERE | _SOMETIMES_THERE
+    if target.exists() and not earlier and (names or not target.is_dir()):
+        others = sorted(names - _ALWAYS_THERE - _SOMETIMES_THERE)
+        what = f"contains {others[0]}" if others else "is not a harken web export"
+        raise HarkenError(f"{target} exists and {what}: give a new folder")
     temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
     try:
         temporary.mkdir(parents=True)

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from harken.errors import HarkenError
+from harken.serve.loopback import is_loopback
 
 SUBPROTOCOL = "harken"
 """WebSocket subprotocol that the server selects.
@@ -27,7 +28,6 @@ _TOKEN_PREFIX = "bearer."
 # These reveal nothing about the model or the audio.
 _PUBLIC_PATHS = ("/healthz", "/openapi.json", "/docs", "/")
 _PUBLIC_FOLDERS = ("/page/", "/ort/", "/teach/")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -83,8 +83,8 @@ class Access:
     def refusal(self, path: str, headers: Headers) -> tuple[int, str] | None:
         """Return the status and message for a request that is not allowed, or None for an allowed one."""
         host = headers.get("host", "")
-        hosts = _LOOPBACK | {_hostname(urlsplit(origin).netloc) for origin in self.origins}
-        if self.loopback_only and _hostname(host) not in hosts:
+        hosts = {_hostname(urlsplit(origin).netloc) for origin in self.origins}
+        if self.loopback_only and not is_loopback(_hostname(host)) and _hostname(host) not in hosts:
             return (
                 403,
                 f"this server answers requests for localhost, not for {host or 'an empty host'}: "
@@ -183,7 +183,7 @@ def _request_token(headers: Headers) -> bytes:
         if offered.strip().startswith(_TOKEN_PREFIX):
             encoded = offered.strip().removeprefix(_TOKEN_PREFIX)
             try:
-                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).strip()
             except (binascii.Error, ValueError):
                 return b""
     return b""

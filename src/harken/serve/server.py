@@ -1,10 +1,5 @@
-"""Run the application on a port until a signal stops it.
+"""Run the application on a port until a signal stops it."""
 
-serve         run the server
-is_loopback   check whether a host is this machine only
-"""
-
-import ipaddress
 import signal
 import socket
 import ssl
@@ -83,19 +78,11 @@ def serve(
         listening.close()
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether a host can be reached only from this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: no name of a host
         raise HarkenError(f"--host {host}: this machine has no such address; use 127.0.0.1") from error
     if sys.platform != "win32":  # on Windows, two servers could then share a port
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -293,6 +293,7 @@ async def _handle_text(text: str, listener: Listener, socket: WebSocket) -> bool
     """Execute the command in a text message, and return whether it ends the stream."""
     try:
         command = json.loads(text)
+        json.dumps(command, ensure_ascii=False).encode()  # half of a surrogate pair could not be sent back
         if command == {"type": "finish"}:
             return True
         if set(command) == {"type", "thresholds"} and command["type"] == "thresholds":

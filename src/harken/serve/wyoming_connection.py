@@ -188,7 +188,9 @@ class Connection:
         if selection.unknown:
             known = ", ".join(word.name for word in self._words.words) or "none"
             text = f"no wake word is called {', '.join(selection.unknown)}; there are {known}"
-            logger.warning("%s: %s", self._name, text)
+            logger.warning(
+                "%s: no wake word is called %r", self._name, selection.unknown
+            )  # %r: no line breaks of a client
             await self._send(Error(text=text, code="unknown-wake-word"))
         return [
             (await self._workers.run(self._words.listener, model, names, audio_format.rate), names)
@@ -228,7 +230,7 @@ class Connection:
         for word in words:
             if word.word in names:
                 stream.detected = True
-                logger.info("%s: %s, confidence %.2f", self._name, names[word.word], word.confidence)
+                logger.info("%s: %r, confidence %.2f", self._name, names[word.word], word.confidence)
                 await self._send(Detection(name=names[word.word], timestamp=stream.timestamp))
 
     async def _send(self, answer: Eventable) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from harken.errors import HarkenError
+from harken.serve.loopback import is_loopback
 
 SERVICE_TYPE = "_wyoming._tcp.local."
 _ANY_MULTICAST = ("224.0.0.251", 5353)  # of mDNS; no packet is sent to find the address
@@ -34,7 +35,7 @@ def check_announceable(name: str, host: str) -> None:
     """
     if not 0 < len(name.encode()) <= _MAX_NAME_BYTES or "." in name:
         raise HarkenError(f"--zeroconf {name}: use a name of 1 to {_MAX_NAME_BYTES} bytes without dots")
-    if not host or _is_loopback(host):
+    if not host or is_loopback(host):
         raise HarkenError(
             "--zeroconf announces the server to other machines, which cannot reach this --uri: "
             "use --uri tcp://0.0.0.0:10400"
@@ -94,10 +95,3 @@ def _is_any(host: str) -> bool:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

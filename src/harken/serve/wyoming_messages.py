@@ -77,6 +77,7 @@ async def read_message(reader: asyncio.StreamReader, *, max_payload: int, timeou
 def _read_json(text: bytes) -> dict[str, Any]:
     try:
         content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair could not be sent back
     except (ValueError, RecursionError) as error:
         raise ProtocolError("a message is not JSON in UTF-8") from error
     if not isinstance(content, dict):

@@ -198,6 +198,7 @@ class WyomingServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._accepted += 1
+        name = f"client {self._accepted}"
         connection = Connection(
             reader,
             writer,
@@ -205,13 +206,13 @@ class WyomingServer:
             limits=self._limits,
             workers=self._workers,
             streams=self._streams,
-            name=f"client {self._accepted}",
+            name=name,
         )
         self._connections[connection] = asyncio.current_task()
         try:
             await connection.run()
         except Exception:  # an error in one connection must not end the others
-            logger.exception("client %d: internal error", self._accepted)
+            logger.exception("%s: internal error", name)
         finally:
             self._connections.pop(connection, None)
             writer.close()
@@ -241,7 +242,7 @@ def _bind_tcp(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
         raise HarkenError(f"--uri: this machine has no address {host}; use tcp://0.0.0.0:{port}") from error
     if sys.platform != "win32":  # on Windows, two servers could then share a port
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

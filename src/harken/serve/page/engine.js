@@ -23,6 +23,8 @@ export function setToken(value) {
 }
 
 async function request(path, options = {}) {
+  // A header cannot contain other characters, and no token of the server does.
+  if (/[^!-~]/.test(token)) throw new TokenRequired("The token has characters that no token can have.");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const response = await fetch(new URL(path, baseUrl), { ...options, headers });
   const body = await response.json().catch(() => ({ error: `The server answered ${response.status} ${response.statusText}` }));
@@ -69,6 +71,9 @@ export async function listen(rate, handlers) {
   return {
     push: (samples) => send(toPcm(samples)),
     setThresholds: (thresholds) => send(JSON.stringify({ type: "thresholds", thresholds })),
-    close: () => socket.close(1000),
+    close: () => {
+      socket.onmessage = socket.onclose = null; // what still arrives must not reach a later stream
+      socket.close(1000);
+    },
   };
 }

@@ -1,15 +1,17 @@
 // Browser version of harken/runtime/isolation.py: measures whether a word stands alone, as a command does, or is
 // surrounded by other sound, as a word in a sentence is. Both files must hold the same rules and constants.
 
+import { round } from "./round.js";
+
 const FRAME_S = 0.05, HISTORY_FRAMES = 60, QUIET_FRAMES = 36, AFTER_FRAMES = 3, RECENT_S = 0.8;
 const NO_PENALTY_DB = 17, FULL_PENALTY_DB = 5, POWER_FLOOR = 1e-10;
 
 export class Isolation {
   constructor(sampleRate, window, hop) {
-    this.#frameLength = Math.max(1, Math.round(FRAME_S * sampleRate));
-    this.#windowFrames = Math.min(HISTORY_FRAMES, Math.max(AFTER_FRAMES, Math.round(window / this.#frameLength)));
-    const recent = Math.max(1, Math.round((RECENT_S * sampleRate) / hop));
-    const remembered = Math.max(recent + 1, Math.round((HISTORY_FRAMES * FRAME_S * sampleRate) / hop));
+    this.#frameLength = Math.max(1, round(FRAME_S * sampleRate));
+    this.#windowFrames = Math.min(HISTORY_FRAMES, Math.max(AFTER_FRAMES, round(window / this.#frameLength)));
+    const recent = Math.max(1, round((RECENT_S * sampleRate) / hop));
+    const remembered = Math.max(recent + 1, round((HISTORY_FRAMES * FRAME_S * sampleRate) / hop));
     this.#silence = new Float64Array(remembered);
     this.#earlierHops = remembered - recent;
   }

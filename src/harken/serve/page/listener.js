@@ -3,6 +3,7 @@
 
 import { HighPass } from "./highpass.js";
 import { Isolation, subtractLogits } from "./isolation.js";
+import { round } from "./round.js";
 
 export class Listener {
   /**
@@ -16,12 +17,12 @@ export class Listener {
     this.#predictWindow = predictWindow;
     this.sampleRate = sample_rate;
     this.window = window;
-    this.#hop = Math.round((settings.hop_ms * sample_rate) / 1000);
+    this.#hop = round((settings.hop_ms * sample_rate) / 1000);
     this.#refractoryHops = Math.ceil(settings.refractory_ms / settings.hop_ms);
     this.#gate = settings.gate_db === null ? 0 : 10 ** (settings.gate_db / 20);
     this.#buffer = new Float32Array(window);
     this.#silence = silence;
-    this.#history = Array(Math.max(1, Math.round(settings.smoothing_ms / settings.hop_ms))).fill(silence);
+    this.#history = Array(Math.max(1, round(settings.smoothing_ms / settings.hop_ms))).fill(silence);
     this.#isolationLogits = settings.isolation;
     this.#highPass = new HighPass(sample_rate);
     this.#isolation = new Isolation(sample_rate, window, this.#hop);

@@ -52,7 +52,7 @@ function askForToken() {
   $("token").focus();
   $("token-form").onsubmit = (event) => {
     event.preventDefault();
-    pageEngine.setToken($("token").value);
+    pageEngine.setToken($("token").value.trim());
     delete document.documentElement.dataset.tokenRequired;
     $("token-form").hidden = true;
     start();
@@ -131,16 +131,17 @@ function setUpFiles(history) {
 
   async function recognizeFiles(files) {
     for (const file of files) {
-      let prediction;
+      const { card, engine } = active; // another model can be chosen meanwhile
       try {
-        prediction = applyThresholds(await active.engine.predict(file));
+        const found = await engine.predict(file);
+        if (card !== active.card) throw new Error("The model changed. Drop the file again.");
+        const prediction = applyThresholds(found);
+        active.bars.show(card.labels.map((label) => prediction.probabilities[label]));
+        showWord(prediction.word ?? NO_KEYWORD);
+        await history.addFile(file, prediction);
       } catch (error) {
         history.addError(file, error.message);
-        continue;
       }
-      active.bars.show(active.card.labels.map((label) => prediction.probabilities[label]));
-      showWord(prediction.word ?? NO_KEYWORD);
-      await history.addFile(file, prediction);
     }
   }
 

@@ -1,6 +1,8 @@
 // Takes of a phrase: finds the phrase in a recording, and mixes it with noise. Browser version of harken/enrollment/takes.py:
 // both files must hold the same rules and constants. All recordings are at 16 kHz.
 
+import { round } from "./round.js";
+
 export const SAMPLE_RATE = 16_000;
 export const TAKE_SAMPLES = 3 * SAMPLE_RATE, MAX_TAKES = 6; // as in harken/enrollment/teaching.py
 
@@ -40,11 +42,6 @@ export function phraseFault(phrase) {
   const withoutJoiners = phrase.replace(/[\u200c\u200d]/g, ""); // letters of some alphabets need them
   if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(withoutJoiners) || /^_.*_$/.test(phrase)) return "Use letters, digits, spaces and apostrophes.";
   return "";
-}
-
-/** Round to the nearest whole number, and a half to the even one, as Python does. */
-function round(x) {
-  return x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x);
 }
 
 /** Return a percentile of numbers in ascending order, interpolated between the nearest two. */

@@ -48,7 +48,7 @@ async function recordWords(files, session) {
     $("record-level").value = 20 * Math.log10(peak + 1e-9);
   });
   const elapsed_s = () => microphone.sampleCount / microphone.rate;
-  $("record-progress").max = takes * words.length;
+  Object.assign($("record-progress"), { max: takes * words.length, value: 0 });
   try {
     // The words take turns: people who repeat one word ten times in a row stop saying it naturally.
     for (let take = 0, done = 0; take < takes; take++) {
