@@ -90,14 +90,15 @@ export class DetectionHistory {
 
     const small = create("small", { textContent: note, title: note });
     const summary = create("div", { className: "summary" }, create("b", { textContent: word }), small);
+    clip.entry = create("li", {}, summary, labelSelect, playButton, downloadButton);
     this.#clips.unshift(clip);
-    this.#addEntry(create("li", {}, summary, labelSelect, playButton, downloadButton));
+    this.#addEntry(clip.entry);
   }
 
   #addEntry(entry) {
     $("history").prepend(entry);
     while ($("history").children.length > MAX_ENTRIES) $("history").lastElementChild.remove();
-    this.#clips.length = Math.min(this.#clips.length, MAX_ENTRIES);
+    this.#clips = this.#clips.filter((clip) => clip.entry.isConnected);
     this.#update();
   }
 

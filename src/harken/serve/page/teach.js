@@ -111,6 +111,7 @@ class TakeCard {
   async record() {
     if (!this.#mayRecord(true)) return;
     let peak = 0, filled = 0;
+    const earlier = this.take;
     this.#show({ take: null, note: "", hint: "Opening the microphone …", recording: true });
     try {
       const samples = await recordSamples((rate) => {
@@ -129,14 +130,19 @@ class TakeCard {
         this.#show({ take: null, note: "", hint: fault, failed: true });
         showStatus(`${this.name}: ${fault}`, { alert: true });
       } else {
-        this.#show({ take: { name: this.name, samples, start, end }, note: `${((end - start) / SAMPLE_RATE).toFixed(1)} s` });
+        this.#showTake({ name: this.name, samples, start, end });
       }
     } catch (error) {
-      this.#show({ take: null, note: "" });
+      if (earlier) this.#showTake(earlier); // the microphone failed, and not the take
+      else this.#show({ take: null, note: "" });
       showStatus(error.message, { alert: true });
     }
     this.#mayRecord(false); // before the focus moves on to a button that is disabled meanwhile
     if (this.take) this.#onRecorded(this);
+  }
+
+  #showTake(take) {
+    this.#show({ take, note: `${((take.end - take.start) / SAMPLE_RATE).toFixed(1)} s` });
   }
 
   #show({ take, note, hint = "", recording = false, failed = false }) {
