@@ -19,7 +19,7 @@ def print_doctor() -> None:
     console.print(f"harken {__version__}, Python {platform.python_version()}, {platform.platform()}")
     console.print(f"{os.cpu_count()} CPU cores; {_gpus()}")
     console.print(f"bundled models: {', '.join(bundled_models()) or 'none'}")
-    console.print(f"cache folder: {default_cache()}\n")
+    console.print(f"cache folder: {escape(str(default_cache()))}\n")
     for extra, packages in _extras().items():
         found = {package: _version(package) for package in packages}
         missing = [package for package, number in found.items() if number is None]

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -44,14 +45,16 @@ def record(
             printed.append((moment.word, moment.done, moment.fault))
             if moment.word:
                 again = f" ({moment.fault})" if moment.fault else ""
-                console.print(f"say {moment.word}, {moment.done + 1} of {moment.wanted}{again}", highlight=False)
+                console.print(
+                    f"say {moment.word}, {moment.done + 1} of {moment.wanted}{again}", highlight=False, markup=False
+                )
 
     with open_microphone(device, channel=channel) as source, live:
         kept = record_corpus(source, directory, spoken, takes=takes, speaker=speaker, show=show)
     print(f"{kept} recordings added to {directory}. To inspect them, and to train on them:")
-    print(f"harken corpus show {directory}")
+    print(f"harken corpus show {quote(str(directory))}")
     recipe = "own-embedding" if any(" " in word for word in spoken) else "own"
-    print(f"harken train --recipe {recipe} --data {directory} --out run")
+    print(f"harken train --recipe {recipe} --data {quote(str(directory))} --out run")
 
 
 def _drawn(moment: Any) -> Group:

@@ -187,7 +187,9 @@ def print_evaluation(evaluation: "ClipEvaluation") -> None:
     for score in evaluation.words:
         values = (score.precision, score.recall, score.f1)
         table.add_row(
-            score.label, *("" if value != value else f"{100 * value:.1f}" for value in values), f"{score.clips:,}"
+            escape(score.label),
+            *("" if value != value else f"{100 * value:.1f}" for value in values),
+            f"{score.clips:,}",
         )
     console.print(table)
     console.print(
@@ -288,7 +290,7 @@ def print_wake_evaluation(evaluation: "WakeEvaluation") -> None:
     """Print the figures of commands that count only after a wake phrase, below those of the commands alone."""
     console = _console()
     figures = evaluation.to_json()
-    phrases = " or ".join(evaluation.wake.words)
+    phrases = escape(" or ".join(evaluation.wake.words))
     for name, found in (
         (f"{phrases} alone", figures),
         (f"commands within {evaluation.command_s:g} s after it", figures["pair"]),

@@ -186,10 +186,11 @@ def synthetic_clips(card: Card, *, noise: Sequence[Path] = ()) -> CheckClips:
     if UNKNOWN in card.labels:
         words += [noun for noun in NOUNS if noun not in card.words][:_OTHER_WORDS]
     takes = 2 * min(12, max(3, round(_SYNTHETIC_CLIPS / len(words))))
-    # Other words or other voices get another folder.
-    key = zlib.crc32(repr((words, takes, [voice.name for voice in voices()])).encode())
     # A phrase may need more than a second. Other clips are kept from earlier versions.
     seconds = min(3.0, card.window / card.sample_rate) if any(" " in word for word in words) else 1.0
+    # Other words, voices or lengths get another folder.
+    length = () if seconds == 1 else (seconds,)
+    key = zlib.crc32(repr((words, takes, [voice.name for voice in voices()], *length)).encode())
     try:
         folder = default_cache() / "spoken" / f"{key:08x}"
         corpus = synthesize_corpus(words, folder, takes=takes, held_out_fraction=0.5, seconds=seconds, workers=1)

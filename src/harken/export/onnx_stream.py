@@ -35,6 +35,7 @@ STEP_MS = 100.0
 _TOLERANCE = 1e-4
 _CHECKED_STEPS = 25
 _TIMED_STEPS = 100
+_OF_THE_WINDOWS = ("listener", "tuned_on", "rejection_where_thresholds_were_set")  # metadata of thresholds for streams
 _NOISE_WINDOWS = 8  # to restore the network with
 
 
@@ -231,8 +232,8 @@ def write_stream_of_model(
 ) -> StreamReport:
     """Export a model file as a streaming model, and write the result of the check beside it as PATH.json.
 
-    The metadata are those of the original without `listener`: thresholds for streams must be tuned again, since a stream
-    has a history and a window does not.
+    The metadata are those of the original without its thresholds for streams, and what belongs to them. They must be tuned
+    again, since a stream has a history and a window does not.
 
     Parameters
     ----------
@@ -262,12 +263,16 @@ def write_stream_of_model(
     require_writable(path, check)
     card = source.card
     metadata = {
-        **{name: value for name, value in card.fields.items() if name != "listener"},
+        **{name: value for name, value in card.fields.items() if name not in _OF_THE_WINDOWS},
         "labels": list(card.labels),
         "sample_rate": card.sample_rate,
         "window": card.window,
         "thresholds": dict(card.thresholds),
     }
+    if "sensitivity" in card.fields:
+        metadata["sensitivity"] = {
+            name: shifts for name, shifts in card.fields["sensitivity"].items() if name == "clips"
+        }
     # The network's answers do not depend on the audio that it is restored with.
     noise = 0.1 * np.random.default_rng(0).standard_normal((_NOISE_WINDOWS, card.window))
     spotter = restore_spotter(source.path, torch.from_numpy(noise.astype(np.float32)))

@@ -150,7 +150,7 @@ def synthesize_corpus(
     if seconds != 1:  # a folder of an earlier version, whose clips were all one second long, can be continued
         settings["seconds"] = seconds
     train_voices, test_voices = hold_out(candidates, held_out_fraction, seed)
-    test_takes = round(takes * held_out_fraction) if test_voices else 0
+    test_takes = min(takes - 1, round(takes * held_out_fraction)) if test_voices else 0
     claim_folder(folder, settings)
     jobs: list[_Job] = []
     sides = (("train", train_voices, takes - test_takes), ("test", test_voices, test_takes))

@@ -5,6 +5,7 @@ SoundCheck    finds words in texts by their sound, in several accents
 
 from collections.abc import Iterable, Sequence
 
+from harken.errors import HarkenError
 from harken.synth.espeak import phonemes
 
 # Differences that many speakers do not make: a flapped t ("writing"), and the vowels of "cot" and "caught", which are the
@@ -26,7 +27,7 @@ class SoundCheck:
     Raises
     ------
     HarkenError
-        If there is no such accent.
+        If there is no such accent, or a word has no sound.
     """
 
     def __init__(self, words: Sequence[str], accents: Iterable[str]) -> None:
@@ -36,6 +37,9 @@ class SoundCheck:
             )
             for accent in accents
         }
+        for word, sound in (pair for pairs in self._sounds.values() for pair in pairs):
+            if sound == _merge((), ""):  # every text would contain it
+                raise HarkenError(f"{word!r} has no sound: leave it out, or write it as it is spoken")
 
     def find_words(self, texts: Sequence[str]) -> list[str]:
         """Return one of the words that each text contains by sound, in any accent, or "" if there is none.

@@ -30,10 +30,10 @@ def claim_folder(folder: Path, settings: Mapping[str, object]) -> None:
     fix = f"choose another folder, or remove {folder} first"
     if note.is_file():
         try:
-            earlier = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError:
+            earlier = dict(json.loads(note.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
             earlier = {}
-        differing = [name for name, value in settings.items() if earlier.get(name) != value]
+        differing = sorted(name for name in {*settings, *earlier} if earlier.get(name) != settings.get(name))
         if differing:
             raise HarkenError(f"{folder} was synthesized with other settings ({', '.join(differing)}): {fix}")
         return

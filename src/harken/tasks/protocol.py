@@ -14,6 +14,7 @@ own         the words of any folder, `_unknown_` from other folders, and `_silen
 """
 
 import csv
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -28,7 +29,7 @@ from harken.corpus.recordings import Recordings, join_recordings, noise_side, re
 from harken.corpus.synthetic_noise import make_synthetic_noise
 from harken.corpus.table import Clip, Corpus, audio_files, read_corpus, skipped_audio
 from harken.errors import HarkenError
-from harken.labels import SILENCE, UNKNOWN
+from harken.labels import SILENCE, UNKNOWN, normalize_word
 from harken.tasks.recipe import Recipe
 from harken.tasks.silence import SilenceWindow, draw_silence, silence_waveforms
 
@@ -272,16 +273,25 @@ def _own(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Sp
     clips = list(corpus.of_words(words).clips) if recipe.words else [c for c in corpus.clips if c.word in words]
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
     if listed := split.read_lists(corpus):
-        sides = [listed.get(clip.name, side) for clip, side in zip(clips, sides, strict=True)]
+        sides = [listed.get(normalize_word(clip.name), side) for clip, side in zip(clips, sides, strict=True)]
     unknown = recipe.unknown_share > 0 and bool(material.other or material.speech or recipe.bank_windows)
     if unknown and material.other:
         other = [clip for clip in read(material.other).clips if clip.word not in words]
         drawn: list[str] = list(split.by_speaker(other, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
-        side_of = {clip.speaker: side for clip, side in zip(clips, sides, strict=True) if clip.speaker}
+        side_of = _sides_of_speakers(clips, sides)
         drawn = [side_of.get(clip.speaker, side) for clip, side in zip(other, drawn, strict=True)]
         clips += other
         sides += _limit_validation(drawn, sides.count("validation"), recipe.seed)
     return _with_train_only(material, read, _labels(recipe, words, unknown=unknown), clips, sides)
+
+
+def _sides_of_speakers(clips: Sequence[Clip], sides: Sequence[str]) -> dict[str, str]:
+    """Return the side of each speaker. The clips of the only speaker are on several sides: they decide nothing."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for clip, side in zip(clips, sides, strict=True):
+        if clip.speaker:
+            found[clip.speaker].add(side)
+    return {speaker: side for speaker, (side, *others) in found.items() if not others}
 
 
 def _limit_validation(sides: Sequence[str], most: int, seed: int) -> list[str]:

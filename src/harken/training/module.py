@@ -106,7 +106,8 @@ class TrainingModule(lightning.LightningModule):
         if self._teachers:
             # A teacher that takes a window of a sentence for a keyword must not pass that on.
             taught = (batch[0] != SPEECH_ROW).nonzero().flatten().to(losses.device)
-            losses = self._add_distillation(losses, logits, waveform, taught)
+            if len(taught):
+                losses = self._add_distillation(losses, logits, waveform, taught)
         loss = losses.mean()
         if self._bank is not None and self.waveforms.unknown is not None:
             loss = loss + self._bank_loss(self._bank, self.waveforms.unknown) / len(losses)

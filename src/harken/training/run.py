@@ -328,9 +328,11 @@ def _notes(recipe: Recipe, task: Task, material: Material, model: Path) -> list[
         notes.append(
             f"{SILENCE} was trained on generated noise. Recordings of your rooms give better results: --noise DIR"
         )
-    if material.speech and UNKNOWN in task.labels and not ModelFile(model).card.thresholds:
+    tuned = "thresholds" in ModelFile(model).card.fields.get("listener", {})
+    if material.speech and UNKNOWN in task.labels and not tuned:
         notes.append(
-            "the words have no thresholds, because no speaker in --speech is on the side that sets them: add more speakers"
+            "the words have no thresholds for streams, because no speaker in --speech is on the side that sets them: add more "
+            "speakers"
         )
     return notes
 

@@ -137,7 +137,8 @@ def evaluate_clips(
 ) -> ClipEvaluation:
     """Evaluate a model on the clips of corpus folders.
 
-    In a clip that is longer than the model's window, the window is chosen as `Recognizer` does.
+    In a clip of a test archive or of the split "all" that is longer than the model's window, the window is chosen as
+    `Recognizer` does. Clips of the other splits are cut as in training.
 
     Parameters
     ----------

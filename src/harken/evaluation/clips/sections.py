@@ -28,6 +28,7 @@ from harken.evaluation.clips.steady_noise import SteadyNoiseScore
 from harken.evaluation.metrics import poisson_interval, wilson_interval
 from harken.pages.drawing import figure_svg
 from harken.pages.html import Html, Section, Sorted, card, details, escape, grid, listing, pairs, player, stack, table
+from harken.tasks.history import read_history
 
 _MAX_MISTAKES = 12  # to play
 _MAX_CONFUSIONS = 3  # listed for each word
@@ -243,8 +244,6 @@ def model(evaluation: ClipEvaluation, history: Path, cost: Cost | None) -> Secti
 def _training(history: Path) -> Html | None:
     if not history.is_file():
         return None
-    from harken.tasks.history import read_history  # it imports the trainer
-
     epochs = read_history(history)
     if not epochs:
         return None
