@@ -1,3 +1,4 @@
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -277,6 +278,28 @@ def test_own_splits_clips_if_there_is_one_speaker(tmp_path: Path, noise: Path) -
     assert task.labels == ("door", "lamp", SILENCE)
     assert words_on(task, "validation") == {"door": 3, "lamp": 3}
     assert words_on(task, "train") == {"door": 17, "lamp": 17}
+
+
+def test_own_splits_the_other_words_of_one_speaker_too(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], ["me"], takes=20))
+    other = write_corpus(tmp_path / "other", own_names(["cup"], ["me"], takes=40))
+    for seed in range(4):
+        task = make_task(recipe("own", f"seed={seed}"), Material(data=(data,), other=(other,), noise=(noise,)))
+        assert words_on(task, "train")["cup"] > 20
+        assert words_on(task, "validation")["cup"] >= 3
+
+
+def test_own_finds_the_clips_of_a_list_in_any_unicode_form(tmp_path: Path, noise: Path) -> None:
+    name = unicodedata.normalize("NFD", "jürgen")
+    data = write_corpus(
+        tmp_path / "mine", [f"{word}/{name}{n}_nohash_0" for word in ("lamp", "door") for n in range(9)]
+    )
+    listed = [
+        f"{word}/{unicodedata.normalize('NFC', name)}{n}_nohash_0.wav\n" for word in ("lamp", "door") for n in (0, 1)
+    ]
+    (data / "testing_list.txt").write_text("".join(listed), encoding="utf-8")
+    task = make_task(recipe("own"), Material(data=(data,), noise=(noise,)))
+    assert len(clips_on(task, "test")) == 4
 
 
 def test_own_can_take_unknown_only_from_running_speech(tmp_path: Path, noise: Path) -> None:

@@ -22,7 +22,7 @@ from harken.synth.sentences import sentence, vocabulary
 from harken.synth.sounds import SoundCheck
 from harken.synth.speech import COMMANDS
 from harken.synth.voices import draw_voices, engine_of, find_voice
-from harken.synth.workers import run_in_parallel
+from harken.synth.workers import claim_folder, run_in_parallel
 
 RATE = 16_000
 ONE_PER_ENGINE = ("espeak-en-us-f2", "espeak-en-gb-reed", "hibari-heart", "piper-joe")
@@ -231,6 +231,24 @@ def test_nothing_held_out_gives_no_test_side(tmp_path: Path) -> None:
     made = synthesize_corpus(["off"], tmp_path / "corpus", takes=2, held_out_fraction=0.0, workers=1)
     assert made.test is None
     assert len(list((made.train / "off").iterdir())) == 2
+
+
+def test_a_folder_is_only_continued_with_the_same_settings(tmp_path: Path) -> None:
+    claim_folder(tmp_path / "clips", {"words": ["off"], "seconds": 2.0})
+    claim_folder(tmp_path / "clips", {"words": ["off"], "seconds": 2.0})
+    with pytest.raises(HarkenError, match=r"other settings \(seconds\)"):
+        claim_folder(tmp_path / "clips", {"words": ["off"]})
+
+
+def test_one_take_is_for_training(tmp_path: Path) -> None:
+    made = synthesize_corpus(["off"], tmp_path / "corpus", takes=1, held_out_fraction=0.9, workers=1)
+    assert made.test is None
+    assert len(list((made.train / "off").iterdir())) == 1
+
+
+def test_a_word_without_a_sound_cannot_be_avoided() -> None:
+    with pytest.raises(HarkenError, match="'-' has no sound"):
+        SoundCheck(["stop", "-"], ["en-us"])
 
 
 def test_a_phrase_is_spoken_in_longer_clips(tmp_path: Path) -> None:

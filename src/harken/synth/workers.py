@@ -33,7 +33,7 @@ def claim_folder(folder: Path, settings: Mapping[str, object]) -> None:
             earlier = dict(json.loads(note.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             earlier = {}
-        differing = sorted(name for name in {*settings, *earlier} if earlier.get(name) != settings.get(name))
+        differing = [name for name in {**settings, **earlier} if earlier.get(name) != settings.get(name)]
         if differing:
             raise HarkenError(f"{folder} was synthesized with other settings ({', '.join(differing)}): {fix}")
         return
