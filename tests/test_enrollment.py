@@ -297,8 +297,8 @@ def test_a_background_has_recordings_and_hidden_files_are_none_of_them(clips: li
 def test_a_synthetic_voice_that_says_something_else_is_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    takes = [read_take(tune(TUNE, seed), source_rate=RATE, name=f"voice {seed}") for seed in range(4)]
-    odd = [read_take(tune("sss", seed), source_rate=RATE, name=f"hiss {seed}") for seed in range(2)]
+    takes = [read_take(tune(TUNE, seed), source_rate=RATE, name="one voice") for seed in range(4)]
+    odd = [read_take(tune("sss", seed), source_rate=RATE, name="one voice") for seed in range(2)]
     monkeypatch.setattr("harken.enrollment.learn.speak_phrase", lambda _: ([*takes, odd[0]], "espeak (5 takes)"))
     monkeypatch.setattr(import_module("harken.synth.voices"), "voices", list)
     enrolled = enroll("hey tune", typed=True, out=tmp_path / "out.onnx")

@@ -233,7 +233,7 @@ def _learn(
     phrase = LearnedPhrase(takes, embedding, bank)
     notes: list[str] = []
     if not recorded and (odd := odd_takes(synthetic, phrase)):  # nobody can leave out a voice
-        takes = synthetic = [take for take in synthetic if take not in odd]
+        takes = synthetic = [take for number, take in enumerate(synthetic) if number not in odd]
         if len(takes) < _FEWEST_VOICES:
             raise HarkenError("the synthetic voices speak the phrase too differently: give recordings of it")
         phrase = LearnedPhrase(takes, embedding, bank)

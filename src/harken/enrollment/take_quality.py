@@ -21,10 +21,10 @@ _OUTLIER_PER_HOUR, _DOUBTFUL_PER_HOUR = 120.0, 10.0
 _MIN_RECOGNIZED = 0.5  # a phrase of which a smaller fraction of takes is recognized gets a note
 
 
-def odd_takes(takes: Sequence[Take], phrase: LearnedPhrase) -> list[Take]:
-    """Return the takes that are so different from the others that they must contain another word."""
-    odd = logit_of(_OUTLIER_PER_HOUR)
-    return [take for number, take in enumerate(takes) if len(takes) > 1 and phrase.logit_without(number) < odd]
+def odd_takes(takes: Sequence[Take], phrase: LearnedPhrase) -> list[int]:
+    """Return the numbers of the takes that are so different from the others that they must contain another word."""
+    least_logit = logit_of(_OUTLIER_PER_HOUR)
+    return [number for number in range(len(takes)) if len(takes) > 1 and phrase.logit_without(number) < least_logit]
 
 
 def leave_one_out(
