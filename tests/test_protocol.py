@@ -1,7 +1,7 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -311,7 +311,7 @@ def test_own_can_take_unknown_only_from_running_speech(tmp_path: Path, noise: Pa
     assert task.speech is not None
     assert task.speech.names == ("1001-1-1",)  # the others are for thresholds and measuring
     with pytest.raises(HarkenError, match="contains only the word lamp"):
-        make_task(recipe("own", "unknown_share=0"), material)
+        make_task(recipe("own", "unknown_share=0"), replace(material, speech=()))
 
 
 def test_each_folder_of_speech_is_a_group_of_its_own(tmp_path: Path, noise: Path) -> None:
@@ -368,6 +368,8 @@ def test_own_generates_noise_if_none_is_given(tmp_path: Path, noise: Path) -> No
         ("tutorial", [], "speech", "the recipe tutorial does not use --speech"),
         ("tutorial", [], "noise", "this recipe does not use noise"),
         ("own", ["silence_share=0", "noise_probability=0"], "noise", "this recipe does not use noise"),
+        ("own", ["unknown_share=0"], "other", "this recipe has no _unknown_; omit --other"),
+        ("v35", [], "speech", "this recipe has no _unknown_; omit --speech"),
     ],
 )
 def test_unused_folders_are_refused(
