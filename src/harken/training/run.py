@@ -328,13 +328,16 @@ def _notes(recipe: Recipe, task: Task, material: Material, model: Path) -> list[
         notes.append(
             f"{SILENCE} was trained on generated noise. Recordings of your rooms give better results: --noise DIR"
         )
-    tuned = "thresholds" in ModelFile(model).card.fields.get("listener", {})
-    if material.speech and UNKNOWN in task.labels and not tuned:
+    if material.speech and UNKNOWN in task.labels and not _is_tuned_for_streams(model):
         notes.append(
             "the words have no thresholds for streams, because no speaker in --speech is on the side that sets them: add more "
             "speakers"
         )
     return notes
+
+
+def _is_tuned_for_streams(model: Path) -> bool:
+    return "thresholds" in ModelFile(model).card.fields.get("listener", {})
 
 
 @contextmanager
