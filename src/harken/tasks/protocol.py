@@ -190,7 +190,9 @@ def _refuse_unused_folders(recipe: Recipe, material: Material, *, evaluation_onl
     if recipe.unknown_share == 0:
         for option, folders in (("--other", material.other), ("--speech", material.speech)):
             if folders:
-                raise HarkenError(f"{_names(folders)}: this recipe has no {UNKNOWN}; omit {option}, or set unknown_share")
+                raise HarkenError(
+                    f"{_names(folders)}: this recipe has no {UNKNOWN}; omit {option}, or set unknown_share"
+                )
     if material.noise and recipe.silence_share == recipe.noise_probability == 0:
         raise HarkenError(
             f"{_names(material.noise)}: this recipe does not use noise; omit --noise, or set noise_probability"
