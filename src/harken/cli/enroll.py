@@ -69,31 +69,20 @@ def enroll(
 
     target = out or into or _default_name(phrase)
     takes: list[Any] = list(clips or [])
+    options: dict[str, Any] = {
+        "typed": typed,
+        "into": into,
+        "background": background,
+        "false_alarms_per_hour": false_alarms,
+        "stream": stream,
+        "encoder": encoder,
+    }
     if record:  # `enroll_phrase` checks too, but only after the user has spoken
-        check_request(
-            phrase,
-            takes,
-            out=target,
-            will_record=True,
-            typed=typed,
-            into=into,
-            background=background,
-            false_alarms_per_hour=false_alarms,
-            stream=stream,
-            encoder=encoder,
-        )
+        check_request(phrase, takes, out=target, will_record=True, **options)
     with _keeping_takes(target) as folder:
-        enrolled = enroll_phrase(
-            phrase,
-            takes + (_record_takes(phrase, record, device, folder) if record else []),
-            out=target,
-            typed=typed,
-            into=into,
-            background=background,
-            false_alarms_per_hour=false_alarms,
-            stream=stream,
-            encoder=encoder,
-        )
+        if record:
+            takes += _record_takes(phrase, record, device, folder)
+        enrolled = enroll_phrase(phrase, takes, out=target, **options)
     for note in enrolled.notes:
         print_note(note)
     _print_result(enrolled)

@@ -24,7 +24,7 @@ from harken.enrollment.graph import enrolled_model, enrolled_stream
 from harken.enrollment.metadata import HOP_MS, HOP_STEPS, enrolled_metadata
 from harken.enrollment.phrase import LearnedPhrase
 from harken.enrollment.request import Request, check_request
-from harken.enrollment.take_quality import leave_one_out, odd_takes, quality_notes
+from harken.enrollment.take_quality import leave_one_out, logits_without, odd_takes, quality_notes
 from harken.enrollment.takes import Take, read_take
 from harken.enrollment.templates import KINDS, Templates
 from harken.enrollment.typed import speak_phrase
@@ -230,13 +230,16 @@ def _learn(
     per_hour: float,
 ) -> _Outcome:
     takes = [*recorded, *synthetic]
+    tested = recorded or synthetic
     phrase = LearnedPhrase(takes, embedding, bank)
+    logits = logits_without(len(tested), phrase) if len(takes) > 1 else []
     notes: list[str] = []
-    if not recorded and (odd := odd_takes(synthetic, phrase)):  # nobody can leave out a voice
-        takes = synthetic = [take for number, take in enumerate(synthetic) if number not in odd]
+    if not recorded and (odd := odd_takes(logits)):  # nobody can leave out a voice
+        takes = tested = [take for number, take in enumerate(synthetic) if number not in odd]
         if len(takes) < _FEWEST_VOICES:
             raise HarkenError("the synthetic voices speak the phrase too differently: give recordings of it")
         phrase = LearnedPhrase(takes, embedding, bank)
+        logits = logits_without(len(tested), phrase)
         which = "1 synthetic take that sounds" if len(odd) == 1 else f"{len(odd)} synthetic takes that sound"
         notes.append(f"{which} unlike the others {'was' if len(odd) == 1 else 'were'} left out")
     raised = 0.0
@@ -245,7 +248,7 @@ def _learn(
         notes += of_background
         phrase.raise_by(raised)
     if len(takes) > 1:
-        recognized, doubtful = leave_one_out(recorded or synthetic, phrase, logit_of(per_hour), raised)
+        recognized, doubtful = leave_one_out(tested, logits, logit_of(per_hour), raised)
         notes += doubtful if recorded else []
     else:
         recognized = None

@@ -1,8 +1,9 @@
 """Whether takes are good enough: each is tested with the templates of the others.
 
-odd_takes       takes that must contain something else
-leave_one_out   the fraction of the takes that a model of the others detects, with notes on those it does not
-quality_notes   notes on a short phrase, on takes of different lengths, and on a phrase that is missed
+logits_without   the logit of each take in a phrase that was learned from the others
+odd_takes        takes that must contain another word
+leave_one_out    the fraction of the takes that a model of the others detects, with notes on those it does not
+quality_notes    notes on a short phrase, on takes of different lengths, and on a phrase that is missed
 """
 
 from collections.abc import Sequence
@@ -21,23 +22,27 @@ _OUTLIER_PER_HOUR, _DOUBTFUL_PER_HOUR = 120.0, 10.0
 _MIN_RECOGNIZED = 0.5  # a phrase of which a smaller fraction of takes is recognized gets a note
 
 
-def odd_takes(takes: Sequence[Take], phrase: LearnedPhrase) -> list[int]:
+def logits_without(takes: int, phrase: LearnedPhrase) -> list[float]:
+    """Return the logit of each of the first takes of a phrase, if it is learned from the other takes."""
+    return [phrase.logit_without(number) for number in range(takes)]
+
+
+def odd_takes(logits: Sequence[float]) -> list[int]:
     """Return the numbers of the takes that are so different from the others that they must contain another word."""
-    least_logit = logit_of(_OUTLIER_PER_HOUR)
-    return [number for number in range(len(takes)) if len(takes) > 1 and phrase.logit_without(number) < least_logit]
+    return [number for number, logit in enumerate(logits) if logit < logit_of(_OUTLIER_PER_HOUR)]
 
 
 def leave_one_out(
-    tested: Sequence[Take], phrase: LearnedPhrase, least_logit: float, raised: float
+    tested: Sequence[Take], logits: Sequence[float], least_logit: float, raised: float
 ) -> tuple[float, list[str]]:
     """Test each take with the templates of the other takes.
 
     Parameters
     ----------
     tested
-        The takes to test. They are the first of the takes.
-    phrase
-        The phrase, learned from all takes.
+        The takes to test.
+    logits
+        The logit of each, as `logits_without` returns it.
     least_logit
         Logit at which the phrase is detected.
     raised
@@ -55,12 +60,9 @@ def leave_one_out(
     """
     notes: list[str] = []
     missed_for_background = 0
-    outliers: list[tuple[float, str]] = []
-    for number, take in enumerate(tested):
-        take_logit = phrase.logit_without(number)
-        if take_logit < logit_of(_OUTLIER_PER_HOUR):
-            outliers.append((take_logit, take.name))
-        elif take_logit < min(least_logit, logit_of(_DOUBTFUL_PER_HOUR)):
+    odd = odd_takes(logits)
+    for take, take_logit in zip(tested, logits, strict=True):
+        if take_logit < min(least_logit, logit_of(_DOUBTFUL_PER_HOUR)):
             notes.append(
                 f"{take.name} sounds little like the other takes: listen to it, and leave it out if it is another word"
             )
@@ -68,9 +70,9 @@ def leave_one_out(
             notes.append(f"{take.name} would be missed by a model of the other takes: add takes that sound like it")
         else:
             missed_for_background += take_logit - raised < least_logit
-    if outliers:
-        problem = f"{min(outliers)[1]} sounds unlike the other takes"
-        if len(outliers) == len(tested):
+    if odd:
+        problem = f"{tested[int(np.argmin(logits))].name} sounds unlike the other takes"
+        if len(odd) == len(tested):
             problem = "the takes sound unlike each other"
         raise HarkenError(
             f"{problem}: give recordings of one phrase, and leave out or record again those of another one"
