@@ -300,18 +300,32 @@ def test_only_thresholds_may_change_after_a_run():
 
 def test_keyword_clips_are_of_the_models_words(tiny_corpus):
     card = Card(("yes", "stop", "_unknown_"), 16_000, 16_000, {}, {})
-    clips = keyword_clips(card, [tiny_corpus], "all")
+    clips = keyword_clips(card, [str(tiny_corpus)], "all")
     assert {clip.word for clip in clips} == {"yes", "stop"}
     assert len(clips) == 20
     with pytest.raises(HarkenError, match="--split all"):
-        keyword_clips(card, [tiny_corpus], "validation")
+        keyword_clips(card, [str(tiny_corpus)], "validation")
     recipe = asdict(find_recipe("v12"))
-    validating = keyword_clips(replace(card, fields={"recipe": recipe}), [tiny_corpus], "validation")
+    validating = keyword_clips(replace(card, fields={"recipe": recipe}), [str(tiny_corpus)], "validation")
     assert sorted((clip.word, clip.speaker) for clip in validating) == [
         (word, speaker) for word in ("stop", "yes") for speaker in ("00000000", "00000007")
     ]
     with pytest.raises(HarkenError, match="no clips of the model's words"):
-        keyword_clips(Card(("hello",), 16_000, 16_000, {}, {}), [tiny_corpus], "all")
+        keyword_clips(Card(("hello",), 16_000, 16_000, {}, {}), [str(tiny_corpus)], "all")
+
+
+def test_keyword_clips_of_a_side_are_of_half_of_the_speakers(tiny_corpus):
+    card = Card(("yes", "stop", "_unknown_"), 16_000, 16_000, {}, {})
+    sides = {side: keyword_clips(card, [f"{tiny_corpus}:{side}"], "all") for side in ("thresholds", "measure")}
+    speakers = {side: {clip.speaker for clip in clips} for side, clips in sides.items()}
+    assert all(speakers.values())
+    assert not speakers["thresholds"] & speakers["measure"]
+    every = keyword_clips(card, [str(tiny_corpus)], "all")
+    assert sorted(clip.name for clips in sides.values() for clip in clips) == sorted(clip.name for clip in every)
+    with pytest.raises(HarkenError, match="not of the same side"):
+        keyword_clips(card, [f"{tiny_corpus}:measure", str(tiny_corpus)], "all")
+    with pytest.raises(HarkenError, match="two sides"):
+        keyword_clips(card, [f"{tiny_corpus}:train"], "all")
 
 
 def test_backgrounds_are_folders_or_one_group_of_their_speakers(tmp_path):

@@ -230,7 +230,7 @@ def test_real_commands_right_after_a_real_phrase_are_detected(
     takes = sorted((wake_phrases / "snowboy").glob("*.ogg"))[:17]
     enroll("snowboy", takes[:5], out=tmp_path / "snowboy.onnx", stream=tmp_path / "snowboy.stream.onnx")
     wake, recognizer = StreamFile(tmp_path / "snowboy.stream.onnx"), Recognizer("base")
-    clips = keyword_clips(recognizer.card, [speech_commands], "validation")
+    clips = keyword_clips(recognizer.card, [str(speech_commands)], "validation")
     noises = sorted((background_noise / "rain").glob("*.ogg"))
     woken = found = found_alone = 0
     for take in takes[5:]:

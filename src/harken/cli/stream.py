@@ -139,9 +139,11 @@ def evaluate_stream(
         ),
     ] = None,
     keywords: Annotated[
-        list[Path],
+        list[str],
         typer.Option(
-            metavar="DIR", help="Corpus whose clips of the model's words are placed in the stream. Repeatable."
+            metavar="DIR[:SIDE]",
+            help="Corpus whose clips of the model's words are placed in the stream. Repeatable. With :SIDE, use only half of "
+            "the speakers: thresholds or measure.",
         ),
     ],
     background: Annotated[
@@ -248,7 +250,7 @@ def evaluate_stream(
         if model is not None:
             raise HarkenError(f"the model {model} and --peer are both given: give one, and run the command for each")
         evaluate_peer_on_stream(
-            peer, keywords, background, snr, seed, report or Path("stream.html"), json_file,
+            peer, [Path(folder) for folder in keywords], background, snr, seed, report or Path("stream.html"), json_file,
             refused={
                 "split": None if split == "all" else split, "tune": tune, "out": out,
                 "wake": wake, "wake-clips": wake_clips, "for": command_s, **given,

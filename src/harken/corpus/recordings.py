@@ -134,10 +134,10 @@ def noise_side(recordings: Recordings, side: NoiseSide) -> Recordings:
 def speech_side(paths: Iterable[Path], side: SpeechSide) -> list[Path]:
     """Return the recordings of running speech that are on one side. All recordings of a speaker are on the same side.
 
-    The speaker is the file's name up to the first "-". A number is taken for a speaker of LibriSpeech: speech_sides.tsv
-    lists those of dev-clean and test-clean, and all others are for training. A speaker listed as `reserved` is on no side:
-    those recordings are kept for a final measurement. For other names the SHA-1 of the name decides: 60 % of the speakers
-    are for training, 20 % for thresholds, and 20 % for measuring.
+    The speaker is the file's name up to the first "-". A number is taken for a speaker of LibriSpeech: speech_sides.tsv lists
+    those of dev-clean, dev-other, test-clean and test-other, and all others are for training. A speaker listed as `reserved`
+    is on no side: those recordings are kept for a final measurement. For other names the SHA-1 of the name decides: 60 % of
+    the speakers are for training, 20 % for thresholds, and 20 % for measuring.
 
     Parameters
     ----------

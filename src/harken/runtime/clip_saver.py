@@ -83,7 +83,7 @@ class ClipSaver:
                 raise HarkenError(f"--save: the model's word {word!r} cannot be the name of a folder; rename it")
         self._rate = source_rate
         self._folder = folder
-        self._piece = min(max(1, math.floor(part.hop / part.sample_rate * source_rate / 2)) for part in listeners)
+        self._piece = min(max(1, math.floor(part.hop / part.sample_rate * source_rate)) for part in listeners)
         self._kept = math.ceil(max(watch.kept_s for watch in self._watches) * source_rate)
         self._samples = np.zeros(0, np.float32)  # the last samples of the stream
         self._received = 0  # samples of the whole stream
@@ -102,7 +102,7 @@ class ClipSaver:
                 self._mixer = Mixer(self._rate, samples.shape[1])
             samples = self._mixer.push(samples)
         events: list[Event] = []
-        # In pieces shorter than a hop, because a listener shows only its last probabilities.
+        # In pieces of at most a hop, so that the samples of a clip are still kept when it is complete.
         for start in range(0, samples.size, self._piece):
             piece = samples[start : start + self._piece]
             self._samples = np.concatenate([self._samples, piece])[-self._kept :]
@@ -194,16 +194,26 @@ def _kind(event: Event) -> str | None:
     return event.kind if isinstance(event, WakeEvent) else None
 
 
+@dataclass(frozen=True)
+class _Hop:
+    """A listener's answer at the end of a hop, in seconds from the start of the stream."""
+
+    end_s: float
+    word: str
+    confidence: float
+
+
 class _Watch:
     """Watch one listener, and collect its detections and near misses."""
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
+        listener._after_hop = self._note_hop
         self.window_s = listener.window / listener.sample_rate
         self.lag_s = listener.settings.smoothing_ms / 2000  # smoothing delays the highest confidence by this time
         self._wait_s = self.window_s + AFTER_S
         self.kept_s = BEFORE_S + 2 * self.window_s + self.lag_s + self._wait_s + listener.settings.hop_ms / 1000
-        self._hops = 0
+        self._hops: list[_Hop] = []  # those that `observe` has not looked at yet
         self._episode: _Episode | None = None  # a word that is above the level of a near miss now, or was just detected
         self._pending: list[_Episode] = []
         self._detected: list[tuple[str, float]] = []  # the last detections, with the time of each
@@ -211,19 +221,30 @@ class _Watch:
             None  # the last detected word, for as long as its confidence stays near the threshold
         )
 
-    def observe(self, events: Sequence[Event], *, near_misses: bool = True) -> None:
-        """Look at the listener after it has processed a piece of audio. Without a new hop, nothing has changed."""
+    def _note_hop(self) -> None:
         listener = self.listener
-        if listener.hops == self._hops and not events:
-            return
-        self._hops = listener.hops
-        now = listener.seconds
         word = listener.labels[int(listener.posteriors.argmax())]
-        near = listener.confidence >= NEAR_MISS * listener.settings.thresholds.get(word, math.inf)
+        self._hops.append(_Hop(listener.hops * listener.hop / listener.sample_rate, word, listener.confidence))
+
+    def observe(self, events: Sequence[Event], *, near_misses: bool = True) -> None:
+        """Look at the listener's new hops, and at the events among them that count."""
+        hops, self._hops = self._hops, []
+        waiting = list(events)
+        for number, hop in enumerate(hops):
+            # The last event can be a little before its hop: events do not end after the stream.
+            is_last = number == len(hops) - 1
+            due = [event for event in waiting if is_last or event.end_s <= hop.end_s]
+            waiting = waiting[len(due) :]
+            self._observe_hop(hop, due, near_misses)
+
+    def _observe_hop(self, hop: _Hop, events: Sequence[Event], near_misses: bool) -> None:
+        near = hop.confidence >= NEAR_MISS * self.listener.settings.thresholds.get(hop.word, math.inf)
         episode = self._episode
-        if episode is not None and not (near and episode.word == word and now <= episode.start_s + self.window_s):
+        if episode is not None and not (
+            near and episode.word == hop.word and hop.end_s <= episode.start_s + self.window_s
+        ):
             self.end_episode()
-        if not near or word != self._sounding:
+        if not near or hop.word != self._sounding:
             self._sounding = None
         for event in events:
             self.end_episode()
@@ -231,12 +252,12 @@ class _Watch:
             self._sounding = event.word
             self._episode = _Episode("detections", event.word, event.end_s, event.end_s, event.confidence)
         if self._sounding is not None:
-            self._detected.append((self._sounding, now))
+            self._detected.append((self._sounding, hop.end_s))
         if near and near_misses and self._episode is None and self._sounding is None:
-            self._episode = _Episode("near_misses", word, now, now, listener.confidence)
-        if near and self._episode is not None and listener.confidence > self._episode.confidence:
-            self._episode.peak_s, self._episode.confidence = now, listener.confidence
-        self._detected = [(word, at) for word, at in self._detected if at > now - self.kept_s]
+            self._episode = _Episode("near_misses", hop.word, hop.end_s, hop.end_s, hop.confidence)
+        if near and self._episode is not None and hop.confidence > self._episode.confidence:
+            self._episode.peak_s, self._episode.confidence = hop.end_s, hop.confidence
+        self._detected = [(word, at) for word, at in self._detected if at > hop.end_s - self.kept_s]
 
     def end_episode(self) -> None:
         """End the word that is above the level of a near miss."""

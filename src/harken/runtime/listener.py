@@ -5,7 +5,7 @@ Event              a detected word, with its time and confidence
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -184,6 +184,7 @@ class Listener:
         smoothing_hops = max(1, round(self.settings.smoothing_ms / self.settings.hop_ms))
         self._history = np.empty((smoothing_hops, len(self.labels)), np.float32)
         self._peaks = np.empty(-(-self.window // self.hop), np.float32)  # peak level of each hop in the window
+        self._after_hop: Callable[[], None] | None = None  # A `ClipSaver` looks at every hop: a chunk can end several.
         self.reset()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -327,6 +328,8 @@ class Listener:
             if self._pending == self.hop:
                 self._pending = 0
                 event = self._end_hop()
+                if self._after_hop is not None:
+                    self._after_hop()
                 if event is not None:
                     events.append(event)
         return events

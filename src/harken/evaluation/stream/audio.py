@@ -10,6 +10,7 @@ read_wake_clips     list the recordings of a wake phrase in a folder
 read_part           read some seconds of a recording
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -254,23 +255,35 @@ def spoken_part(waveform: _Waveform, sample_rate: int) -> tuple[int, int]:
     return int(loud[0]) * frame, min(waveform.size, (int(loud[-1]) + 1) * frame)
 
 
-def keyword_clips(card: Card, folders: Sequence[Path], split: Literal["validation", "test", "all"]) -> list[Clip]:
+def keyword_clips(card: Card, given: Sequence[str], split: Literal["validation", "test", "all"]) -> list[Clip]:
     """Return the clips of a model's words in corpus folders.
 
     Parameters
     ----------
     card
         The model's card, with its words and the recipe that made its split.
-    folders
-        Corpus folders.
+    given
+        Corpus folders. `:thresholds` or `:measure` after a path selects half of the speakers, by the SHA-1 of their names, so
+        that thresholds are not measured on the recordings that they were chosen on. A clip whose speaker is not known counts
+        as a speaker of its own.
     split
         "validation" or "test", as the model's recipe splits the folders, or "all" for every clip.
 
     Raises
     ------
     HarkenError
-        There are no such clips, or the model does not state how its split was made.
+        There are no such clips, the folders are not of the same side, or the model does not state how its split was made.
     """
+    parts = [_folder_side(path) for path in given]
+    folders, (side, *other) = [Path(folder) for folder, _ in parts], dict.fromkeys(side for _, side in parts)
+    if other:
+        raise HarkenError(
+            f"{given[0]} and {given[-1]} are not of the same side: give the same after each folder, or none"
+        )
+    if side == "train":
+        raise HarkenError(
+            f"{given[0]}: clips of words are divided into two sides, {folders[0]}:thresholds and :measure"
+        )
     if split == "all":
         corpus = read_corpus(folders)
         require_spelling(corpus.words, card.words, corpus.roots)
@@ -285,11 +298,23 @@ def keyword_clips(card: Card, folders: Sequence[Path], split: Literal["validatio
         recipe = replace(Recipe.from_json(card.fields["recipe"]), unknown_share=0, silence_share=0, noise_probability=0)
         task = make_task(recipe, Material(data=tuple(folders)), evaluation_only=True)
         clips = [task.clips[row] for row in task.rows(split) if task.clips[row].word in card.words]
+    if side:
+        clips = [clip for clip in clips if _half_of(clip.speaker or clip.name) == side]
     if not clips:
         words = ", ".join(card.words)
         kind, fix = ("clips", "give another corpus") if split == "all" else (f"{split} clips", "add --split all")
-        raise HarkenError(f"{folders[0]} contains no {kind} of the model's words ({words}): {fix}")
+        raise HarkenError(f"{given[0]} contains no {kind} of the model's words ({words}): {fix}")
     return clips
+
+
+def _half_of(speaker: str) -> SpeechSide:
+    return "thresholds" if hashlib.sha1(speaker.encode()).digest()[-1] % 2 else "measure"
+
+
+def _folder_side(given: str) -> tuple[str, SpeechSide | None]:
+    """Divide `FOLDER:SIDE`. Without a side, the whole text is the folder."""
+    folder, _, side = given.rpartition(":")
+    return (folder, cast(SpeechSide, side)) if side in get_args(SpeechSide) else (given, None)
 
 
 def read_backgrounds(folders: Sequence[str]) -> dict[str, list[Path]]:
@@ -309,12 +334,10 @@ def read_backgrounds(folders: Sequence[str]) -> dict[str, list[Path]]:
     backgrounds: dict[str, list[Path]] = {}
     seen: dict[Path, str] = {}
     for given in folders:
-        folder, _, side = given.rpartition(":")
-        if side not in get_args(SpeechSide):
-            folder, side = given, ""
+        folder, side = _folder_side(given)
         paths = audio_files(folder)
         if side:
-            paths = speech_side(paths, cast(SpeechSide, side))
+            paths = speech_side(paths, side)
         if not paths:
             raise HarkenError(f"{given} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
         real = [path.resolve() for path in paths]
