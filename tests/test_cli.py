@@ -196,6 +196,15 @@ def test_a_full_disk_is_one_line_and_exit_code_2(run: Run, tiny_corpus: Path, tm
     assert err == f"harken: cannot write {tmp_path / 'corpus.html'}: No space left on device; free some disk space\n"
 
 
+def test_a_page_about_a_corpus_never_replaces_a_recording(run: Run, tiny_corpus: Path) -> None:
+    recording = next(tiny_corpus.glob("yes/*.wav"))
+    before = recording.read_bytes()
+    code, _, err = run("corpus", "show", tiny_corpus, "--out", recording)
+    assert (code, recording.read_bytes()) == (2, before)
+    assert err.count("\n") == 1
+    assert "is the name of a recording" in err
+
+
 def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harken.extras.find_spec", lambda name: None)
     code, _, err = run("train", "--data", "x", "--out", "y")

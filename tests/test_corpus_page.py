@@ -144,6 +144,14 @@ def test_a_corpus_without_readable_clips_or_speakers_gets_a_page(tmp_path):
     assert "Duplicate: 1 clip<" in page
 
 
+def test_a_dollar_sign_in_a_word_is_no_formula(tmp_path):
+    for word in (r"$\foo$", "no"):
+        (tmp_path / "corpus" / word).mkdir(parents=True)
+        soundfile.write(tmp_path / "corpus" / word / "1.wav", np.full(RATE, 0.1), RATE)
+    write_page(read_corpus([tmp_path / "corpus"]), tmp_path / "page.html")
+    assert r"$\foo$" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_a_folder_is_not_overwritten(corpus_folder, tmp_path):
     with pytest.raises(HarkenError, match="is a folder"):
         write_page(read_corpus([corpus_folder]), tmp_path)

@@ -93,6 +93,69 @@ def test_audio_folder(tmp_path: Path, inner: str) -> None:
     assert result.drawn_validation
 
 
+def test_an_audio_folder_without_metadata_for_a_split_says_what_it_leaves_out(tmp_path: Path) -> None:
+    write(tmp_path / "in/train/1.wav")
+    write_csv(tmp_path / "in/train/metadata.csv", ("file_name", "label"), ("1.wav", "dog"))
+    write(tmp_path / "in/test/2.wav")
+    assert import_corpus(tmp_path / "in", tmp_path / "out").left_out == {"in test, which has no metadata.csv": 1}
+
+
+def test_words_can_be_named_like_a_split(tmp_path: Path) -> None:
+    for word in ("plane", "train", "bus"):
+        for speaker in ("anna", "ben"):
+            write(tmp_path / "in" / word / speaker / "1.wav")
+    result = import_corpus(tmp_path / "in", tmp_path / "out")
+    assert (result.words, result.speakers) == ({"plane": 2, "train": 2, "bus": 2}, 2)
+
+
+def test_folders_of_splits_keep_all_folders_of_a_side_and_the_noise(tmp_path: Path) -> None:
+    names = ("train/dog/a.wav", "val/dog/b.wav", "dev/dog/c.wav", "_background_noise_/rain.wav", "drafts/dog/d.wav")
+    for name in names:
+        write(tmp_path / "in" / name)
+    result, clips = imported(tmp_path / "in", tmp_path / "out")
+    assert sorted(side for _, side in clips.values()) == ["train", "validation", "validation"]
+    assert result.noise == 1
+    assert result.left_out == {"in a folder that is no split": 1}
+
+
+def test_a_corpus_of_harken_keeps_its_lists(tmp_path: Path) -> None:
+    for name in ("lights/1.wav", "lights/2.wav", "lights/ben/3.wav", "lights/.trash/4.wav", "music/5.wav"):
+        write(tmp_path / "in" / name)
+    write_csv(tmp_path / "in/speakers.csv", ("path", "speaker"), ("lights/1.wav", "anna"), ("music/5.wav", "anna"))
+    write_csv(tmp_path / "in/splits.csv", ("path", "split"), ("lights/1.wav", "test"), ("lights/2.wav", "validation"),
+              ("lights/ben/3.wav", "train"), ("music/5.wav", "test"))  # fmt: skip
+    result, clips = imported(tmp_path / "in", tmp_path / "out")
+    assert sorted(clips.values()) == [("", "validation"), ("anna", "test"), ("anna", "test"), ("ben", "train")]
+    assert not result.left_out
+
+
+def test_a_source_with_a_test_side_gets_a_validation_side(tmp_path: Path) -> None:
+    for speaker in ("tom", "lisa", "joe", "max"):
+        for take in range(4):
+            write(tmp_path / f"in/train/lights/{speaker}/{take}.wav")
+    write(tmp_path / "in/test/lights/eve/0.wav")
+    result, clips = imported(tmp_path / "in", tmp_path / "out")
+    assert result.drawn_validation
+    assert len({speaker for speaker, side in clips.values() if side == "validation"}) == 1
+
+
+def test_labels_that_differ_by_white_space_are_one_word(tmp_path: Path) -> None:
+    write_csv(
+        tmp_path / "in/metadata.csv", ("file_name", "label"), ("1.wav", "yes"), ("2.wav", "yes "), ("3.wav", "_x")
+    )
+    for number in (1, 2, 3):
+        write(tmp_path / f"in/{number}.wav")
+    result = import_corpus(tmp_path / "in", tmp_path / "out")
+    assert result.words == {"yes": 2}
+    assert list(result.left_out) == ["_x: harken takes a name with _ in front for its own; rename it"]
+
+
+def test_a_path_with_a_null_character_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "in/1.wav")
+    (tmp_path / "in/metadata.csv").write_text('file_name,label\n1.wav,yes\n"2\0.wav",yes\n')
+    assert import_corpus(tmp_path / "in", tmp_path / "out").left_out == {"a path that leads out of the folder": 1}
+
+
 def test_an_audio_folder_without_labels_takes_them_from_the_folders(tmp_path: Path) -> None:
     write(tmp_path / "in/dog/1.wav")
     write_csv(tmp_path / "in/metadata.csv", ("file_name",), ("dog/1.wav",))

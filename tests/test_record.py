@@ -107,6 +107,15 @@ def test_a_take_that_was_deleted_is_recorded_again(tmp_path: Path) -> None:
     assert sorted(file.name[11:-4] for file in (tmp_path / "lights").iterdir()) == ["0", "1", "2"]
 
 
+def test_a_take_that_was_converted_keeps_its_number(tmp_path: Path) -> None:
+    record(tmp_path, Speaker(), words=("lights",), takes=1)
+    samples, rate = soundfile.read(tmp_path / "lights/ann_nohash_0.wav")
+    soundfile.write(tmp_path / "lights/ann_nohash_0.flac", samples, rate)
+    (tmp_path / "lights/ann_nohash_0.wav").unlink()
+    assert record(tmp_path, Speaker(), words=("lights",), takes=2) == 1
+    assert sorted(path.name for path in (tmp_path / "lights").iterdir()) == ["ann_nohash_0.flac", "ann_nohash_1.wav"]
+
+
 def test_takes_are_checked() -> None:
     assert check_take(utterance(), RATE).fault == ""
     for take, fault in (

@@ -101,6 +101,28 @@ def test_lists_take_precedence_over_the_hash(tmp_path):
         split.official(Corpus((first, second), clips))
 
 
+def test_a_list_names_clips_in_folders_of_speakers_by_their_path(tmp_path):
+    clips = tuple(
+        Clip(tmp_path / "lights" / speaker / f"{take}.flac", "lights", speaker)
+        for speaker in ("anna", "ben")
+        for take in ("1", "2")
+    )
+    (tmp_path / "splits.csv").write_text(
+        "path,split\nlights/anna/1.flac,test\nlights/anna/2.flac,validation\nlights/ben/1.flac,train\n"
+    )
+    assert split.listed_sides(Corpus((tmp_path,), clips), clips) == ["test", "validation", "train", None]
+    assert split.official(Corpus((tmp_path,), clips))[:3] == ["test", "validation", "train"]
+
+
+def test_the_official_split_knows_speakers_from_folders_too():
+    clips = tuple(
+        Clip(Path(f"yes/{number}/{take}.wav"), "yes", str(number)) for number in range(300) for take in range(3)
+    )
+    sides = split.official(Corpus((), clips))
+    assert all(len(of_one) == 1 for of_one in sides_of_speakers(clips, sides).values())
+    assert set(sides) == {"train", "validation", "test"}
+
+
 def test_the_real_corpus_is_split_as_its_readme_says(speech_commands, speech_commands_more):
     # Whoever made the folders left the test side of the official split out: not one clip may fall there.
     corpus = read_corpus([speech_commands, speech_commands_more])

@@ -265,7 +265,7 @@ def test_a_phrase_is_spoken_in_longer_clips(tmp_path: Path) -> None:
 def test_the_command_writes_two_corpora_and_their_parent_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "words.txt").write_text("happy\nwow\n")
+    (tmp_path / "words.txt").write_text("happy\nwow\n", encoding="utf-8-sig")  # with a byte order mark
     out = tmp_path / "spoken"
     command = f"harken corpus speak {out} --words dog --words-file {tmp_path / 'words.txt'} --takes 5 --held-out 0.2"
     monkeypatch.setattr(sys, "argv", command.split())

@@ -128,22 +128,22 @@ def test_speakers_csv_without_existing_clips_is_refused(tmp_path):
 def test_the_speaker_comes_from_name_list_or_folder(tmp_path):
     put(
         tmp_path,
-        "yes/0a1b_nohash_0.wav",
+        "yes/00000a1b_nohash_0.wav",
         "yes/take1.wav",
         "yes/anna/take1.wav",
         "yes/anna/monday/take2.wav",
         "yes/bob/take1.wav",
-        "yes/carl/0a1b_nohash_1.wav",
+        "yes/carl/00000a1b_nohash_1.wav",
     )
-    (tmp_path / "speakers.csv").write_text("path,speaker\nyes/bob/take1.wav,Robert\nyes/0a1b_nohash_0.wav,nobody\n")
+    (tmp_path / "speakers.csv").write_text("path,speaker\nyes/bob/take1.wav,Robert\nyes/00000a1b_nohash_0.wav,nobody\n")
     speakers = {clip.path.relative_to(tmp_path).as_posix(): clip.speaker for clip in read_corpus([tmp_path]).clips}
     assert speakers == {
-        "yes/0a1b_nohash_0.wav": "0a1b",
+        "yes/00000a1b_nohash_0.wav": "00000a1b",
         "yes/take1.wav": "",
         "yes/anna/take1.wav": "anna",
         "yes/anna/monday/take2.wav": "anna",
         "yes/bob/take1.wav": "Robert",
-        "yes/carl/0a1b_nohash_1.wav": "0a1b",
+        "yes/carl/00000a1b_nohash_1.wav": "00000a1b",
     }
 
 
@@ -173,21 +173,30 @@ def test_unreadable_speakers_csv_is_refused(tmp_path, content, message):
 
 
 def test_a_speaker_is_the_same_in_all_folders(tmp_path):
-    first = put(tmp_path / "1", "yes/0a1b_nohash_0.wav")
-    second = put(tmp_path / "2", "yes/0a1b_nohash_1.ogg", "no/0a1b_nohash_0.ogg", frequency=900)
+    first = put(tmp_path / "1", "yes/00000a1b_nohash_0.wav")
+    second = put(tmp_path / "2", "yes/00000a1b_nohash_1.ogg", "no/00000a1b_nohash_0.ogg", frequency=900)
     corpus = read_corpus([first, second])
-    assert {clip.speaker for clip in corpus.clips} == {"0a1b"}
+    assert {clip.speaker for clip in corpus.clips} == {"00000a1b"}
     assert len(corpus.clips) == 3
 
 
 def test_a_clip_in_two_folders_counts_once_and_is_reported(tmp_path):
-    first = put(tmp_path / "1", "yes/0a1b_nohash_0.flac", "yes/0a1b_nohash_1.flac")
-    second = put(tmp_path / "2", "yes/0a1b_nohash_0.ogg", "yes/0c2d_nohash_0.ogg", frequency=900)
+    first = put(tmp_path / "1", "yes/00000a1b_nohash_0.flac", "yes/00000a1b_nohash_1.flac")
+    second = put(tmp_path / "2", "yes/00000a1b_nohash_0.ogg", "yes/00000c2d_nohash_0.ogg", frequency=900)
     corpus = read_corpus([first, second])
-    assert names(corpus) == ["yes/0a1b_nohash_0", "yes/0a1b_nohash_1", "yes/0c2d_nohash_0"]
+    assert names(corpus) == ["yes/00000a1b_nohash_0", "yes/00000a1b_nohash_1", "yes/00000c2d_nohash_0"]
     ((repeat, original),) = corpus.duplicates
-    assert repeat.path == second / "yes/0a1b_nohash_0.ogg"
-    assert original.path == first / "yes/0a1b_nohash_0.flac"
+    assert repeat.path == second / "yes/00000a1b_nohash_0.ogg"
+    assert original.path == first / "yes/00000a1b_nohash_0.flac"
+
+
+def test_takes_of_the_same_name_in_two_folders_both_count(tmp_path):
+    """`harken record` calls every first take me_nohash_0. Only Speech Commands' names are those of one recording."""
+    first = put(tmp_path / "1", "yes/me_nohash_0.wav", "yes/1_nohash_0.wav")
+    second = put(tmp_path / "2", "yes/me_nohash_0.wav", "yes/1_nohash_0.wav", frequency=900)
+    corpus = read_corpus([first, second])
+    assert len(corpus.clips) == 4
+    assert not corpus.duplicates
 
 
 def test_a_folder_given_twice_counts_once(tiny_corpus):
@@ -233,7 +242,7 @@ def opened(monkeypatch):
 
 
 def test_an_unchanged_folder_is_listed_without_opening_files(tmp_path, opened):
-    put(tmp_path / "corpus", "yes/a.wav", "yes/b.wav", "no/c_nohash_0.wav", "no/c_nohash_0.flac")
+    put(tmp_path / "corpus", "yes/a.wav", "yes/b.wav", "no/0000000c_nohash_0.wav", "no/0000000c_nohash_0.flac")
     shutil.copy(tmp_path / "corpus/yes/a.wav", tmp_path / "corpus/yes/copy.wav")
     first = read_corpus([tmp_path / "corpus"], cache=tmp_path / "cache")
     assert set(opened) == {"a.wav", "b.wav", "copy.wav"}  # the files of `no` differ in size
@@ -242,7 +251,7 @@ def test_an_unchanged_folder_is_listed_without_opening_files(tmp_path, opened):
     assert opened == []
     assert again == first
     assert [(one.name, of.path.name) for one, of in again.duplicates] == [
-        ("no/c_nohash_0", "c_nohash_0.flac"),
+        ("no/0000000c_nohash_0", "0000000c_nohash_0.flac"),
         ("yes/copy", "a.wav"),
     ]
 

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from harken.audio.clip import AUDIO_SUFFIXES
 from harken.audio.resampler import Resampler
 from harken.audio.sources import Source
 from harken.audio.take import CLIP_S, check_take
@@ -181,7 +182,9 @@ def _check_arguments(words: Sequence[str], takes: int, speaker: str) -> None:
 
 
 def _take_numbers(folder: Path, speaker: str) -> set[int]:
-    takes = (file.stem.rpartition("_")[2] for file in folder.glob(f"{speaker}_nohash_[0-9]*.wav"))
+    """Return the numbers of the takes that are there, also of those that were converted to another format since."""
+    files = (file for file in folder.glob(f"{speaker}_nohash_[0-9]*") if file.suffix.lower() in AUDIO_SUFFIXES)
+    takes = (file.stem.rpartition("_")[2] for file in files)
     return {int(take) for take in takes if take.isdecimal()}
 
 

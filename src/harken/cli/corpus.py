@@ -67,7 +67,7 @@ def corpus_speak(
     requested = _names(words)
     if words_file is not None:
         try:
-            requested += normalize_word(words_file.read_text(encoding="utf-8")).split()
+            requested += normalize_word(words_file.read_text(encoding="utf-8-sig")).split()
         except (OSError, UnicodeDecodeError) as error:
             raise HarkenError(f"cannot read --words-file {words_file}: give a text file (UTF-8) of words") from error
     made = synthesize_corpus(
@@ -118,11 +118,14 @@ def corpus_show(
 ) -> None:
     """Write an HTML page about a corpus: clips, durations, speakers, an example of each word, and problems found."""
     require_extra("train", "matplotlib")
+    from harken.audio.clip import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES
     from harken.cli.tables import print_note, print_repeats
     from harken.corpus.page import write_page
     from harken.corpus.table import read_corpus
     from harken.files import require_writable
 
+    if out.suffix.lower() in AUDIO_SUFFIXES | UNREADABLE_SUFFIXES:
+        raise HarkenError(f"--out {out} is the name of a recording: name a page to write, such as corpus.html")
     require_writable(out)
     corpus = read_corpus(folders)
     write_page(corpus, out)

@@ -157,7 +157,7 @@ def _bars(corpus: Corpus, counts: dict[str, int], unit: str, color: str) -> Figu
     values = [counts.get(word, 0) for word in shown]
     bars = axes.barh(range(len(shown)), values, height=0.66, color=COLORS[color][0])
     axes.bar_label(bars, [f"{value:,}" for value in values], padding=4, fontsize=FONT_PT, color=COLORS["soft"][0])
-    axes.set_yticks(range(len(shown)), shown)
+    axes.set_yticks(range(len(shown)), shown, parse_math=False)  # A "$" in a word begins no formula.
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, max(1, *values) * 1.12)
     _count_ticks(axes.xaxis)

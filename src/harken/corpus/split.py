@@ -1,14 +1,16 @@
 """Split clips into training, validation and test.
 
 official      the rule of Speech Commands: by speaker, and stable as the corpus grows (arXiv:1804.03209, section 7)
+listed_sides  what the lists in the corpus folder state
 by_speaker    any corpus: each speaker is on one side; by clip if speakers are not known or there is only one
 tutorial      the tutorial's two calls of scikit-learn's train_test_split
 """
 
 import csv
 import hashlib
+import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -32,8 +34,9 @@ def official(corpus: Corpus, *, validation_percent: float = 10.0, test_percent: 
     Parameters
     ----------
     corpus
-        The clips. The lists are `validation_list.txt` and `testing_list.txt`, with one `word/file.wav` in each line, and
-        `splits.csv` with the columns path,split, where split is train, validation or test.
+        The clips. The lists are `validation_list.txt` and `testing_list.txt`, with one path in each line, and `splits.csv`
+        with the columns path,split, where split is train, validation or test. A path is `word/file.wav`, or
+        `word/speaker/file.wav`, below the corpus folder.
     validation_percent, test_percent
         Share of the speakers on these sides, in percent.
 
@@ -42,10 +45,10 @@ def official(corpus: Corpus, *, validation_percent: float = 10.0, test_percent: 
     HarkenError
         If a list is not UTF-8 text, or `splits.csv` does not have these columns and values.
     """
-    listed = read_lists(corpus)
+    percents = validation_percent, test_percent
     return [
-        listed.get(normalize_word(clip.name)) or official_side(clip.path.stem, validation_percent, test_percent)
-        for clip in corpus.clips
+        side or official_side(f"{clip.speaker}_nohash_" if clip.speaker else clip.path.stem, *percents)
+        for clip, side in zip(corpus.clips, listed_sides(corpus, corpus.clips), strict=True)
     ]
 
 
@@ -60,8 +63,23 @@ def official_side(stem: str, validation_percent: float = 10.0, test_percent: flo
     return "test" if percentage < validation_percent + test_percent else "train"
 
 
-def read_lists(corpus: Corpus) -> dict[str, Side]:
-    """Return the sides that the lists in the corpus folders state, by the name of the clip. See `official`."""
+def listed_sides(corpus: Corpus, clips: Iterable[Clip]) -> list[Side | None]:
+    """Return the side that the lists in the corpus folders state for each clip, or None. See `official`."""
+    listed = _read_lists(corpus)
+    if not listed:
+        return [None for _ in clips]
+    tops = [os.path.join(root, "") for root in corpus.roots]  # noqa: PTH118 - Path drops the separator at the end
+
+    def side_of(clip: Clip) -> Side | None:
+        path = str(clip.path.with_suffix(""))
+        below = [path[len(top) :].replace(os.sep, "/") for top in tops if path.startswith(top)]
+        # A list may be in another folder than the clip, and a clip of the same name in another encoding.
+        return next((listed[name] for name in map(normalize_word, (*below, clip.name)) if name in listed), None)
+
+    return [side_of(clip) for clip in clips]
+
+
+def _read_lists(corpus: Corpus) -> dict[str, Side]:
     sides: dict[str, Side] = {}
     names: tuple[tuple[str, Side], ...] = (("validation_list.txt", "validation"), ("testing_list.txt", "test"))
     for root in corpus.roots:

@@ -1,6 +1,7 @@
 """Read folders of recordings as a table of clips.
 
 read_corpus     corpus folders -> Corpus
+read_speakers   speakers.csv -> the speaker of each path
 Corpus          the clips of one or more folders
 Clip            one recording of a word
 audio_files     all audio files below a folder
@@ -23,6 +24,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,6 +52,7 @@ from harken.labels import normalize_word
 SYNTHESIS_NOTE = "synthesis.json"  # file that harken.synth writes beside the sides of a synthetic corpus
 
 _PROBE_BYTES = 4096
+_SPEECH_COMMANDS_NAME = re.compile(r"[0-9a-f]{8}_nohash_\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +321,7 @@ def _read_folder(
         raise HarkenError(
             f"{root} contains the two sides of a synthetic corpus: give {root / 'train'} or {root / 'test'}"
         )
-    listed = _read_speakers(root / "speakers.csv")
+    listed = read_speakers(root / "speakers.csv")
     known = set()
     folders: list[Path] = []
     nested: list[Path] = []  # folders whose clips are all in folders of their own
@@ -359,7 +362,14 @@ def _check_words(
         )
 
 
-def _read_speakers(path: Path) -> dict[str, str]:
+def read_speakers(path: Path) -> dict[str, str]:
+    """Return the speakers that a `speakers.csv` lists, by path below its folder. Without the file, there are none.
+
+    Raises
+    ------
+    HarkenError
+        The file is not CSV with the columns path,speaker, or lists only clips that do not exist.
+    """
     if not path.is_file():
         return {}
     try:
@@ -401,7 +411,7 @@ _Table = dict[str, _WordFiles]  # by word
 
 def _remove_duplicates(table: _Table, note: Path) -> tuple[_Table, list[tuple[FileRow, FileRow]]]:
     """Return the table without duplicates, and each duplicate with the row that is kept."""
-    mark = combine_digests("duplicates 1", (files.fingerprint for files in table.values()))
+    mark = combine_digests("duplicates 2", (files.fingerprint for files in table.values()))
     found = _read_note(note, mark)
     if found is None:
         found = {word: same for word, files in table.items() if (same := _find_duplicates(files.rows))}
@@ -434,8 +444,9 @@ def _find_duplicates(rows: Sequence[FileRow]) -> list[tuple[int, int]]:
     first: dict[object, int] = {}
     duplicates = []
     for number, (name, folder, _, _) in enumerate(rows):
-        # Names in the style of Speech Commands are unique everywhere. Other names, such as take1.wav, are not.
-        keys: list[object] = [os.path.splitext(name)[0]] if "_nohash_" in name else []  # noqa: PTH122
+        # Names of Speech Commands are unique everywhere. Other names, such as take1.wav or me_nohash_0.wav, are not.
+        stem = os.path.splitext(name)[0]  # noqa: PTH122
+        keys: list[object] = [stem] if _SPEECH_COMMANDS_NAME.fullmatch(stem) else []
         if (folder, name) in content_of:
             keys.append((content_of[folder, name],))
         earlier = next((first[key] for key in keys if key in first), None)

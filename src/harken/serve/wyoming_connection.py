@@ -230,7 +230,7 @@ class Connection:
         for word in words:
             if word.word in names:
                 stream.detected = True
-                logger.info("%s: %r, confidence %.2f", self._name, names[word.word], word.confidence)
+                logger.info("%s: %r, confidence %.5f", self._name, names[word.word], word.confidence)
                 await self._send(Detection(name=names[word.word], timestamp=stream.timestamp))
 
     async def _send(self, answer: Eventable) -> None:

@@ -29,7 +29,7 @@ from harken.corpus.recordings import Recordings, join_recordings, noise_side, re
 from harken.corpus.synthetic_noise import make_synthetic_noise
 from harken.corpus.table import Clip, Corpus, audio_files, read_corpus, skipped_audio
 from harken.errors import HarkenError
-from harken.labels import SILENCE, UNKNOWN, normalize_word
+from harken.labels import SILENCE, UNKNOWN
 from harken.tasks.recipe import Recipe
 from harken.tasks.silence import SilenceWindow, draw_silence, silence_waveforms
 
@@ -278,8 +278,8 @@ def _own(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Sp
     words = recipe.words or _words(corpus)
     clips = list(corpus.of_words(words).clips) if recipe.words else [c for c in corpus.clips if c.word in words]
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
-    if listed := split.read_lists(corpus):
-        sides = [listed.get(normalize_word(clip.name), side) for clip, side in zip(clips, sides, strict=True)]
+    listed = split.listed_sides(corpus, clips)
+    sides = [given or drawn for given, drawn in zip(listed, sides, strict=True)]
     unknown = recipe.unknown_share > 0 and bool(material.other or material.speech or recipe.bank_windows)
     if unknown and material.other:
         other = [clip for clip in read(material.other).clips if clip.word not in words]

@@ -7,7 +7,17 @@ name of the file's folder is the label.
 from collections.abc import Iterator
 from pathlib import Path
 
-from harken.corpus.importers.recording import LeftOut, Recording, file_recording, inside, read_table, side_named
+from harken.audio.clip import AUDIO_SUFFIXES
+from harken.corpus.importers.recording import (
+    LeftOut,
+    Recording,
+    file_recording,
+    inside,
+    read_table,
+    side_named,
+    visible_files,
+    visible_folders,
+)
 from harken.errors import HarkenError
 
 NAME = "AudioFolder (metadata.csv)"
@@ -22,7 +32,13 @@ def recognize(root: Path) -> bool:
 
 def read(root: Path, left_out: LeftOut) -> Iterator[Recording]:
     """Yield the recordings of the folder."""
-    for table in _tables(root):
+    tables = _tables(root)
+    if root / "metadata.csv" not in tables:
+        for folder in visible_folders(root):
+            if side_named(folder.name) and folder / "metadata.csv" not in tables:
+                count = sum(file.suffix.lower() in AUDIO_SUFFIXES for file in visible_files(folder))
+                left_out[f"in {folder.name}, which has no metadata.csv"] += count
+    for table in tables:
         for row in read_table(table, "file_name"):
             file = inside(table.parent, row["file_name"])
             if file is None:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,18 +22,20 @@ from types import ModuleType
 
 from harken.audio.clip import AUDIO_SUFFIXES
 from harken.corpus.importers import audio_folder, edge_impulse, mswc, parquet, split_folders, word_folders
-from harken.corpus.importers.recording import LeftOut, Recording
+from harken.corpus.importers.recording import NOISE_NAMES, LeftOut, Recording
 from harken.corpus.layout import NOISE_FOLDER
-from harken.corpus.split import SPLITS_FILE, official_side
+from harken.corpus.split import SPLITS_FILE, by_speaker
+from harken.corpus.table import Clip
 from harken.corpus.unpack import unpacked
 from harken.errors import HarkenError
 from harken.files import DISK_FULL
+from harken.labels import UNKNOWN
 
 # The first layout that recognizes a folder reads it.
 LAYOUTS: tuple[ModuleType, ...] = (mswc, edge_impulse, parquet, audio_folder, split_folders, word_folders)
 _ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tm")
+_DRAWN_SHARE = 0.1  # of the training clips, for validation
 _MAX_NAME = 40  # characters; a longer name of a speaker is replaced by its hash
-_NOISE_NAMES = frozenset({"_silence_", "_background_noise_", "background noise", "_background_noise"})
 
 
 @dataclass(frozen=True)
@@ -153,20 +155,20 @@ def _write(recordings: Iterable[Recording], folder: Path, left_out: LeftOut) -> 
     takes: dict[tuple[str, str], int] = defaultdict(int)
     words: Counter[str] = Counter()
     speakers: set[str] = set()
-    names_of: dict[str, str] = {}  # by the name of the word's folder: the word
-    split: list[tuple[str, str, str]] = []  # path, side, speaker
+    clips: list[Clip] = []  # with paths below the folder
+    given: list[str] = []  # the side of each clip in the source
     noise = 0
     for recording in recordings:
         word = _folder_name(recording.word)
         if not word:
             left_out["a label that cannot be the name of a folder"] += 1
             continue
-        if word.casefold() in _NOISE_NAMES:
+        if word.casefold() in NOISE_NAMES:
             noise += 1
             _store(recording, folder / NOISE_FOLDER / f"{noise - 1:05}{recording.suffix}")
             continue
-        if names_of.setdefault(word, recording.word) != recording.word:
-            left_out[f"{recording.word!r} has the same folder as {names_of[word]!r}"] += 1
+        if word.startswith("_") and word != UNKNOWN:
+            left_out[f"{word}: harken takes a name with _ in front for its own; rename it"] += 1
             continue
         speaker = _speaker_name(recording.speaker)
         number = takes[word, speaker]
@@ -177,21 +179,29 @@ def _write(recordings: Iterable[Recording], folder: Path, left_out: LeftOut) -> 
         _store(recording, folder / path)
         words[word] += 1
         speakers |= {speaker} if speaker else set()
-        split.append((path, recording.side, speaker))
-    sides = {side for _, side, _ in split if side}
-    drawn = "test" in sides and "validation" not in sides
+        clips.append(Clip(Path(path), word, speaker))
+        given.append(recording.side)
     counted: Counter[str] = Counter()
-    if len(sides) > 1:  # a single side is no split
+    drawn = False
+    if len(set(given)) > 1 and {"validation", "test"} & set(given):  # a single side is no split
+        drawn = "validation" not in given
+        sides = _with_validation(clips, given) if drawn else [side or "train" for side in given]
+        counted.update(sides)
         with (folder / SPLITS_FILE).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("path", "split"))
-            for path, side, _ in split:
-                chosen = side or "train"
-                if drawn and chosen == "train" and official_side(Path(path).stem) == "validation":
-                    chosen = "validation"
-                counted[chosen] += 1
-                writer.writerow((path, chosen))
-    return Imported("", folder, words, len(speakers), counted, noise, drawn and len(sides) > 1, left_out)
+            writer.writerows((clip.path.as_posix(), side) for clip, side in zip(clips, sides, strict=True))
+    return Imported("", folder, words, len(speakers), counted, noise, drawn and counted["validation"] > 0, left_out)
+
+
+def _with_validation(clips: Sequence[Clip], given: Sequence[str]) -> list[str]:
+    """Return the side of each clip, after a tenth of the training speakers was chosen for validation."""
+    training = [row for row, side in enumerate(given) if side != "test"]
+    drawn = by_speaker([clips[row] for row in training], validation=_DRAWN_SHARE, test=0, seed=0)
+    sides = list(given)
+    for row, side in zip(training, drawn, strict=True):
+        sides[row] = side
+    return sides
 
 
 def _store(recording: Recording, path: Path) -> None:

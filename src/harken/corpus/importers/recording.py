@@ -2,7 +2,11 @@
 
 Recording         a recording of a word in the source
 LeftOut           number of recordings that were left out, by reason
+NOISE_NAMES       labels that stand for noise
 side_named        the side that a name such as `dev` or `testing` stands for
+visible_folders   the folders in a folder
+visible_files     the files below a folder
+holds_audio       whether there is audio below a folder
 file_recording    the recording in a file
 read_table        read a CSV file with the given columns
 inside            the path of a listed file, if it is inside the folder
@@ -19,6 +23,8 @@ from harken.corpus.split import Side
 from harken.errors import HarkenError
 
 LeftOut = Counter[str]
+
+NOISE_NAMES = frozenset({"_silence_", "_background_noise_", "background noise", "_background_noise"})
 
 _SIDES: dict[str, Side] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -57,6 +63,27 @@ def side_named(name: str) -> Side | None:
     return _SIDES.get(name.strip().lower())
 
 
+def visible_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, sorted, without hidden ones. Raises an OSError if a folder cannot be listed."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from visible_files(path)
+        elif path.is_file():
+            yield path
+
+
+def holds_audio(folder: Path) -> bool:
+    """Return whether there is audio below a folder."""
+    return any(file.suffix.lower() in AUDIO_SUFFIXES for file in visible_files(folder))
+
+
 def file_recording(
     path: Path, word: str, left_out: LeftOut, *, speaker: str = "", side: str = ""
 ) -> Iterator[Recording]:
@@ -93,5 +120,7 @@ def read_table(path: Path, *columns: str) -> Iterator[dict[str, str]]:
 
 def inside(root: Path, name: str) -> Path | None:
     """Return the path of a file that a list names, or None if it would be outside of the folder."""
+    if "\0" in name:  # No file has such a name.
+        return None
     path = root / name.strip().replace("\\", "/")
     return path if path.resolve().is_relative_to(root.resolve()) else None

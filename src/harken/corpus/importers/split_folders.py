@@ -3,23 +3,48 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from harken.audio.clip import AUDIO_SUFFIXES
 from harken.corpus.importers import word_folders
-from harken.corpus.importers.recording import LeftOut, Recording, side_named
+from harken.corpus.importers.recording import (
+    NOISE_NAMES,
+    LeftOut,
+    Recording,
+    file_recording,
+    holds_audio,
+    side_named,
+    visible_files,
+    visible_folders,
+)
 
 NAME = "folders of splits"
 
 
 def recognize(root: Path) -> bool:
-    """Return whether the folder has this layout."""
-    return any(word_folders.recognize(folder) for folder in _splits(root).values())
+    """Return whether the folder has this layout.
+
+    Words can have names like "train", too. So if there is only one such folder, nothing but noise may be beside it.
+    """
+    folders = visible_folders(root)
+    sides = {side_named(folder.name) for folder in folders} - {None}
+    beside = [folder for folder in folders if not side_named(folder.name) and folder.name.casefold() not in NOISE_NAMES]
+    return (len(sides) > 1 or not any(map(holds_audio, beside))) and any(
+        word_folders.recognize(_clips_in(folder)) for folder in folders if side_named(folder.name)
+    )
 
 
 def read(root: Path, left_out: LeftOut) -> Iterator[Recording]:
     """Yield the recordings of the folder."""
-    for side, folder in _splits(root).items():
-        yield from word_folders.read(folder, left_out, side=side)
+    for folder in visible_folders(root):
+        if side := side_named(folder.name):
+            yield from word_folders.read(_clips_in(folder), left_out, side=side)
+        elif folder.name.casefold() in NOISE_NAMES:
+            for file in visible_files(folder):
+                yield from file_recording(file, folder.name, left_out)
+        else:
+            count = sum(file.suffix.lower() in AUDIO_SUFFIXES for file in visible_files(folder))
+            left_out["in a folder that is no split"] += count
+    left_out += LeftOut()  # removes counts of 0
 
 
-def _splits(root: Path) -> dict[str, Path]:
-    folders = {side: path for path in sorted(root.iterdir()) if path.is_dir() and (side := side_named(path.name))}
-    return {side: path / "audio" if (path / "audio").is_dir() else path for side, path in folders.items()}
+def _clips_in(split: Path) -> Path:
+    return split / "audio" if (split / "audio").is_dir() else split

@@ -1,48 +1,55 @@
-"""One folder for each word, as in the downloads of Teachable Machine and many corpora.
+"""One folder for each word, as in harken's own corpora, the downloads of Teachable Machine, and many others.
 
-Files directly in the corpus folder have no label and are left out.
+Files directly in the corpus folder have no label and are left out. The lists of speakers and of the split that harken reads
+beside the folders, such as `speakers.csv` and `testing_list.txt`, are read here, too.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from harken.audio.clip import AUDIO_SUFFIXES
-from harken.corpus.importers.recording import LeftOut, Recording, file_recording
+from harken.corpus.importers.recording import (
+    LeftOut,
+    Recording,
+    file_recording,
+    holds_audio,
+    visible_files,
+    visible_folders,
+)
+from harken.corpus.split import listed_sides
+from harken.corpus.table import Clip, Corpus, read_speakers
+from harken.labels import normalize_word
 
 NAME = "folders of words"
 
 
 def recognize(root: Path) -> bool:
     """Return whether the folder has this layout."""
-    folders = (path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return any(file.suffix.lower() in AUDIO_SUFFIXES for folder in folders for file in folder.rglob("*"))
+    return any(map(holds_audio, visible_folders(root)))
 
 
 def read(root: Path, left_out: LeftOut, *, side: str = "") -> Iterator[Recording]:
     """Yield the recordings of the folder.
 
-    The speaker is part of the file name (`SPEAKER_nohash_TAKE`), or the name of the folder between word and file.
+    The speaker is part of the file name (`SPEAKER_nohash_TAKE`), or listed in `speakers.csv`, or the name of the folder
+    between word and file.
     """
-    for folder in sorted(root.iterdir()):
-        if folder.name.startswith("."):
-            continue
-        if not folder.is_dir():
-            if folder.suffix.lower() in AUDIO_SUFFIXES:
-                left_out["no label"] += 1
-            continue
-        _require_readable(folder)
-        for file in sorted(folder.rglob("*")):
-            if file.is_dir():
-                _require_readable(file)
-            if not file.is_file() or file.name.startswith("."):
-                continue
-            speaker, nohash, _ = file.stem.partition("_nohash_")
-            within = file.relative_to(folder).parts[:-1]
-            known = speaker if nohash else within[0] if within else ""
-            yield from file_recording(file, folder.name, left_out, speaker=known, side=side)
+    listed = read_speakers(root / "speakers.csv")
+    left_out["no label"] += sum(
+        path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES
+        for path in root.iterdir()
+        if not path.name.startswith(".")
+    )
+    for folder in visible_folders(root):
+        clips = [Clip(file, folder.name, _speaker(root, file, listed)) for file in visible_files(folder)]
+        sides = [side] * len(clips) if side else listed_sides(Corpus((root,), clips), clips)
+        for clip, found in zip(clips, sides, strict=True):
+            yield from file_recording(clip.path, clip.word, left_out, speaker=clip.speaker, side=found or "")
+    left_out += LeftOut()  # removes counts of 0
 
 
-def _require_readable(folder: Path) -> None:
-    """Raise an OSError unless the folder can be listed: `rglob` would take it as empty."""
-    os.scandir(folder).close()
+def _speaker(root: Path, file: Path, listed: dict[str, str]) -> str:
+    speaker, nohash, _ = file.stem.partition("_nohash_")
+    within = file.relative_to(root)
+    folders = within.parts[1:-1]
+    return speaker if nohash else listed.get(normalize_word(within.as_posix()), folders[0] if folders else "")

@@ -158,8 +158,10 @@ def _draw_head(figure: Figure, contender: Contender, words: Sequence[str], *, x:
     trained, *costs = _costs(contender)
     lines = f"correct (95 %: {100 * low:.0f} to {100 * high:.0f})\n{trained}\n{', '.join(costs)}"
     beside = x + _NUMBER_PX / (figure.get_figwidth() * 96)
-    figure.text(x, 1 - 14 * px, contender.name, va="top", color=_INK, fontsize=FONT_PT + 3, fontweight="bold")
-    figure.text(x, 1 - 38 * px, contender.note, va="top", color=_SOFT, fontsize=FONT_PT)
+    figure.text(
+        x, 1 - 14 * px, contender.name, va="top", color=_INK, parse_math=False, fontsize=FONT_PT + 3, fontweight="bold"
+    )
+    figure.text(x, 1 - 38 * px, contender.note, va="top", color=_SOFT, parse_math=False, fontsize=FONT_PT)
     number = f"{100 * right / clips:.1f} %"
     figure.text(x, 1 - 97 * px, number, va="baseline", color=_INK, fontsize=20, fontweight="bold")
     figure.text(beside, 1 - 109 * px, lines, va="bottom", color=_SOFT, fontsize=FONT_PT, linespacing=1.45)
@@ -181,8 +183,8 @@ def _draw_matrix(axes: Axes, counts: NDArray[np.int64], words: Sequence[str], *,
             ink = text_color_on(hue, alpha)
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=ink, fontsize=FONT_PT)
     axes.set(xlim=(-0.5, count + 0.5), ylim=(count - 0.5, -0.5))
-    axes.set_xticks(range(count + 1), [*words, _NONE], rotation=45, ha="left", rotation_mode="anchor")
-    axes.set_yticks(range(count), words if names_rows else [])
+    axes.set_xticks(range(count + 1), [*words, _NONE], rotation=45, ha="left", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(range(count), words if names_rows else [], parse_math=False)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, pad=4, labelsize=FONT_PT + 0.5, labelcolor=_INK)
     axes.get_xticklabels()[-1].set_color(_SOFT)
