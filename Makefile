@@ -1,7 +1,7 @@
 # make demo                    three recognizers on the same clips, in one picture; about five minutes after installation
 # make demo VOICES=synthetic   the same without a download: otherwise it fetches 182 MB of real voices, if it can
 # make demo VOICES=https://…   the same archive of real voices from another address
-# make demo DATA=DIR           the same on your clips: a folder of one-word folders
+# make demo DATA=DIR           the same on your clips: a folder of one-word folders; OUT=FOLDER if demo-DIR holds others
 # make test                    style, types and the whole test suite
 # make coverage                the test suite, and the share of the lines that it runs
 # make docs                    the documentation's site, in build/site

@@ -2,10 +2,13 @@
 
 import json
 import runpy
+import sys
 from pathlib import Path
 
 import onnx
 import pytest
+
+from harken.errors import HarkenError
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "src" / "harken" / "weights"
@@ -21,3 +24,9 @@ def test_a_bundled_model_says_what_its_card_says(name: str) -> None:
     assert metadata["attribution"] == BUNDLE["attribution"](card)
     assert metadata["command"] == BUNDLE["command"](card, stream=name.endswith(".stream"))
     assert f"{metadata['parameters']:,} parameters" in card
+
+
+def test_a_model_that_does_not_exist_is_not_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["bundle.py", "base", "nosuch.onnx"])
+    with pytest.raises(HarkenError, match=r"nosuch\.onnx is neither a model file nor a bundled model"):
+        BUNDLE["main"]()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import soundfile
 from conftest import TEN_WORDS, MakeModel, Run
 from harken import __version__
 from harken.cli.tables import print_evaluation
+from harken.extras import install_command
 from harken.runtime.modelfile import ModelFile
 
 LABELS = ["yes", "no", "_unknown_", "_silence_"]
@@ -209,7 +211,7 @@ def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("harken.extras.find_spec", lambda name: None)
     code, _, err = run("train", "--data", "x", "--out", "y")
     assert code == 2
-    assert "pip install 'harken[train]'" in err
+    assert f"run {install_command('train')}" in err
 
 
 def test_models_lists_networks_and_prints_layers(run: Run) -> None:
@@ -228,7 +230,7 @@ def test_doctor_prints_what_is_missing_and_how_to_install_it(run: Run, monkeypat
     code, out, _ = run("doctor")
     assert code == 0
     assert __version__ in out
-    assert "pip install 'harken[dev]'" in out
+    assert install_command("dev") in out
     assert "pip install harken\n" not in out
 
 
@@ -402,7 +404,7 @@ def test_litert_without_its_extra(
     options = ["--to", "litert", "--out", tmp_path / "x.tflite", "--data", tmp_path]
     code, _, err = run("export", make_model(), *options)
     assert code == 2
-    assert "this needs litert_torch: run pip install 'harken[litert]'" in err
+    assert f"this needs litert_torch: run {install_command('litert')}" in err
     code, _, err = run("export", make_model(), "--to", "c", "--out", tmp_path / "x.c", "--data", tmp_path, "--features")
     assert code == 2
     assert "--features is for litert and litert-int8: leave it out for c" in err
@@ -455,3 +457,20 @@ def test_words_without_a_class_are_printed(
     out = capsys.readouterr().out
     assert "zebra (1)" in out
     assert "on 2 clips" in out
+
+
+@pytest.mark.parametrize(
+    ("note", "command"),
+    [
+        (None, "pip install 'harken[own]'"),
+        ("{", "pip install 'harken[own]'"),
+        ('{"url": "https://x.org/harken.zip", "archive_info": {}}', "pip install 'harken[own]'"),
+        ('{"url": "file:///home/me/my%20harken", "dir_info": {}}', "pip install '/home/me/my harken[own]'"),
+        ('{"url": "file:///home/me/h", "dir_info": {"editable": true}}', "pip install -e '/home/me/h[own]'"),
+    ],
+)
+def test_an_extra_is_installed_from_where_harken_is(
+    note: str | None, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harken.extras.distribution", lambda _: SimpleNamespace(read_text=lambda _: note))
+    assert install_command.__wrapped__("own") == command

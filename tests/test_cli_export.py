@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from conftest import Run
+from harken import enroll
 from harken.export import clips as export_clips
 from harken.export.onnx_int8 import write_onnx_int8
 from harken.runtime.modelfile import find_model
+from test_enrollment import TUNE, tune
 from trained_spotter import RATE, clips, words
 
 with_compiler = pytest.mark.skipif(
@@ -32,6 +34,13 @@ def int8_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("int8") / "small.onnx"
     silence = np.repeat(clips(RATE)[:1], 2, axis=0)  # Both agree on digital silence.
     write_onnx_int8("tiny", path, silence, calibration=words(RATE, 30, 31))
+    return path
+
+
+@pytest.fixture(scope="module")
+def enrolled_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("enrolled") / "tune.onnx"
+    enroll("hey tune", [tune(TUNE, seed) for seed in range(2)], source_rate=RATE, out=path)
     return path
 
 
@@ -59,6 +68,7 @@ def test_a_plain_corpus_is_enough(run: Run, tiny_corpus: Path, tmp_path: Path) -
     code, out, err = run("tiny", "--to", "c", "--out", "a.c", "--data", "plain")
     assert code == 0, err
     assert out.startswith("same answer on 100.00 % of 17 clips; ")
+    assert "\nsettings for streams: tuned for the streaming model tiny.stream.onnx, which processes" in out
     assert json.loads(Path("a.c.json").read_text())["export"]["synthesized"] is False
     assert [line.split()[1] for line in err.splitlines()] == ["all", "no", "only"]
 
@@ -100,12 +110,27 @@ def test_bad_input_gives_one_line_and_leaves_no_file(run: Run, arguments: tuple[
     assert {path.name for path in Path().iterdir()} == {"taken.c.json", "taken.onnx.json"}
 
 
-def test_the_model_itself_is_not_overwritten(run: Run) -> None:
-    shutil.copy(find_model("tiny"), "model.onnx")
+@pytest.mark.parametrize("export_format", ["onnx-int8", "onnx-stream"])
+@pytest.mark.parametrize("enrolled", [False, True])
+def test_the_model_itself_is_not_overwritten(
+    run: Run, enrolled_model: Path, enrolled: bool, export_format: str
+) -> None:
+    shutil.copy(enrolled_model if enrolled else find_model("tiny"), "model.onnx")
     before = Path("model.onnx").read_bytes()
-    code, _, err = run("model.onnx", "--to", "onnx-int8", "--out", "model.onnx")
+    code, _, err = run("model.onnx", "--to", export_format, "--out", "model.onnx")
     assert (code, err) == (2, "harken: --out model.onnx is the model itself: choose another name\n")
     assert Path("model.onnx").read_bytes() == before
+
+
+def test_the_streaming_file_of_an_enrolled_phrase_is_checked_without_the_extra_train(
+    run: Run, enrolled_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harken.extras.find_spec", lambda name: None)
+    code, out, err = run(enrolled_model, "--to", "onnx-stream", "--out", "tune.stream.onnx")
+    assert (code, err) == (0, "")
+    assert out.startswith("25 steps of a generated stream; largest difference in probability ")
+    assert out.endswith("\ntune.stream.onnx\n")
+    assert json.loads(Path("tune.stream.onnx.json").read_text())["largest_difference"] < 1e-5
 
 
 def test_the_check_of_onnx_stream_reports_what_was_compared(run: Run) -> None:

@@ -111,6 +111,55 @@ def test_without_a_test_side_the_validation_side_evaluates(tmp_path: Path) -> No
     assert {clip.speaker for clip in read_corpus([voices.train]).clips} == set(SPEAKERS["train"][:3])
 
 
+def test_clips_of_the_same_name_stay_apart_and_keep_their_speaker(tmp_path: Path) -> None:
+    corpus = tmp_path / "clips"
+    names = [
+        "carl/0001",
+        "carl/0002",
+        "carl/more/0001",
+        "eva/0001",
+        f"{SPEAKERS['train'][0]}_nohash_0",
+        "x.y/0001",
+        "7",
+    ]
+    unseen = [f"{speaker}_nohash_0" for speaker in SPEAKERS["test"]]
+    for word in ("yes", "no"):
+        for number, name in enumerate([*names, *unseen]):
+            path = corpus / word / f"{name}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, spoken(word, f"{number:08x}"), CORPUS_RATE)
+    (corpus / "speakers.csv").write_text("path,speaker\nyes/7.wav,Dr. Who?\nno/7.wav,Dr. Who?\n")
+    voices = own_clips(tmp_path / "out", [corpus])
+    linked = {clip.path.stem: clip.speaker for clip in read_corpus([voices.train]).clips if clip.word == "yes"}
+    hashed = {stem: speaker for stem, speaker in linked.items() if len(speaker) == 16}
+    assert sorted(stem.partition("_nohash_")[2] for stem in hashed) == ["0001", "7"]  # of x.y and of Dr. Who?
+    assert len(set(hashed.values())) == 2
+    assert {stem: speaker for stem, speaker in linked.items() if stem not in hashed} == {
+        "carl_nohash_0001": "carl",
+        "carl_nohash_0001-2": "carl",
+        "carl_nohash_0002": "carl",
+        "eva_nohash_0001": "eva",
+        names[4]: SPEAKERS["train"][0],
+    }
+
+
+def test_a_demo_of_other_clips_is_refused(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        for word in ("yes", "no"):
+            (tmp_path / folder / word).mkdir(parents=True)
+            for speaker in (*SPEAKERS["train"][:3], *SPEAKERS["test"]):
+                path = tmp_path / folder / word / f"{speaker}_nohash_0.wav"
+                soundfile.write(path, spoken(word, speaker), CORPUS_RATE)
+    out = tmp_path / "demo"
+    voices = own_clips(out, [tmp_path / "one"])
+    assert own_clips(out, [tmp_path / "one"]) == voices
+    with pytest.raises(HarkenError, match=r"demo holds other clips than those of .*two: add --out FOLDER"):
+        own_clips(out, [tmp_path / "two"])
+    (out / "sources.json").unlink()  # as in a folder that has nothing to do with the demo
+    with pytest.raises(HarkenError, match="demo holds other clips"):
+        own_clips(out, [tmp_path / "one"])
+
+
 def test_folders_without_the_words_or_without_unseen_speakers_are_refused(tmp_path: Path) -> None:
     for word in ("yes", "tree"):
         (tmp_path / "clips" / word).mkdir(parents=True)

@@ -1,5 +1,6 @@
 """The command `harken enroll`, with recordings and with a simulated microphone."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -143,6 +144,32 @@ def test_recorded_takes_are_kept_if_they_cannot_be_used(run: Command, monkeypatc
     assert code == 0, err
 
 
+def test_recorded_takes_are_kept_if_a_note_names_one(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    speak(monkeypatch, *(tune(sounds, seed) for seed, sounds in enumerate([TUNE, TUNE, "usa"])))
+    code, _, err = run("hey tune", "--record", "3", "--out", "hey.onnx")
+    assert code == 0, err
+    notes = [line for line in err.splitlines() if line.startswith("harken: ")]
+    assert notes[0].startswith("harken: hey-takes/take-")
+    assert notes[-1] == "harken: the takes are in hey-takes"
+    assert len(list(Path("hey-takes").iterdir())) == 3
+
+
+def test_recorded_takes_are_kept_whatever_fails(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_the_disk(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device", "hey.onnx")
+
+    monkeypatch.setattr("harken.enrollment.learn.enrolled_model", fill_the_disk)
+    speak(monkeypatch, tune(TUNE, 0), tune(TUNE, 1))
+    code, _, err = run("hey tune", "--record", "2", "--out", "hey.onnx")
+    assert (code, err.splitlines()[-2]) == (2, "the takes are in hey-takes")
+    monkeypatch.setattr("shutil.copytree", fill_the_disk)
+    speak(monkeypatch, tune(TUNE, 0), tune(TUNE, 1))
+    _, _, err = run("hey tune", "--record", "2", "--out", "hey.onnx")
+    kept = Path(err.splitlines()[-2].removeprefix("the takes are in "))  # where they were recorded
+    assert sorted(path.name for path in kept.iterdir()) == ["take-1.wav", "take-2.wav"]
+    assert not Path("hey-takes-2").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -151,6 +178,8 @@ def test_recorded_takes_are_kept_if_they_cannot_be_used(run: Command, monkeypatc
         (["--stream", "s.wav"], "s.wav is the name of a recording"),
         (["--background", "nowhere"], "nowhere is not a folder"),
         (["--encoder", "other"], "other"),
+        (["missing.ogg"], "missing.ogg does not exist"),
+        (["take0.wav"] * 38, "41 takes are more than enrolling can use: choose 40 or fewer"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -15,10 +15,12 @@ from harken import HarkenError, Listener, Recognizer, StreamFile, enroll
 from harken.enrollment.bank import load_bank
 from harken.enrollment.calibration import REFERENCE_PER_HOUR, Calibration, fit_tail, peaks_of, threshold_for
 from harken.enrollment.graph import enrolled_model, enrolled_stream
-from harken.enrollment.learn import write_enrolled_stream
 from harken.enrollment.phrase import LearnedPhrase
 from harken.enrollment.takes import find_phrase, read_take, sequences_of, talk_sequences_of
 from harken.enrollment.templates import KINDS, Templates, TemplateScorer
+from harken.export import enrolled_stream as export_stream
+from harken.export.enrolled_stream import write_enrolled_stream
+from harken.export.onnx_int8 import write_onnx_int8
 from harken.models.encoders import ENCODERS, load_embedding
 from harken.models.onnx_writer import change_metadata
 from harken.models.speech_embedding import samples_of
@@ -322,6 +324,36 @@ def test_the_streaming_file_has_its_own_hop_and_never_replaces_the_model_that_is
     assert not (tmp_path / "both.onnx").exists()
 
 
+def test_a_streaming_file_that_differs_from_its_model_is_not_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "tune.stream.onnx"
+    report = write_enrolled_stream(model, out)
+    assert out.read_bytes() == model.with_name("tune.stream.onnx").read_bytes()
+    assert 0 < report.largest_difference < 1e-5
+    beside = json.loads(out.with_name("tune.stream.onnx.json").read_text())
+    assert (beside["path"], beside["largest_difference"]) == (out.name, report.largest_difference)
+    other = tmp_path / "other.onnx"
+    enroll("hey tune", [tune(OTHER_TUNE, seed) for seed in range(3)], source_rate=RATE, out=other)
+    content = export_stream.streaming_content(export_stream.read_enrolled(other))
+    monkeypatch.setattr(export_stream, "streaming_content", lambda _: content)
+    with pytest.raises(
+        HarkenError, match=r"new\.onnx was not written: its probabilities differ from those of .*tune\.o"
+    ):
+        write_enrolled_stream(model, tmp_path / "new.onnx")
+    assert not list(tmp_path.glob("new*"))
+
+
+def test_an_8_bit_export_is_named_as_such(model: Path, clips: list[Path], tmp_path: Path) -> None:
+    window = Recognizer(model).card.window
+    sounds = np.stack([np.pad(tune(TUNE, seed), (0, window))[:window] for seed in range(4)])
+    write_onnx_int8(model, tmp_path / "small.onnx", sounds, calibration=sounds)
+    with pytest.raises(HarkenError, match=r"small\.onnx is an 8-bit export: give the model it was made from"):
+        write_enrolled_stream(tmp_path / "small.onnx", tmp_path / "out.onnx")
+    with pytest.raises(HarkenError, match=r"small\.onnx is an 8-bit export: give the model it was made from"):
+        enroll("other tune", clips[:2], into=tmp_path / "small.onnx", out=tmp_path / "out.onnx")
+
+
 def test_the_graph_is_valid_onnx_with_metadata(model: Path) -> None:
     onnx = pytest.importorskip("onnx")
     for path in (model, model.with_name("tune.stream.onnx")):
@@ -426,6 +458,30 @@ def test_only_models_of_enrolled_phrases_take_another_phrase(model: Path, clips:
     ):
         with pytest.raises(HarkenError, match=problem):
             enroll("other", clips[:2], out=tmp_path / "out.onnx", into=into)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("enrolled", "x"),
+        ("enrolled", 5),
+        ("enrolled", []),
+        ("enrolled", [{"phrase": 1}]),
+        ("enrolled", [{"phrase": "hey tune", "calibration": []}]),
+        ("enrolled", [{"phrase": "hey tune", "calibration": 2 * [{"start": 0.1, "scale": 0, "per_hour": 1}]}]),
+        ("listener", 5),
+        ("listener", {"thresholds": ["x"]}),
+        ("thresholds", "x"),
+        ("thresholds", {"hey tune": "x"}),
+    ],
+)
+def test_a_phrase_is_not_added_to_a_model_with_odd_metadata(
+    entry: str, value: object, model: Path, clips: list[Path], tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd.onnx"
+    change_metadata(model, odd, {entry: value})
+    with pytest.raises(HarkenError, match=r"odd\.onnx was not written by this version's `harken enroll`"):
+        enroll("other", clips[:2], out=tmp_path / "out.onnx", into=odd)
 
 
 def test_a_phrase_that_is_added_leaves_tuned_settings_as_they_are(

@@ -339,11 +339,19 @@ def test_the_header_names_the_origin_of_its_settings(tiny: Exported, tmp_path: P
     shutil.copy(find_model("tiny"), tmp_path / "tiny.onnx")
     own = write_c(tmp_path / "tiny.onnx", tmp_path, "own", clips(RATE))
     assert "tuned for tiny.onnx, which evaluates single windows" in own.header.read_text()
-    shutil.copy(find_model("base.stream"), tmp_path / "tiny.stream.onnx")  # beside the model, but with other weights
-    assert write_c(tmp_path / "tiny.onnx", tmp_path, "own", clips(RATE)).header.read_text() == own.header.read_text()
-    bundled = write_c("tiny", tmp_path, "bundled", clips(RATE))
-    streaming = ListenerSettings.from_card(StreamFile("tiny.stream").card)
-    assert json.loads(bundled.card.read_text())["listener"] == streaming.to_json()
+    neighbor = tmp_path / "tiny.stream.onnx"
+    # The streaming file of another model, and of this one before it was trained again.
+    for name, entries in (("base.stream", {}), ("tiny.stream", {"validation_accuracy": 0.5})):
+        change_metadata(find_model(name), neighbor, entries)
+        again = write_c(tmp_path / "tiny.onnx", tmp_path, "own", clips(RATE))
+        assert "single windows" in again.listener_origin
+        assert again.listener_origin.endswith("; tiny.stream.onnx has other weights and was not used")
+        assert again.listener_origin in again.header.read_text()
+        assert json.loads(again.card.read_text())["listener"] == json.loads(own.card.read_text())["listener"]
+    for name in ("tiny", "base"):
+        bundled = write_c(name, tmp_path, "bundled", clips(RATE))
+        streaming = ListenerSettings.from_card(StreamFile(f"{name}.stream").card)
+        assert json.loads(bundled.card.read_text())["listener"] == streaming.to_json()
     with pytest.raises(HarkenError, match=r"has other words than .*: give a file of the same model with --listener"):
         write_c("tiny", tmp_path, "other", clips(RATE), listener=_model_of_other_words(tmp_path))
 
@@ -366,6 +374,38 @@ def test_an_open_quotation_mark_in_cc_is_an_error(
     with pytest.raises(HarkenError, match="a quotation mark that is not closed"):
         write_c(tiny.model, tmp_path / "out", "spot", clips(tiny.window))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cross_compiler_is_an_error(tiny: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "cross-gcc"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho other machine > "$2"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(HarkenError, match=rf"compiled by {compiler} cannot run on this machine: set CC to a compiler"):
+        write_c(tiny.model, tmp_path / "out", "spot", clips(tiny.window))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_hop_of_less_than_a_sample_is_an_error(tiny: Exported, tmp_path: Path) -> None:
+    change_metadata(tiny.model, tmp_path / "hop.onnx", {"listener": {"hop_ms": 0.01}})
+    with pytest.raises(HarkenError, match=r"hop_ms=0\.01 .* is less than a sample: tune it again"):
+        write_c(tmp_path / "hop.onnx", tmp_path / "out", "spot", clips(tiny.window))
+
+
+def test_a_confidence_is_at_most_1(tiny: Exported, tmp_path: Path) -> None:
+    """With a sharp softmax, silence has a label of probability 1, and 1 / 10 + 1 / 10 ... is above 1 in float32."""
+    recipe = ModelFile(tiny.model).card.fields["recipe"]
+    card = {"labels": LABELS, "sample_rate": RATE, "window": tiny.window, "recipe": recipe}
+    listener = {"hop_ms": 100.0, "smoothing_ms": 1000.0}
+    write_model_file(tiny.spotter, tmp_path / "sharp.onnx", {**card, "listener": listener}, temperature=0.02)
+    silence = np.zeros((1, tiny.window), np.float32)
+    report = write_c(tmp_path / "sharp.onnx", tmp_path, "sharp", silence)
+    compile_c(report.source, tmp_path, classes=len(LABELS), window=tiny.window)
+    functions, confidence = ctypes.CDLL(str(tmp_path / "sharp.so")), ctypes.c_float()
+    hop = (ctypes.c_int16 * 1600)()
+    for _ in range(30):
+        functions.sharp_listen(hop, ctypes.byref(confidence))
+    assert confidence.value == 1
 
 
 @pytest.mark.parametrize("name", ["", "Spot", "2spot", "spot-on", "spot.c"])

@@ -20,11 +20,11 @@ from harken.export.onnx_stream import (
     write_stream_file,
     write_stream_of_model,
 )
-from harken.models.onnx_writer import write_model_file
+from harken.models.onnx_writer import change_metadata, write_model_file
 from harken.models.registry import NETWORKS
 from harken.models.spotter import Spotter
 from harken.runtime.listener import Listener
-from harken.runtime.modelfile import ModelFile
+from harken.runtime.modelfile import ModelFile, find_model
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile, open_stream_model
 from harken.tasks.recipe import find_recipe, with_settings
@@ -161,6 +161,12 @@ def test_a_model_file_without_its_run_is_enough(tmp_path: Path) -> None:
     found, wanted = (np.concatenate(list(steps(each, sound))) for each in (made, bundled))
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert np.ptp(wanted, axis=0).max() > 0.1
+
+
+def test_shifts_that_are_not_separate_for_clips_and_streams_are_kept(tmp_path: Path) -> None:
+    change_metadata(find_model("tiny"), tmp_path / "shifts.onnx", {"sensitivity": [0.0] * 11})
+    write_stream_of_model(tmp_path / "shifts.onnx", tmp_path / "shifts.stream.onnx")
+    assert StreamFile(tmp_path / "shifts.stream.onnx").card.fields["sensitivity"] == [0.0] * 11
 
 
 def test_the_check_reports_what_was_compared(tmp_path: Path) -> None:

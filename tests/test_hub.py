@@ -297,7 +297,51 @@ def test_a_license_that_is_not_known_is_other(make_model: MakeModel) -> None:
 
     _, card = open_model(make_model(license="mine"), 1)
     assert 'license: "other"' in model_card(card, "x", "hf://a/x", license_id=None, language=None, size=1)
-    assert 'license: "mit"' in model_card(card, "x", "hf://a/x", license_id="mit", language=None, size=1)
+    text = model_card(card, "x", "hf://a/x", license_id="mit", language=None, size=1)
+    assert 'license: "mit"' in text
+    assert "License: mit\n" in text
+    for stated, expected in {
+        "commercial use is not permitted": "other",
+        "limited": "other",
+        "MIT-0": "other",
+        "the MIT License": "mit",
+        "Apache 2.0; see below": "apache-2.0",
+        "CC-BY-NC-4.0.": "cc-by-nc-4.0",
+    }.items():
+        _, card = open_model(make_model(license=stated), 1)
+        text = model_card(card, "x", "hf://a/x", license_id=None, language=None, size=1)
+        assert f'license: "{expected}"' in text
+        assert f"License: {stated}\n" in text
+    _, card = open_model(make_model(license="the speech embedding is Apache-2.0", enrolled=[]), 1)
+    assert 'license: "other"' in model_card(card, "x", "hf://a/x", license_id=None, language=None, size=1)
+
+
+def test_the_card_of_a_streaming_file_names_only_commands_that_take_it(make_model: MakeModel) -> None:
+    from harken.export.hub import model_card
+    from harken.runtime.modelfile import open_model
+
+    _, card = open_model(make_model(state=100), 1)
+    text = model_card(card, "x", "hf://a/x", license_id=None, language=None, size=1)
+    assert "harken listen --model hf://a/x" in text
+    assert "harken predict" not in text
+
+
+def test_a_language_that_is_no_text_is_left_out(make_model: MakeModel) -> None:
+    from harken.export.hub import model_card
+    from harken.runtime.modelfile import open_model
+
+    for language, line in {"de": 'language: ["de"]', 5: None}.items():
+        _, card = open_model(make_model(language=language), 1)
+        text = model_card(card, "x", "hf://a/x", license_id=None, language=None, size=1)
+        assert next((found for found in text.splitlines() if found.startswith("language:")), None) == line
+
+
+def test_only_a_bundled_model_is_english_by_default(hub: FakeHub, make_model: MakeModel, tmp_path: Path) -> None:
+    own = make_model().rename(tmp_path / "tiny.onnx")
+    for model, english in ((own, False), ("tiny", True)):
+        code, _, error = harken(tmp_path / "cache", hub.url, "push", model, "hf://me/tiny")
+        assert code == 0, error
+        assert ('language: ["en"]' in hub.repos["me/tiny"]["README.md"].decode()) == english
 
 
 def test_what_the_hub_refuses_gets_one_line(hub: FakeHub, make_model: MakeModel, tmp_path: Path) -> None:

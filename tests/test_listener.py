@@ -324,8 +324,17 @@ def test_chunks_far_over_full_scale_are_refused(chunk):
     assert listener.seconds == 10 / RATE
 
 
-@pytest.mark.parametrize("fields", [{}, {"step": "x", "state": 5}, {"step": 80, "state": 4}, {"step": 79, "state": 5}])
-def test_a_streaming_model_with_wrong_metadata_is_refused(monkeypatch, tmp_path, fields):
+@pytest.mark.parametrize(
+    ("fields", "labels", "message"),
+    [
+        ({}, ("low",), "metadata `step` and `state` of .* are not sizes"),
+        ({"step": "x", "state": 5}, ("low",), "metadata `step` and `state` of .* are not sizes"),
+        ({"step": 80, "state": 4}, ("low",), r"shape of `state` is .* metadata says \[N, 4\]"),
+        ({"step": 79, "state": 5}, ("low",), r"shape of `waveform` is .* metadata says \[N, 79\]"),
+        ({"step": 80, "state": 5}, ("low", "high"), r"shape of `probabilities` is .* metadata says \[N, 2\]"),
+    ],
+)
+def test_a_streaming_model_with_wrong_metadata_is_refused(monkeypatch, tmp_path, fields, labels, message):
     class Node:
         def __init__(self, name, *shape):
             self.name, self.shape = name, shape
@@ -334,13 +343,16 @@ def test_a_streaming_model_with_wrong_metadata_is_refused(monkeypatch, tmp_path,
         def get_inputs(self):
             return [Node("waveform", "N", 80), Node("state", "N", 5)]
 
-    def open_with(fields):
-        card = Card(("low",), RATE, WINDOW, {}, fields)
+        def get_outputs(self):
+            return [Node("probabilities", "N", 1), Node("next_state", "N", 5)]
+
+    def open_with(fields, labels):
+        card = Card(labels, RATE, WINDOW, {}, fields)
         monkeypatch.setattr(streamfile, "open_model", lambda path, threads: (Session(), card))
         path = tmp_path / "model.stream.onnx"
         path.touch()
         return streamfile.StreamFile(path)
 
-    assert open_with({"step": 80, "state": 5}).start().shape == (1, 5)
-    with pytest.raises(HarkenError, match=r"metadata `step` and `state` of .*stream\.onnx do not match its network"):
-        open_with(fields)
+    assert open_with({"step": 80, "state": 5}, ("low",)).start().shape == (1, 5)
+    with pytest.raises(HarkenError, match=message):
+        open_with(fields, labels)

@@ -1,4 +1,5 @@
 import copy
+import errno
 import math
 import multiprocessing
 import pickle
@@ -103,10 +104,12 @@ def test_metadata_that_cannot_be_read_is_refused(make_model, metadata):
         ModelFile(path)
 
 
-@pytest.mark.parametrize("names", [{"input_name": "x"}, {"output_name": "y"}])
-def test_a_model_with_other_input_or_output_names_is_refused(make_model, names):
+@pytest.mark.parametrize(
+    ("names", "wanted"), [({"input_name": "x"}, "waveform"), ({"output_name": "y"}, "probabilities")]
+)
+def test_a_model_with_other_input_or_output_names_is_refused(make_model, names, wanted):
     path = make_model(**names)
-    with pytest.raises(HarkenError, match=f"^{path} lacks the input `waveform` or the output `probabilities`"):
+    with pytest.raises(HarkenError, match=f"^{path} lacks the input or output `{wanted}`: create the model with "):
         ModelFile(path)
 
 
@@ -138,6 +141,11 @@ def test_a_file_that_is_not_onnx_is_refused(tmp_path):
         ({"thresholds": {"yes": 7}}, "the threshold 7.0 for 'yes'"),
         ({"sample_rate": 0}, "a sample rate of 0 Hz"),
         ({"sample_rate": 1e999}, "metadata that harken cannot read"),
+        ({"lead_in": -5}, "metadata `lead_in` of .* is not a number of samples"),
+        ({"raw": {"lead_in": "null"}}, "metadata `lead_in` of .* is not a number of samples"),
+        ({"temperature": 0}, "metadata `temperature` of .* is not a number above 0"),
+        ({"temperature": [1.0]}, "metadata `temperature` of .* is not a number above 0"),
+        ({"raw": {"labels": 200_000 * "["}}, "metadata that harken cannot read"),
     ],
 )
 def test_metadata_with_impossible_values_is_refused(make_model, metadata, message):
@@ -215,6 +223,24 @@ def test_a_model_that_does_not_exist_is_refused(tmp_path):
     path = tmp_path / "none.onnx"
     with pytest.raises(HarkenError, match=rf"^{path} is neither a model file nor a bundled model \(there are "):
         find_model(path)
+
+
+def test_a_path_that_cannot_be_looked_up_is_refused_in_one_line():
+    with pytest.raises(
+        HarkenError, match=r"^x{5000} cannot be opened: File name too long; check the path and its perm"
+    ):
+        find_model(5000 * "x")
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(make_model, monkeypatch):
+    path = make_model()
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(HarkenError, match=f"^{path} cannot be opened: Permission denied; check the path and its perm"):
+        ModelFile(path)
 
 
 def test_bundled_models_are_listed_smallest_first_and_found_by_name(monkeypatch, tmp_path, make_model):

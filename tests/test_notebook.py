@@ -1,5 +1,6 @@
 """The notebook runs from its first cell to its last, on a small corpus."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,21 @@ def test_the_notebook_ends_in_the_confusion_matrix(tiny_corpus: Path, monkeypatc
     assert "confusion_heat_map" in last.source
     assert any("image/png" in output.data for output in last.outputs)
     assert all(output.output_type != "error" for output in outputs)
+
+
+def test_the_notebook_takes_the_words_that_the_corpus_has(
+    tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eight = tmp_path / "eight"  # as `make demo` leaves them
+    shutil.copytree(tiny_corpus, eight, ignore=shutil.ignore_patterns("on", "off"))
+    monkeypatch.setenv("HARKEN_DATA", str(eight))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    sources = [cell.source for cell in notebook.cells]
+    start = next(number for number, source in enumerate(sources) if "make_task(" in source)
+    notebook.cells = [notebook.cells[number] for number in (1, 3, start)]
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    assert notebook.cells[1].outputs[0].text == "80 clips of down, go, left, no, right, stop, up, yes\n"
+    assert notebook.cells[2].outputs[0].data["text/plain"] == "{'train': 51, 'validation': 13, 'test': 16}"
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:

@@ -1,6 +1,8 @@
 """The tools that change the weights of finished runs: tools/average.py and tools/shift_class.py."""
 
+import json
 import runpy
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +67,41 @@ def test_a_shifted_class_has_a_higher_logit(finished: Path, tool: Tool, tmp_path
     change = (after - before) - (after - before)[:, [row - 1]]  # a softmax ignores what all logits have in common
     expected = np.where(np.arange(change.shape[1]) == row, 2.0, 0.0)
     np.testing.assert_allclose(change, np.broadcast_to(expected, change.shape), atol=0.05)
+
+
+def test_runs_with_other_numbers_of_words_have_no_average(
+    finished: Path, tool: Tool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fewer = tmp_path / "fewer"
+    shutil.copytree(finished, fewer)
+    for path in fewer.glob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        shorter = {name: weight[:-1] if weight.dim() else weight for name, weight in content["state_dict"].items()}
+        torch.save({**content, "state_dict": shorter}, path)
+    assert tool("average.py", finished, fewer, tmp_path / "mean") == 2
+    assert "have weights of other shapes: give runs with the same words\n" in capsys.readouterr().err
+    assert not (tmp_path / "mean").exists()
+
+
+def test_a_failure_leaves_no_folder(
+    finished: Path, tool: Tool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(finished, moved)
+    (moved / "material.json").write_text(json.dumps({"data": [str(tmp_path / "gone")]}))
+    assert tool("average.py", finished, moved, tmp_path / "mean") == 2
+    assert "gone" in capsys.readouterr().err
+    monkeypatch.setattr("harken.training.finish.finish", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tool("average.py", finished, finished, tmp_path / "mean")
+    assert not (tmp_path / "mean").exists()
+
+
+def test_a_shift_that_is_not_finite_is_refused(
+    finished: Path, tool: Tool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool("shift_class.py", finished, "middle", "nan", tmp_path / "new") == 2
+    assert capsys.readouterr().err == "shift_class.py: LOGITS is nan: give a finite number\n"
 
 
 def test_an_existing_folder_and_an_unknown_class_are_refused(

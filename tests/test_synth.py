@@ -108,7 +108,7 @@ def test_importing_without_any_voice_names_the_extra(monkeypatch: pytest.MonkeyP
     for name in [name for name in sys.modules if name.startswith("harken.synth")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else real(name))
-    with pytest.raises(HarkenError, match=r"pip install 'harken\[synth\]'"):
+    with pytest.raises(HarkenError, match=r"pip install .*\[synth\]'"):
         importlib.import_module("harken.synth")
 
 

@@ -550,6 +550,8 @@ def test_the_command_serves_a_pipe(model: Path) -> None:
         (["--threshold", "hello=0.5"], "no model has this word"),
         (["--limit", "clip_s=3"], "the limits are connections"),
         (["--log-format", "%(nothing)"], "--log-format"),
+        (["--log-format", "%(nothing)s", "--uri", "nowhere"], "--log-format"),
+        (["--log-format", "%(message)d", "--uri", "nowhere"], "--log-format"),
         (["--zeroconf", "--uri", "tcp://127.0.0.1:0"], "other machines"),
         (["--zeroconf", "a.b"], "without dots"),
         (["--zeroconf", "--uri", "stdio://"], "other machines"),

@@ -40,10 +40,19 @@ def main() -> None:
             raise HarkenError(f"{path} and {checkpoints[-1]} have different networks: give runs of the same network")
     loaded = [load_checkpoint(path) for path in checkpoints]
     mean = loaded[-1]
+    for path, checkpoint in zip(checkpoints, loaded, strict=True):
+        if _shapes(checkpoint) != _shapes(mean):  # one more word is another row of the last layer
+            raise HarkenError(
+                f"{path} and {checkpoints[-1]} have weights of other shapes: give runs with the same words"
+            )
     for name, weight in mean["state_dict"].items():
         if weight.is_floating_point():
             weight.copy_(torch.stack([each["state_dict"][name] for each in loaded]).mean(0))
     write_run(mean, checkpoints[-1].parent, options.out)
+
+
+def _shapes(checkpoint: dict[str, Any]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in checkpoint["state_dict"].items()}
 
 
 def write_run(checkpoint: dict[str, Any], like: Path, out: Path) -> None:
@@ -51,13 +60,18 @@ def write_run(checkpoint: dict[str, Any], like: Path, out: Path) -> None:
     if out.exists():
         raise HarkenError(f"{out} already exists: give a folder that does not")
     recipe, material = read_run(like)
-    out.mkdir(parents=True)
-    for name in ("recipe.json", "material.json"):
-        shutil.copy(like / name, out / name)
-    torch.save(checkpoint, out / f"{recipe.keep}.ckpt")
     task = make_task(recipe, material)
-    spotter = load_spotter(out, len(task.labels))
-    print(f"{100 * finish(spotter, recipe, material, task, out / 'model.onnx'):.2f} %")
+    out.mkdir(parents=True)
+    try:
+        for name in ("recipe.json", "material.json"):
+            shutil.copy(like / name, out / name)
+        torch.save(checkpoint, out / f"{recipe.keep}.ckpt")
+        spotter = load_spotter(out, len(task.labels))
+        accuracy = finish(spotter, recipe, material, task, out / "model.onnx")
+    except BaseException:
+        shutil.rmtree(out)
+        raise
+    print(f"{100 * accuracy:.2f} %")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harken.errors import HarkenError
 from harken.models.onnx_writer import change_metadata
-from harken.runtime.modelfile import STREAM_SUFFIX
+from harken.runtime.modelfile import STREAM_SUFFIX, find_model, open_model
 
 _WEIGHTS = Path(__file__).parent.parent / "src" / "harken" / "weights"
 _LICENSE = "Apache-2.0; trained on recordings under CC BY 4.0, CC BY 3.0 and the licenses in the attribution"
@@ -58,8 +58,9 @@ def main() -> None:
         "attribution": items,
         "command": command(card, stream=options.name.endswith(STREAM_SUFFIX)),
     }
-    target = _WEIGHTS / f"{options.name}.onnx"
-    change_metadata(options.model, target, added)
+    target, model = _WEIGHTS / f"{options.name}.onnx", find_model(options.model)
+    open_model(model, 1)  # an error of one line, if it is not a model file
+    change_metadata(model, target, added)
     print(target)
 
 

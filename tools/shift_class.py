@@ -8,6 +8,7 @@ recipe and validation set of the run folder RUN.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def main() -> None:
     parser.add_argument("logits", type=float, metavar="LOGITS", help="number to add to its logit")
     parser.add_argument("out", type=Path, metavar="OUT", help="run folder to create")
     options = parser.parse_args()
+    if not math.isfinite(options.logits):
+        raise HarkenError(f"LOGITS is {options.logits}: give a finite number")
     labels = make_task(*read_run(options.run)).labels
     if options.label not in labels:
         raise HarkenError(f"{options.run} has no class {options.label}: its classes are {', '.join(labels)}")

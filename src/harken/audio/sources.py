@@ -25,6 +25,7 @@ from harken.audio.clip import check_channel, open_blocks
 from harken.audio.completeness import STREAMED_WAV_SIZE
 from harken.audio.pcm_format import PCM_FORMATS, FormatCheck
 from harken.errors import HarkenError
+from harken.extras import install_command
 
 _CHUNK_S = 0.05
 _FILE_CHUNK_S = 1.0
@@ -331,7 +332,7 @@ def _import_sounddevice() -> Any:
     try:
         import sounddevice
     except ImportError as error:
-        raise HarkenError("a microphone needs the package sounddevice: run pip install 'harken[listen]'") from error
+        raise HarkenError(f"a microphone needs the package sounddevice: run {install_command('listen')}") from error
     except OSError as error:  # the package is installed, but not the library
         raise HarkenError(
             "a microphone needs the PortAudio library: on Debian and Ubuntu, run apt install libportaudio2; "

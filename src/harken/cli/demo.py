@@ -41,7 +41,7 @@ def run_demo(out: Path, data: Sequence[Path] = (), *, voices: str = "auto") -> N
 
     Raises
     ------
-    HarkenError : a corpus cannot be downloaded or used, or `out` holds something else.
+    HarkenError : a corpus cannot be downloaded or used, or `out` is a file or holds a demo of other clips.
     """
     if out.exists() and not out.is_dir():
         raise HarkenError(f"{out} is a file: name a folder for all that the demo makes")

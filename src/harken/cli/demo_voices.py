@@ -5,7 +5,11 @@ synthetic_voices   the ten commands in voices that are installed as packages
 own_clips          folders that the user names
 """
 
+import hashlib
+import itertools
+import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -15,14 +19,16 @@ from pathlib import Path
 from harken.corpus.catalog import find_corpus
 from harken.corpus.reachable import is_reachable
 from harken.corpus.split import official
-from harken.corpus.table import read_corpus
+from harken.corpus.table import Clip, read_corpus
 from harken.errors import HarkenError
+from harken.extras import install_command
 from harken.files import replacing
 from harken.labels import COMMANDS
 
 REAL = "mini-speech-commands"
 CLIPS = 300  # of each word, for training: as many as two networks learn from in a few minutes
 
+_SOURCES = "sources.json"  # the user's folders whose clips the demo's folder holds
 _LEAST_UNSEEN = 20  # clips of each word by unseen speakers
 _TAKES, _UNSEEN_SHARE = 300, 0.2  # synthetic: of each word; a fifth of them in voices that training never uses
 _ROOM_FRACTION, _SNR_DB = 0.2, (20.0, 50.0)
@@ -71,8 +77,14 @@ def real_voices(out: Path, url: str | None = None) -> Voices:
 
 
 def own_clips(out: Path, folders: Sequence[Path]) -> Voices:
-    """Split the user's folders by speaker."""
-    return _parted(folders, out, f"the speakers of {', '.join(map(str, folders))}")
+    """Split the user's folders by speaker. Raise HarkenError if `out` holds the clips of other folders."""
+    names = ", ".join(map(str, folders))
+    sources = json.dumps(sorted(str(folder.resolve()) for folder in folders), indent=1).encode()
+    note = out / _SOURCES
+    begun = any((out / name).exists() for name in (_SOURCES, "train", "test"))
+    if begun and not (note.is_file() and note.read_bytes() == sources):
+        raise HarkenError(f"{out} holds other clips than those of {names}: add --out FOLDER (with make: OUT=FOLDER)")
+    return _parted(folders, out, f"the speakers of {names}", sources)
 
 
 def synthetic_voices(out: Path) -> Voices:
@@ -92,7 +104,7 @@ def synthetic_voices(out: Path) -> Voices:
     )
     if made.test is None:
         raise HarkenError(
-            "only one family of voices is installed, so none is left for evaluation; run pip install 'harken[synth]'"
+            f"only one family of voices is installed, so none is left for evaluation; run {install_command('synth')}"
         )
     what = "synthetic voices, in which the model base, trained on people, rejects many words"
     return Voices(folder, made.train, made.test, COMMANDS, what, synthetic=True)
@@ -110,11 +122,12 @@ def chosen_voices() -> list[str]:
     ]
 
 
-def _parted(folders: Sequence[Path], out: Path, what: str) -> Voices:
+def _parted(folders: Sequence[Path], out: Path, what: str, sources: bytes = b"") -> Voices:
     """Link the clips of `folders` into OUT/train and OUT/test, which have no speaker in common.
 
     The sides are those of Speech Commands' official split: no clip in OUT/test is by a speaker that a bundled model was
-    trained on. Where the folders hold no test side, the validation side takes its place.
+    trained on. Where the folders hold no test side, the validation side takes its place. `sources` is the content of
+    OUT/sources.json, if that is to be written.
     """
     corpus = read_corpus(folders)
     words = tuple(word for word in COMMANDS if word in corpus.words)
@@ -127,15 +140,32 @@ def _parted(folders: Sequence[Path], out: Path, what: str) -> Voices:
         raise HarkenError(
             f"{folders[0]} has fewer than {_LEAST_UNSEEN} clips of some word by the speakers of its test side: add clips"
         )
+    if sources:  # before the first clip, so that an interrupted demo can go on
+        with replacing(out / _SOURCES) as temporary:
+            temporary.write_bytes(sources)
     used = Counter[tuple[str, str]]()
+    names: set[tuple[str, str]] = set()
     for side, clip in zip(sides, corpus.clips, strict=True):
         name = {"train": "train", unseen: "test"}.get(side)
         if name is None or clip.word not in words:
             continue
         used[name, clip.word] += 1
         if name == "test" or used[name, clip.word] <= CLIPS:
-            _link(clip.path, out / name / clip.word / clip.path.name)
+            _link(clip.path, out / name / clip.word / _name(clip, names))
     return Voices(out, out / "train", out / "test", words, what)
+
+
+def _name(clip: Clip, used: set[tuple[str, str]]) -> str:
+    """Return a file name for a clip that states its speaker and that no clip of its word has, and add it to `used`."""
+    stem, speaker = clip.path.stem, clip.speaker
+    if speaker and "_nohash_" not in stem:
+        if not re.fullmatch(r"(?!.*_nohash)[\w-]{1,40}", speaker):  # speakers.csv may list anything
+            speaker = hashlib.blake2b(speaker.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+        stem = f"{speaker}_nohash_{stem}"
+    stems = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    free = next(stem for stem in stems if (clip.word, stem.casefold()) not in used)  # some disks ignore case
+    used.add((clip.word, free.casefold()))
+    return free + clip.path.suffix
 
 
 def _link(source: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from harken import __version__
 from harken.cache import default_cache
+from harken.extras import install_command
 from harken.runtime.modelfile import bundled_models
 
 
@@ -26,7 +27,7 @@ def print_doctor() -> None:
         installed = ", ".join(f"{package} {number}" for package, number in found.items() if number)
         console.print(f"[bold]{extra}[/bold]: {installed or 'not installed'}")
         if missing:
-            command = "pip install harken" if extra == "runtime" else f"pip install 'harken[{extra}]'"
+            command = install_command("" if extra == "runtime" else extra)
             console.print(f"  missing {', '.join(missing)}: run {escape(command)}")
 
 

@@ -66,6 +66,7 @@ def enroll(
     from harken.cli.tables import print_note
     from harken.enrollment import enroll as enroll_phrase
     from harken.enrollment.request import check_request
+    from harken.enrollment.takes import read_take
 
     target = out or into or _default_name(phrase)
     takes: list[Any] = list(clips or [])
@@ -78,12 +79,20 @@ def enroll(
         "encoder": encoder,
     }
     if record:  # `enroll_phrase` checks too, but only after the user has spoken
-        check_request(phrase, takes, out=target, will_record=True, **options)
+        check_request(phrase, takes, out=target, to_record=record, **options)
+        for clip in takes:
+            read_take(clip)
     with _keeping_takes(target) as folder:
         if record:
             takes += _record_takes(phrase, record, device, folder)
         enrolled = enroll_phrase(phrase, takes, out=target, **options)
-    for note in enrolled.notes:
+    notes = list(enrolled.notes)
+    if any(str(folder) in note for note in notes):  # it asks the user to listen to a take, or to add others to it
+        kept = _keep_takes(folder, target)
+        notes = [note.replace(str(folder), str(kept)) for note in notes] + [f"the takes are in {kept}"]
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    for note in notes:
         print_note(note)
     _print_result(enrolled)
 
@@ -121,23 +130,33 @@ def _print_result(enrolled: "Enrollment") -> None:
 
 @contextmanager
 def _keeping_takes(model: Path) -> Iterator[Path]:
-    """Yield a temporary folder for recordings. If enrolling fails, they are moved to a new folder beside the model file."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            yield Path(folder)
-        except (HarkenError, KeyboardInterrupt) as error:
-            if not (takes := sorted(Path(folder).glob("*.wav"))):
-                raise
-            names = (f"{model.stem}-takes{number}" for number in ("", *(f"-{count}" for count in range(2, 1000))))
-            kept = next(path for name in names if not (path := model.with_name(name)).exists())
-            kept.mkdir(parents=True)
-            for take in takes:
-                shutil.move(take, kept / take.name)
-            where = f"the takes are in {kept}"
-            if isinstance(error, HarkenError):
-                raise HarkenError(f"{error}; {where}") from error
-            print(where, file=sys.stderr)
+    """Yield a temporary folder for recordings. If enrolling fails, they are kept, and the message says where."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    except BaseException as error:  # whatever it is, the user should not have to speak again
+        if not any(folder.iterdir()):
+            folder.rmdir()
             raise
+        kept = _keep_takes(folder, model)
+        where = f"the takes are in {kept}"
+        if isinstance(error, HarkenError):
+            raise HarkenError(f"{error}; {where}".replace(str(folder), str(kept))) from error
+        print(where, file=sys.stderr)
+        raise
+
+
+def _keep_takes(folder: Path, model: Path) -> Path:
+    """Move recordings to a new folder beside the model file, and return it. If it cannot be written, return the old one."""
+    names = (f"{model.stem}-takes{number}" for number in ("", *(f"-{count}" for count in range(2, 1000))))
+    kept = next(path for name in names if not (path := model.with_name(name)).exists())
+    try:
+        shutil.copytree(folder, kept)
+    except OSError:
+        shutil.rmtree(kept, ignore_errors=True)
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    return kept
 
 
 def _record_takes(phrase: str, wanted: int, device: str | None, folder: Path) -> list[Any]:

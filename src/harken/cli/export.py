@@ -11,7 +11,7 @@ from harken.errors import HarkenError
 from harken.extras import require_extra
 
 if TYPE_CHECKING:
-    from harken.export.onnx_stream import StreamReport
+    from harken.export.stream_report import StreamReport
 
 _FORMATS = ("onnx-stream", "onnx-int8", "litert", "litert-int8", "c", "c-int8", "web")
 _SUFFIXES = {
@@ -95,8 +95,9 @@ def export(
 
     The exported file is compared with the model on clips, and is written only if the two agree. With --data, the clips are
     the corpus's validation set, or the whole corpus where that set is small or the corpus is a test archive. Without
-    --data, they are synthetic speech. The format onnx-stream is also compared with the network over a generated stream.
-    The format web needs no check: it is a folder for any static host, with the model file unchanged.
+    --data, they are synthetic speech. The format onnx-stream is also compared with the network over a generated stream;
+    for enrolled phrases, this is the only comparison. The format web needs no check: it is a folder for any static host,
+    with the model file unchanged.
     """
     if export_format not in _FORMATS:
         raise HarkenError(f"--to {export_format}: give one of {', '.join(_FORMATS)}")
@@ -123,12 +124,15 @@ def export(
         return
     if other and not data:
         raise HarkenError("--other goes with --data: also give the corpus of the model's words")
-    if export_format == "onnx-stream" and _is_enrolled(model):
-        from harken.enrollment.learn import write_enrolled_stream
-        from harken.runtime.modelfile import ModelFile
+    from harken.runtime.modelfile import ModelFile
 
-        write_enrolled_stream(ModelFile(model).path, out)
-        print(out)
+    opened = ModelFile(model)
+    if out.exists() and out.samefile(opened.path):
+        raise HarkenError(f"--out {out} is the model itself: choose another name")
+    if export_format == "onnx-stream" and "enrolled" in opened.card.fields:
+        from harken.export.enrolled_stream import write_enrolled_stream
+
+        _print_stream_report(write_enrolled_stream(opened.path, out))
         return
     require_extra("train", "onnx", "torch", "filelock", "scipy")
     if litert:
@@ -138,8 +142,6 @@ def export(
     from harken.export.comparison import FEW_CLIPS, open_source
 
     source = open_source(model)
-    if out.exists() and out.samefile(source.path):
-        raise HarkenError(f"--out {out} is the model itself: choose another name")
     if export_format == "onnx-stream":
         from harken.export.embedding_stream import uses_embedding, write_embedding_stream
         from harken.export.onnx_stream import write_stream_of_model
@@ -202,17 +204,12 @@ def export(
             f"{figures['constants'] / 1024:,.1f} KB of constants, {figures['ram'] / 1024:,.1f} KB of RAM, "
             f"{figures['code'] / 1024:,.1f} KB of code ({figures['machine']}); {figures['run_ms']:.2f} ms per clip"
         )
+        print(f"settings for streams: {figures['listener_origin']}")
     if figures["clips"] < FEW_CLIPS:
         print_note(
             f"only {figures['clips']} clips were compared, too few for a reliable check; give a larger corpus with --data DIR"
         )
     print(out)
-
-
-def _is_enrolled(model: str) -> bool:
-    from harken.runtime.modelfile import ModelFile
-
-    return "enrolled" in ModelFile(model).card.fields
 
 
 def _print_stream_report(checked: "StreamReport") -> None:

@@ -84,9 +84,11 @@ def wyoming(
     from harken.serve.wyoming_server import parse_uri, serve_wyoming
 
     try:
+        # A name that no record has is an error only when a line is written.
+        logging.Formatter(log_format).format(logging.makeLogRecord({"name": "harken", "levelno": logging.INFO}))
         # `force` replaces the handlers of an earlier call in the same process.
         logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=log_format, force=True)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise HarkenError(f"--log-format {log_format}: write it as in '%(levelname)s %(message)s'") from error
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     address = parse_uri(uri)

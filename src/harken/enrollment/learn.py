@@ -1,8 +1,8 @@
 """Enroll a phrase: create a model file from a few takes, in seconds and without training.
 
-enroll                  recordings or a spelling -> model file
-Enrollment              the result, with the accuracy to expect
-write_enrolled_stream   a model of enrolled phrases -> its streaming file
+enroll              recordings or a spelling -> model file
+Enrollment          the result, with the accuracy to expect
+streaming_content   a model of enrolled phrases -> the content of its streaming file
 
 serve/page/enroll.js does the same with recordings in the browser. A test compares the two.
 """
@@ -19,7 +19,7 @@ from harken.audio.clip import AudioSource, clip_name
 from harken.enrollment.background import excess_logit
 from harken.enrollment.bank import Bank, load_bank
 from harken.enrollment.calibration import logit_of, peaks_of, threshold_for, upper_limit
-from harken.enrollment.existing import EnrolledModel, read_enrolled
+from harken.enrollment.existing import EnrolledModel
 from harken.enrollment.graph import enrolled_model, enrolled_stream
 from harken.enrollment.metadata import HOP_MS, HOP_STEPS, enrolled_metadata
 from harken.enrollment.phrase import LearnedPhrase
@@ -29,7 +29,7 @@ from harken.enrollment.takes import Take, read_take
 from harken.enrollment.templates import KINDS, Templates
 from harken.enrollment.typed import speak_phrase
 from harken.errors import HarkenError
-from harken.files import replacing, replacing_all
+from harken.files import replacing_all
 from harken.models.encoders import load_embedding
 from harken.models.speech_embedding import SpeechEmbedding
 
@@ -165,7 +165,7 @@ def enroll(
     joined = _join(request, learned, entry)
     contents = {Path(out): enrolled_model(embedding, bank.speech, joined.templates, joined.calibrations, joined.fields)}
     if stream is not None:
-        contents[Path(stream)] = _streaming_content(joined)
+        contents[Path(stream)] = streaming_content(joined)
     with replacing_all(*contents) as temporaries:
         for temporary, content in zip(temporaries, contents.values(), strict=True):
             temporary.write_bytes(content)
@@ -183,27 +183,8 @@ def enroll(
     )
 
 
-def write_enrolled_stream(model: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
-    """Write the streaming file of a model of enrolled phrases.
-
-    Parameters
-    ----------
-    model
-        Model file that `enroll` wrote.
-    out
-        Streaming file to write.
-
-    Raises
-    ------
-    HarkenError
-        If the model was not written by `enroll`, or a file cannot be read or written.
-    """
-    content = _streaming_content(read_enrolled(model))
-    with replacing(Path(out)) as temporary:
-        temporary.write_bytes(content)
-
-
-def _streaming_content(enrolled: EnrolledModel) -> bytes:
+def streaming_content(enrolled: EnrolledModel) -> bytes:
+    """Return the content of the streaming file of a model of enrolled phrases."""
     # The listener of a model can be tuned for any hop. A streaming file has that of its steps.
     fields = {**enrolled.fields, "listener": {**enrolled.fields["listener"], "hop_ms": HOP_MS}}
     embedding, speech = load_embedding(enrolled.encoder), load_bank(enrolled.encoder).speech

@@ -52,7 +52,7 @@ def check_request(
     clips: Iterable[AudioSource] = (),
     *,
     out: str | os.PathLike[str],
-    will_record: bool = False,
+    to_record: int = 0,
     typed: bool = False,
     into: str | os.PathLike[str] | None = None,
     background: str | os.PathLike[str] | None = None,
@@ -66,8 +66,8 @@ def check_request(
     ----------
     phrase, clips, out, typed, into, background, false_alarms_per_hour, stream, encoder
         As in `enroll`.
-    will_record
-        Whether recordings will be added.
+    to_record
+        Number of recordings that will be added.
 
     Raises
     ------
@@ -87,10 +87,10 @@ def check_request(
             f"{false_alarms_per_hour} false alarms per hour: give a number from {_FEWEST_FALSE_ALARMS:g} to below "
             f"{REFERENCE_PER_HOUR:g}"
         )
-    if not sources and not typed and not will_record:
+    if not sources and not typed and not to_record:
         raise HarkenError("there is nothing to learn the phrase from: give recordings of it, or add --typed")
-    if len(sources) > _MAX_TAKES:
-        raise HarkenError(f"{len(sources)} takes are more than enrolling can use: choose {_MAX_TAKES} or fewer")
+    if (takes := len(sources) + to_record) > _MAX_TAKES:
+        raise HarkenError(f"{takes} takes are more than enrolling can use: choose {_MAX_TAKES} or fewer")
     _check_outputs(sources, [Path(path) for path in (out, stream) if path is not None])
     if into is not None and stream is not None and Path(into).resolve() == Path(stream).resolve():
         raise HarkenError(f"{stream} cannot be both the model to add to and the streaming file: name another file")

@@ -3,6 +3,8 @@
 onnx_stream        a streaming model, which computes step by step (ONNX)
 stream_graph       the graph of a streaming model
 embedding_stream   a streaming model on the speech embedding
+enrolled_stream    a streaming model of enrolled phrases
+stream_report      the result of checking a streaming model
 onnx_int8          8-bit ONNX
 litert             LiteRT (TFLite), in float32 or 8 bits
 c                  C99 source, in float32 or 8 bits

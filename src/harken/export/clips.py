@@ -23,6 +23,7 @@ from harken.corpus.table import audio_files, read_corpus
 from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples, gather_examples
 from harken.export.comparison import FEW_CLIPS
+from harken.extras import install_command
 from harken.labels import SILENCE, UNKNOWN
 from harken.runtime.modelfile import Card
 from harken.tasks.silence import draw_silence, silence_waveforms
@@ -178,7 +179,7 @@ def synthetic_clips(card: Card, *, noise: Sequence[Path] = ()) -> CheckClips:
         from harken.synth.sentences import NOUNS
     except HarkenError as error:
         raise HarkenError(
-            f"there are no clips to check the export on: {_GIVE_A_CORPUS}, or install voices: pip install 'harken[synth]'"
+            f"there are no clips to check the export on: {_GIVE_A_CORPUS}, or install voices: {install_command('synth')}"
         ) from error
     words = [word for word in card.words if word.replace(" ", "").isalpha() and word.isascii()]
     if not words:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
@@ -34,6 +33,8 @@ def open_source(model: str | os.PathLike[str]) -> ModelFile:
     HarkenError
         It is not a model file, or is an 8-bit export itself.
     """
+    import onnx  # only here: a report on a model of enrolled phrases needs no onnx
+
     source = ModelFile(model)
     if any(node.op_type in _8_BIT_OPERATORS for node in onnx.load(str(source.path)).graph.node):
         raise HarkenError(f"{source.path} is already an 8-bit export: give the model it was made from")

@@ -7,7 +7,6 @@ uses_embedding            whether a model was trained on the speech embedding
 
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harken.errors import HarkenError
-from harken.export.comparison import median_ms, open_source
-from harken.export.onnx_stream import (
-    StreamReport,
-    generated_stream,
-    generated_windows,
-    median_step_ms,
-    source_difference,
-    stream_agreement,
-)
+from harken.export.comparison import open_source
+from harken.export.onnx_stream import source_difference
+from harken.export.stream_report import CHECKED_STEPS, StreamReport, generated_stream, make_report
 from harken.files import replacing_all, require_writable
 from harken.models.embedding_head import EmbeddingHead
 from harken.models.onnx_writer import export_onnx
@@ -38,7 +31,6 @@ from harken.training.restore import restore_spotter
 
 STEPS = 3  # embeddings in a step of 240 ms
 _TOLERANCE = 1e-4  # largest accepted difference of a probability
-_CHECKED_STEPS = 25
 _NOISE_WINDOWS = 8  # to restore the network with
 
 
@@ -176,21 +168,16 @@ def write_embedding_stream(
             raise HarkenError(
                 f"{path} was not written: its probabilities differ from the model's by {max(difference, from_source):.2g}"
             )
-        windows = generated_windows(card.window) if clips is None or not len(clips) else clips
-        report = StreamReport(
-            path=path,
-            steps=_CHECKED_STEPS,
+        report = make_report(
+            stream_file,
+            source,
+            path,
             largest_difference=difference,
             source_difference=from_source,
-            clips=0 if clips is None else len(clips),
-            agreement=None if clips is None or not len(clips) else stream_agreement(stream_file, source, clips),
-            source_bytes=source.path.stat().st_size,
-            bytes=temporary.stat().st_size,
-            step_ms=median_step_ms(stream_file),
-            source_clip_ms=median_ms(source, windows),
+            clips=clips,
             synthesized=synthesized,
         )
-        beside.write_text(json.dumps({**asdict(report), "path": path.name}, indent=1) + "\n", encoding="utf-8")
+        beside.write_text(report.to_json(), encoding="utf-8")
     return report
 
 
@@ -203,7 +190,7 @@ def uses_embedding(card: Card) -> bool:
 @torch.no_grad()
 def _difference(streaming: StreamingEmbedding, stream_file: StreamFile) -> float:
     """Return the largest difference in probability between the file, run step by step, and the network over whole windows."""
-    sound = generated_stream(_CHECKED_STEPS * streaming.step)
+    sound = generated_stream(CHECKED_STEPS * streaming.step)
     # The audio before the stream is silence. A window contains exactly the samples of its embeddings.
     window = samples_of(streaming.network.steps)
     padded = torch.from_numpy(np.pad(sound, (window, 0)))

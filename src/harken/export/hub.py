@@ -50,8 +50,8 @@ def push_model(model: str, uri: str, *, license_id: str | None, language: str | 
     path = find_model(model)
     _, card = open_model(path, 1)
     name = target.repo.partition("/")[2]
-    if language is None and path.stem.partition(".")[0] in bundled_models():
-        language = "en"
+    if "language" not in card.fields and path.parent in {find_model(known).parent for known in bundled_models()}:
+        language = language or "en"
     text = model_card(card, name, uri, license_id=license_id, language=language, size=path.stat().st_size)
     logging.set_verbosity_error()  # type: ignore[no-untyped-call] # it warns about each try to connect
     api = HfApi()
@@ -83,13 +83,17 @@ def model_card(card: Card, name: str, uri: str, *, license_id: str | None, langu
         "library_name": "harken",
         "pipeline_tag": "audio-classification",
         "tags": ["keyword-spotting", "wake-word", "speech-commands", "onnx"],
-        "license": license_id or _license_id(stated),
+        # An enrolled phrase states the license of its speech embedding. That of its templates is the user's to choose.
+        "license": license_id or ("other" if "enrolled" in fields else _license_id(stated)),
     }
     if metadata["license"] == "other":
         metadata["license_name"] = "see-the-model-card"
+    elif license_id:
+        stated = license_id
     languages = language or fields.get("language")
-    if languages:
-        metadata["language"] = [languages] if isinstance(languages, str) else list(languages)
+    codes = languages if isinstance(languages, list) else [languages]
+    if codes := [code for code in codes if code and isinstance(code, str)]:
+        metadata["language"] = codes
     corpora = [str(corpus) for corpus in fields.get("corpus") or []] if isinstance(fields.get("corpus"), list) else []
     if datasets := sorted({known for key, known in _DATASETS.items() if any(key in corpus for corpus in corpora)}):
         metadata["datasets"] = datasets
@@ -108,6 +112,7 @@ def model_card(card: Card, name: str, uri: str, *, license_id: str | None, langu
     if isinstance(accuracy, int | float):
         figures.append(f"| accuracy on its validation set | {100 * accuracy:.1f} % |")
     attribution = fields.get("attribution")
+    predict = "" if "state" in fields else f"harken predict --model {uri} clip.wav\n"  # streaming files take no clips
     sources = f"\n## Sources\n\n{_plain(attribution)}\n" if attribution else ""
     return f"""---
 {header}
@@ -118,9 +123,8 @@ def model_card(card: Card, name: str, uri: str, *, license_id: str | None, langu
 Recognizes {words}. The model is one ONNX file: the waveform goes in, and probabilities come out.
 
 ```sh
-pip install 'harken[hub]'
-harken predict --model {uri} clip.wav
-harken listen --model {uri}
+pip install '.[hub]'  # in a clone of harken
+{predict}harken listen --model {uri}
 ```
 
 | | |
@@ -133,8 +137,10 @@ License: {stated or metadata["license"]}
 
 def _license_id(stated: str) -> str:
     lowered = re.sub(r"\s+", "-", stated.lower())
-    found = [(lowered.index(known), known) for known in _LICENSES if known in lowered]
-    return min(found)[1] if found else "other"
+    # Whole names only: "permitted" is not MIT, and "mit-0" is another license.
+    names = "|".join(map(re.escape, _LICENSES))
+    found = re.search(rf"(?<!\w)({names})(?!\w|[-.]\d)", lowered)
+    return found[1] if found else "other"
 
 
 def _model_index(name: str, accuracy: float, datasets: list[str]) -> dict[str, Any]:

@@ -7,9 +7,7 @@ write_stream_of_model    the same for a model file
 
 import json
 import os
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.export.comparison import median_ms, open_source
+from harken.export.comparison import open_source
 from harken.export.stream_graph import StreamGraph
+from harken.export.stream_report import CHECKED_STEPS, StreamReport, generated_stream, generated_windows, make_report
 from harken.files import replacing, replacing_all, require_writable
 from harken.models.bc_resnet import BCResNet
 from harken.models.frontend import LogMel
@@ -33,8 +32,6 @@ from harken.training.restore import restore_spotter
 
 STEP_MS = 100.0
 _TOLERANCE = 1e-4
-_CHECKED_STEPS = 25
-_TIMED_STEPS = 100
 _OF_THE_WINDOWS = ("listener", "tuned_on", "rejection_where_thresholds_were_set")  # metadata of thresholds for streams
 _NOISE_WINDOWS = 8  # to restore the network with
 
@@ -139,19 +136,10 @@ def _write_checked(
     return difference
 
 
-def generated_stream(samples: int) -> NDArray[np.float32]:
-    """Return a tone with changing frequency and loudness, and some noise."""
-    rng = np.random.default_rng(0)
-    ticks = np.arange(samples)
-    loudness = 0.2 * (1 + np.sin(ticks / 2000))
-    sound = loudness * (np.sin(ticks * (0.05 + ticks / 1e6)) + 0.1 * rng.standard_normal(ticks.size))
-    return sound.astype(np.float32)
-
-
 def stream_difference(streaming: StreamingSpotter, path: Path) -> float:
     """Return the largest difference in probability between the file, run step by step, and the network over everything."""
     step = streaming.step
-    sound = generated_stream(_CHECKED_STEPS * step)
+    sound = generated_stream(CHECKED_STEPS * step)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     state, found = np.zeros((1, streaming.graph.size), np.float32), []
     for start in range(0, sound.size, step):
@@ -175,51 +163,6 @@ def full_history_probabilities(streaming: StreamingSpotter, sound: np.ndarray[An
         summed = x[..., max(0, end - streaming.pooled) : end].sum(dim=(2, 3), keepdim=True) / streaming.pooled
         rows.append(torch.softmax(network.classify(summed).flatten(1) / streaming.temperature, dim=1)[0])
     return torch.stack(rows).numpy()
-
-
-@dataclass(frozen=True)
-class StreamReport:
-    """The result of checking a streaming model.
-
-    The streaming model and the original do not compute the same function, since a window starts from silence and a stream
-    does not. Two differences connect them: from the streaming file to the network run over the whole stream, and from that
-    network to the original on single windows.
-
-    Attributes
-    ----------
-    path
-        The streaming model.
-    steps
-        Steps of the generated stream.
-    largest_difference
-        Largest difference in probability from the network run over the whole generated stream.
-    source_difference
-        Largest difference in probability between that network and the original, on single windows.
-    clips
-        Number of clips, each run from the start of a stream.
-    agreement
-        Fraction of these clips at whose end the most probable label is the original's; None without clips.
-    bytes, source_bytes
-        Sizes of the files.
-    step_ms
-        Median time for a step, on one thread of this machine.
-    source_clip_ms
-        Median time for a window of the original, which a listener would evaluate instead.
-    synthesized
-        Whether the clips are synthetic speech.
-    """
-
-    path: Path
-    steps: int
-    largest_difference: float
-    source_difference: float
-    clips: int
-    agreement: float | None
-    source_bytes: int
-    bytes: int
-    step_ms: float
-    source_clip_ms: float
-    synthesized: bool = False
 
 
 def write_stream_of_model(
@@ -269,10 +212,8 @@ def write_stream_of_model(
         "window": card.window,
         "thresholds": dict(card.thresholds),
     }
-    if "sensitivity" in card.fields:
-        metadata["sensitivity"] = {
-            name: shifts for name, shifts in card.fields["sensitivity"].items() if name == "clips"
-        }
+    if isinstance(shifts := metadata.get("sensitivity"), Mapping):
+        metadata["sensitivity"] = {use: values for use, values in shifts.items() if use == "clips"}
     # The network's answers do not depend on the audio that it is restored with.
     noise = 0.1 * np.random.default_rng(0).standard_normal((_NOISE_WINDOWS, card.window))
     spotter = restore_spotter(source.path, torch.from_numpy(noise.astype(np.float32)))
@@ -285,28 +226,17 @@ def write_stream_of_model(
     with replacing_all(path, check) as (temporary, beside):
         difference = _write_checked(spotter, temporary, path, metadata, step_ms=step_ms, temperature=temperature)
         stream_file = StreamFile(temporary)
-        windows = generated_windows(card.window) if clips is None or not len(clips) else clips
-        report = StreamReport(
-            path=path,
-            steps=_CHECKED_STEPS,
+        report = make_report(
+            stream_file,
+            source,
+            path,
             largest_difference=difference,
             source_difference=from_source,
-            clips=0 if clips is None else len(clips),
-            agreement=None if clips is None or not len(clips) else stream_agreement(stream_file, source, clips),
-            source_bytes=source.path.stat().st_size,
-            bytes=temporary.stat().st_size,
-            step_ms=median_step_ms(stream_file),
-            source_clip_ms=median_ms(source, windows),
+            clips=clips,
             synthesized=synthesized,
         )
-        beside.write_text(json.dumps({**asdict(report), "path": path.name}, indent=1) + "\n", encoding="utf-8")
+        beside.write_text(report.to_json(), encoding="utf-8")
     return report
-
-
-def generated_windows(window: int) -> NDArray[np.float32]:
-    """Return windows [N, window] of the generated stream."""
-    sound = generated_stream(3 * window)
-    return np.stack([sound[start : start + window] for start in range(0, 2 * window, window // 8)])
 
 
 @torch.no_grad()
@@ -315,22 +245,3 @@ def source_difference(spotter: Spotter, source: ModelFile, temperature: float) -
     windows = generated_windows(source.card.window)
     ours = torch.softmax(spotter(torch.from_numpy(windows)) / temperature, dim=1).numpy()
     return float(np.abs(ours - source.probabilities(windows)).max())
-
-
-def stream_agreement(stream_file: StreamFile, source: ModelFile, clips: NDArray[np.float32]) -> float:
-    """Return the fraction of clips at whose end the stream, started with the clip, has the original's answer."""
-    padding = -clips.shape[1] % stream_file.step
-    sound, state = np.pad(clips, ((0, 0), (padding, 0))), stream_file.start(len(clips))
-    for start in range(0, sound.shape[1], stream_file.step):
-        probabilities, state = stream_file.advance(sound[:, start : start + stream_file.step], state)
-    return float((probabilities.argmax(axis=1) == source.probabilities(clips).argmax(axis=1)).mean())
-
-
-def median_step_ms(stream_file: StreamFile) -> float:
-    """Return the median time of a step on one thread, in milliseconds."""
-    sound, state, times = generated_stream(_TIMED_STEPS * stream_file.step)[None], stream_file.start(), []
-    for start in range(0, sound.shape[1], stream_file.step):
-        started = time.perf_counter()
-        _, state = stream_file.advance(sound[:, start : start + stream_file.step], state)
-        times.append(time.perf_counter() - started)
-    return 1000 * float(np.median(times))

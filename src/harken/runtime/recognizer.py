@@ -274,7 +274,7 @@ class Recognizer:
         window = waveform[start : start + self.card.window]
         missing = self.card.window - window.size
         # An enrolled phrase's embedding needs some silence before a word that begins with the clip.
-        before = min(missing, int(self.card.fields.get("lead_in", 0)))
+        before = min(missing, self.card.fields.get("lead_in", 0))
         return np.pad(window, (before, missing - before))
 
 

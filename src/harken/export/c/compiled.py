@@ -111,13 +111,19 @@ def compile_c(source: Path, folder: Path, *, classes: int, window: int) -> tuple
     Raises
     ------
     HarkenError
-        There is no compiler, or it reports an error.
+        There is no compiler, it reports an error, or it compiles for another machine.
     """
     compiler = _compiler()
     library, unit = folder / f"{source.stem}.so", folder / f"{source.stem}.o"
     _call([*compiler, *_FLAGS, "-shared", "-fPIC", "-o", str(library), str(source), "-lm"])
     _call([*compiler, *_FLAGS, "-c", "-o", str(unit), str(source)])
-    return CompiledModel(library, source.stem, classes=classes, window=window), _sizes(unit)
+    try:
+        model = CompiledModel(library, source.stem, classes=classes, window=window)
+    except OSError as error:  # a cross compiler, or one that compiles to something else
+        raise HarkenError(
+            f"the code compiled by {compiler[0]} cannot run on this machine: set CC to a compiler for it, such as gcc"
+        ) from error
+    return model, _sizes(unit)
 
 
 def _compiler() -> list[str]:

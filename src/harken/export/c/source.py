@@ -124,7 +124,11 @@ def _fill_template(template: str, description: Description) -> str:
 
 def _hop(description: Description) -> int:
     """Return the number of samples in a hop of the listener, rounded as in harken.runtime.listener.Listener."""
-    return round(description.listener.hop_ms * description.sample_rate / 1000)
+    hop_ms = description.listener.hop_ms
+    hop = round(hop_ms * description.sample_rate / 1000)
+    if hop < 1:
+        raise HarkenError(f"hop_ms={hop_ms} in the model's settings for streams is less than a sample: tune it again")
+    return hop
 
 
 def _sizes(description: Description) -> dict[str, int | str]:

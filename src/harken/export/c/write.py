@@ -28,6 +28,8 @@ from harken.runtime.modelfile import STREAM_SUFFIX, Card, find_model, open_model
 
 _TOLERANCE = 1e-3  # largest difference in probability, in float32
 _MAX_DIFFERING = 0.01  # fraction of different answers, in 8 bits
+# A streaming file has copies of these entries of its model. A model that was trained again has others.
+_COPIED_ENTRIES = ("recipe", "temperature", "validation_accuracy", "clips", "parameters")
 # The headers of the C library, up to C23, which NAME.h must not hide.
 _C_HEADERS = (
     *(
@@ -71,6 +73,8 @@ class CReport:
         Median time for one clip, on this machine.
     synthesized
         Whether the clips are synthetic speech.
+    listener_origin
+        Where the settings for streams come from, as the header says.
     """
 
     source: Path
@@ -83,6 +87,7 @@ class CReport:
     agreement: float
     run_ms: float
     synthesized: bool = False
+    listener_origin: str = ""
 
 
 def write_c(
@@ -177,6 +182,7 @@ def write_c(
         agreement=float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
         run_ms=run_ms,
         synthesized=synthesized,
+        listener_origin=origin,
     )
     _require_agreement(report)
     texts[".c.json"] = _card_json(card, settings, report)
@@ -189,23 +195,26 @@ def write_c(
 def _stream_settings(path: Path, card: Card, named: str | os.PathLike[str] | None) -> tuple[ListenerSettings, str]:
     """Return the settings for streams, and where they come from, for a comment in the header."""
     neighbor = path.with_suffix(f"{STREAM_SUFFIX}.onnx")
+    tuned, tuned_card, ignored = path, card, ""
     if named is not None:
         tuned = find_model(named)
         tuned_card = open_model(tuned, 1)[1]
-    elif neighbor.is_file() and (found := open_model(neighbor, 1)[1]).fields.get("recipe") == card.fields.get("recipe"):
-        tuned, tuned_card = neighbor, found
-    else:  # A streaming model that was trained further has other weights, and its thresholds do not fit these.
-        tuned, tuned_card = path, card
+    elif neighbor.is_file():
+        found = open_model(neighbor, 1)[1]
+        if all(found.fields.get(key) == card.fields.get(key) for key in _COPIED_ENTRIES):
+            tuned, tuned_card = neighbor, found
+        else:  # its thresholds do not fit these weights
+            ignored = f"; {neighbor.name} has other weights and was not used"
     if set(tuned_card.words) != set(card.words):
         raise HarkenError(f"{tuned} has other words than {path}: give a file of the same model with --listener")
     settings = ListenerSettings.from_card(tuned_card)
     if "listener" not in tuned_card.fields:
-        return settings, "harken's defaults, which were not tuned"
+        return settings, f"harken's defaults, which were not tuned{ignored}"
     if "step" in tuned_card.fields:
         return settings, f"tuned for the streaming model {tuned.name}, which processes streams as this code does"
     return (
         settings,
-        f"tuned for {tuned.name}, which evaluates single windows: for this code, tune a streaming model instead",
+        f"tuned for {tuned.name}, which evaluates single windows: for this code, tune a streaming model instead{ignored}",
     )
 
 

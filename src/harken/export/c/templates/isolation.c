@@ -75,6 +75,7 @@ static float isolation_penalty(void)
     const float loudest = highest_recent_power(WINDOW_FRAMES);
     float silence = 0.0f;
     for (int i = 0; i < EARLIER_HOPS; i++)
-        silence += levels.silence[i] / EARLIER_HOPS;
+        silence += levels.silence[i];
+    silence /= EARLIER_HOPS;
     return (penalty_of(loudest, quiet_power()) + penalty_of(loudest, highest_recent_power(AFTER_FRAMES))) * (1.0f - silence);
 }

@@ -11,7 +11,8 @@ int @name@_listen(const int16_t samples[@NAME@_HOP], float *confidence)
     for (int c = 0; c < CLASSES; c++) {
         mean[c] = 0.0f;
         for (int hop = 0; hop < @NAME@_SMOOTHED; hop++)
-            mean[c] += listener.history[hop][c] / @NAME@_SMOOTHED;
+            mean[c] += listener.history[hop][c];
+        mean[c] /= @NAME@_SMOOTHED; /* only once: a sum of rounded quotients can exceed 1 */
         if (mean[c] > mean[top])
             top = c;
     }
