@@ -147,7 +147,7 @@ def test_labels_that_differ_by_white_space_are_one_word(tmp_path: Path) -> None:
         write(tmp_path / f"in/{number}.wav")
     result = import_corpus(tmp_path / "in", tmp_path / "out")
     assert result.words == {"yes": 2}
-    assert list(result.left_out) == ["_x: harken takes a name with _ in front for its own; rename it"]
+    assert list(result.left_out) == ["_x: names that begin with _ are harken's own; rename it"]
 
 
 def test_a_path_with_a_null_character_is_left_out(tmp_path: Path) -> None:

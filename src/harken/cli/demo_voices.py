@@ -5,11 +5,9 @@ synthetic_voices   the ten commands in voices that are installed as packages
 own_clips          folders that the user names
 """
 
-import hashlib
 import itertools
 import json
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harken.corpus.catalog import find_corpus
+from harken.corpus.importers.convert import speaker_name
 from harken.corpus.reachable import is_reachable
 from harken.corpus.split import official
 from harken.corpus.table import Clip, read_corpus
@@ -157,10 +156,8 @@ def _parted(folders: Sequence[Path], out: Path, what: str, sources: bytes = b"")
 
 def _name(clip: Clip, used: set[tuple[str, str]]) -> str:
     """Return a file name for a clip that states its speaker and that no clip of its word has, and add it to `used`."""
-    stem, speaker = clip.path.stem, clip.speaker
+    stem, speaker = clip.path.stem, speaker_name(clip.speaker)
     if speaker and "_nohash_" not in stem:
-        if not re.fullmatch(r"(?!.*_nohash)[\w-]{1,40}", speaker):  # speakers.csv may list anything
-            speaker = hashlib.blake2b(speaker.encode(errors="surrogateescape"), digest_size=8).hexdigest()
         stem = f"{speaker}_nohash_{stem}"
     stems = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     free = next(stem for stem in stems if (clip.word, stem.casefold()) not in used)  # some disks ignore case

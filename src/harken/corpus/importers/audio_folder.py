@@ -7,15 +7,14 @@ name of the file's folder is the label.
 from collections.abc import Iterator
 from pathlib import Path
 
-from harken.audio.clip import AUDIO_SUFFIXES
 from harken.corpus.importers.recording import (
     LeftOut,
     Recording,
+    audio_below,
     file_recording,
     inside,
     read_table,
     side_named,
-    visible_files,
     visible_folders,
 )
 from harken.errors import HarkenError
@@ -36,8 +35,7 @@ def read(root: Path, left_out: LeftOut) -> Iterator[Recording]:
     if root / "metadata.csv" not in tables:
         for folder in visible_folders(root):
             if side_named(folder.name) and folder / "metadata.csv" not in tables:
-                count = sum(file.suffix.lower() in AUDIO_SUFFIXES for file in visible_files(folder))
-                left_out[f"in {folder.name}, which has no metadata.csv"] += count
+                left_out[f"in {folder.name}, which has no metadata.csv"] += len(list(audio_below(folder)))
     for table in tables:
         for row in read_table(table, "file_name"):
             file = inside(table.parent, row["file_name"])

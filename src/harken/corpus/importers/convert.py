@@ -2,6 +2,7 @@
 
 import_corpus   convert a folder or an archive
 Imported        the number of recordings that were imported and left out
+speaker_name    the name of a speaker for a file name
 
 The result has a folder for each word, with files named `SPEAKER_nohash_TAKE`, so that harken keeps speakers apart. If the
 source has a split, `splits.csv` contains it.
@@ -168,9 +169,9 @@ def _write(recordings: Iterable[Recording], folder: Path, left_out: LeftOut) -> 
             _store(recording, folder / NOISE_FOLDER / f"{noise - 1:05}{recording.suffix}")
             continue
         if word.startswith("_") and word != UNKNOWN:
-            left_out[f"{word}: harken takes a name with _ in front for its own; rename it"] += 1
+            left_out[f"{word}: names that begin with _ are harken's own; rename it"] += 1
             continue
-        speaker = _speaker_name(recording.speaker)
+        speaker = speaker_name(recording.speaker)
         number = takes[word, speaker]
         takes[word, speaker] += 1
         # Without `_nohash_` in its name, a clip counts as one of an unknown speaker.
@@ -219,7 +220,7 @@ def _folder_name(word: str) -> str:
     return "" if unsafe or len(name.encode()) > 200 else name
 
 
-def _speaker_name(speaker: str) -> str:
+def speaker_name(speaker: str) -> str:
     """Return the name of a speaker for a file name. A name that is long or unusual is replaced by its hash."""
     speaker = speaker.strip()
     if not speaker or speaker.lower() in ("none", "nan", "na", "unknown"):

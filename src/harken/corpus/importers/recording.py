@@ -6,7 +6,7 @@ NOISE_NAMES       labels that stand for noise
 side_named        the side that a name such as `dev` or `testing` stands for
 visible_folders   the folders in a folder
 visible_files     the files below a folder
-holds_audio       whether there is audio below a folder
+audio_below       the audio files below a folder
 file_recording    the recording in a file
 read_table        read a CSV file with the given columns
 inside            the path of a listed file, if it is inside the folder
@@ -79,9 +79,9 @@ def visible_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def holds_audio(folder: Path) -> bool:
-    """Return whether there is audio below a folder."""
-    return any(file.suffix.lower() in AUDIO_SUFFIXES for file in visible_files(folder))
+def audio_below(folder: Path) -> Iterator[Path]:
+    """Yield the audio files below a folder, sorted, without hidden ones."""
+    return (file for file in visible_files(folder) if file.suffix.lower() in AUDIO_SUFFIXES)
 
 
 def file_recording(

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from harken.audio.clip import AUDIO_SUFFIXES
 from harken.corpus.importers import word_folders
 from harken.corpus.importers.recording import (
     NOISE_NAMES,
     LeftOut,
     Recording,
+    audio_below,
     file_recording,
-    holds_audio,
     side_named,
     visible_files,
     visible_folders,
@@ -27,7 +26,7 @@ def recognize(root: Path) -> bool:
     folders = visible_folders(root)
     sides = {side_named(folder.name) for folder in folders} - {None}
     beside = [folder for folder in folders if not side_named(folder.name) and folder.name.casefold() not in NOISE_NAMES]
-    return (len(sides) > 1 or not any(map(holds_audio, beside))) and any(
+    return (len(sides) > 1 or not any(any(audio_below(folder)) for folder in beside)) and any(
         word_folders.recognize(_clips_in(folder)) for folder in folders if side_named(folder.name)
     )
 
@@ -41,8 +40,7 @@ def read(root: Path, left_out: LeftOut) -> Iterator[Recording]:
             for file in visible_files(folder):
                 yield from file_recording(file, folder.name, left_out)
         else:
-            count = sum(file.suffix.lower() in AUDIO_SUFFIXES for file in visible_files(folder))
-            left_out["in a folder that is no split"] += count
+            left_out["in a folder that is no split"] += len(list(audio_below(folder)))
     left_out += LeftOut()  # removes counts of 0
 
 

@@ -11,8 +11,8 @@ from harken.audio.clip import AUDIO_SUFFIXES
 from harken.corpus.importers.recording import (
     LeftOut,
     Recording,
+    audio_below,
     file_recording,
-    holds_audio,
     visible_files,
     visible_folders,
 )
@@ -25,7 +25,7 @@ NAME = "folders of words"
 
 def recognize(root: Path) -> bool:
     """Return whether the folder has this layout."""
-    return any(map(holds_audio, visible_folders(root)))
+    return any(any(audio_below(folder)) for folder in visible_folders(root))
 
 
 def read(root: Path, left_out: LeftOut, *, side: str = "") -> Iterator[Recording]:
@@ -40,11 +40,14 @@ def read(root: Path, left_out: LeftOut, *, side: str = "") -> Iterator[Recording
         for path in root.iterdir()
         if not path.name.startswith(".")
     )
-    for folder in visible_folders(root):
-        clips = [Clip(file, folder.name, _speaker(root, file, listed)) for file in visible_files(folder)]
-        sides = [side] * len(clips) if side else listed_sides(Corpus((root,), clips), clips)
-        for clip, found in zip(clips, sides, strict=True):
-            yield from file_recording(clip.path, clip.word, left_out, speaker=clip.speaker, side=found or "")
+    clips = [
+        Clip(file, folder.name, _speaker(root, file, listed))
+        for folder in visible_folders(root)
+        for file in visible_files(folder)
+    ]
+    sides = [side] * len(clips) if side else listed_sides(Corpus((root,), clips), clips)
+    for clip, found in zip(clips, sides, strict=True):
+        yield from file_recording(clip.path, clip.word, left_out, speaker=clip.speaker, side=found or "")
     left_out += LeftOut()  # removes counts of 0
 
 
