@@ -10,6 +10,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from harken.errors import HarkenError
 from harken.models.spotter import Spotter
 from harken.training import run
+from harken.training.stages import resume_stages
 from tiny_training import PLAIN, history, not_finished, recipe, tiny_networks, weights, write_material
 
 _WORKER = """
@@ -49,6 +50,44 @@ def test_two_processes_train_like_one(tmp_path: Path, monkeypatch: pytest.Monkey
     for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
         values = [[float(row[name]) for row in history(tmp_path / out)] for out in ("one", "two")]
         assert values[0] == pytest.approx(values[1], abs=1e-4)
+
+
+_STAGES_WORKER = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+import tiny_training
+from harken.tasks.protocol import Material
+from harken.tasks.recipe_file import Stage
+from harken.training.stages import train_stages
+
+with tiny_training.tiny_networks():
+    first, second = tiny_training.recipe("epochs=2"), tiny_training.recipe("epochs=1", "start_from=words")
+    stages = Stage("words", first), Stage("more", second)
+    result = train_stages(stages, Material(data=(Path(sys.argv[2]),)), Path(sys.argv[3]), devices=2)
+print("first" if result.first_process else "other", result.model.parent.name)
+"""
+
+
+def test_two_processes_train_the_stages_of_a_recipe_file(tmp_path: Path) -> None:
+    material = write_material(tmp_path / "corpus")
+    (tmp_path / "worker.py").write_text(_STAGES_WORKER)
+    arguments = [tmp_path / "worker.py", Path(__file__).parent, material.data[0], tmp_path / "run"]
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, *arguments], env=quiet, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # Each stage has a second process of its own.
+    assert sorted(done.stdout.split("\n")) == ["", "first run", "other more", "other words"]
+    assert len(history(tmp_path / "run" / "words")) == 2
+    assert len(history(tmp_path / "run" / "more")) == 1
+    assert (tmp_path / "run" / "model.onnx").read_bytes() == (tmp_path / "run" / "more" / "model.onnx").read_bytes()
+
+
+def test_torchrun_with_several_stages_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    with pytest.raises(HarkenError, match="torchrun cannot train several stages: use --devices"):
+        resume_stages(tmp_path)
 
 
 @pytest.mark.parametrize(("world", "here", "wanted"), [(8, 4, (4, 2)), (2, 2, (2, 1)), (3, 1, (1, 3))])

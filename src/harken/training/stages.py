@@ -9,10 +9,14 @@ RUN/model.onnx      the model of the last stage
 """
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+
+import torch
 
 from harken.errors import HarkenError
 from harken.files import replacing
@@ -51,8 +55,14 @@ def train_stages(stages: Sequence[Stage], material: Material, out: Path, *, devi
     Raises
     ------
     HarkenError
-        If `out` already contains a run, or a stage cannot be trained.
+        If `out` already contains a run, a stage cannot be trained, or torchrun started the processes.
     """
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes find what the first one has written already
+        _write_stages(stages, material, out)
+    return resume_stages(out, devices=devices)
+
+
+def _write_stages(stages: Sequence[Stage], material: Material, out: Path) -> None:
     if has_stages(out) or (out / "recipe.json").exists():
         raise HarkenError(f"{out} already contains a run: continue it with --resume {out}, or choose another folder")
     folders = {name: [str(path.absolute()) for path in paths] for name, paths in vars(material).items()}
@@ -63,7 +73,6 @@ def train_stages(stages: Sequence[Stage], material: Material, out: Path, *, devi
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / _FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return resume_stages(out, devices=devices)
 
 
 def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
@@ -79,8 +88,12 @@ def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
     Raises
     ------
     HarkenError
-        If RUN/stages.json cannot be read, or a stage cannot be trained.
+        If RUN/stages.json cannot be read, a stage cannot be trained, or torchrun started the processes.
     """
+    if torch.distributed.is_torchelastic_launched():
+        raise HarkenError(
+            "torchrun cannot train several stages: use --devices, or train each stage as a run of its own"
+        )
     try:
         content = json.loads((out / _FILE).read_text(encoding="utf-8"))
         stages = [Stage(str(stage["name"]), Recipe.from_json(stage["recipe"])) for stage in content["stages"]]
@@ -93,14 +106,27 @@ def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
         folder = out / stage.name
         if (folder / "model.onnx").is_file() and stage is not last:
             continue
-        if (folder / "recipe.json").is_file():
-            result = resume(folder, devices=devices)
-        else:
-            result = train(_with_folders(stage.recipe, names, out), material, folder, devices=devices)
-    if result.first_process:
-        with replacing(out / "model.onnx") as temporary:
-            shutil.copyfile(result.model, temporary)
+        with _restored_environment():
+            if (folder / "recipe.json").is_file():
+                result = resume(folder, devices=devices)
+            else:
+                result = train(_with_folders(stage.recipe, names, out), material, folder, devices=devices)
+        if not result.first_process:  # The first process starts others for each stage, with the same command.
+            return result
+    with replacing(out / "model.onnx") as temporary:
+        shutil.copyfile(result.model, temporary)
     return replace(result, model=out / "model.onnx")
+
+
+@contextmanager
+def _restored_environment() -> Iterator[None]:
+    """Restore the environment variables. With those of the last stage, Lightning would start no processes for the next."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _with_folders(recipe: Recipe, stages: set[str], out: Path) -> Recipe:
