@@ -179,6 +179,7 @@ def test_recorded_takes_are_kept_whatever_fails(run: Command, monkeypatch: pytes
         (["--background", "nowhere"], "nowhere is not a folder"),
         (["--encoder", "other"], "other"),
         (["missing.ogg"], "missing.ogg does not exist"),
+        (["take0.wav", "take0.wav"], "take0.wav and take0.wav are the same recording: give different ones"),
         (["take0.wav"] * 38, "41 takes are more than enrolling can use: choose 40 or fewer"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -66,7 +66,7 @@ def enroll(
     from harken.cli.tables import print_note
     from harken.enrollment import enroll as enroll_phrase
     from harken.enrollment.request import check_request
-    from harken.enrollment.takes import read_take
+    from harken.enrollment.takes import read_takes
 
     target = out or into or _default_name(phrase)
     takes: list[Any] = list(clips or [])
@@ -80,8 +80,7 @@ def enroll(
     }
     if record:  # `enroll_phrase` checks too, but only after the user has spoken
         check_request(phrase, takes, out=target, to_record=record, **options)
-        for clip in takes:
-            read_take(clip)
+        read_takes(takes)
     with _keeping_takes(target) as folder:
         if record:
             takes += _record_takes(phrase, record, device, folder)

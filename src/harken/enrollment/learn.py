@@ -13,9 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from harken.audio.clip import AudioSource, clip_name
+from harken.audio.clip import AudioSource
 from harken.enrollment.background import excess_logit
 from harken.enrollment.bank import Bank, load_bank
 from harken.enrollment.calibration import logit_of, peaks_of, threshold_for, upper_limit
@@ -25,7 +23,7 @@ from harken.enrollment.metadata import HOP_MS, HOP_STEPS, enrolled_metadata
 from harken.enrollment.phrase import LearnedPhrase
 from harken.enrollment.request import Request, check_request
 from harken.enrollment.take_quality import leave_one_out, logits_without, odd_takes, quality_notes
-from harken.enrollment.takes import Take, read_take
+from harken.enrollment.takes import Take, read_takes
 from harken.enrollment.templates import KINDS, Templates
 from harken.enrollment.typed import speak_phrase
 from harken.errors import HarkenError
@@ -146,7 +144,7 @@ def enroll(
     )
     phrase = request.phrase
     embedding, bank = load_embedding(request.encoder), load_bank(request.encoder)
-    recorded = _read_takes(request.clips, source_rate)
+    recorded = read_takes(request.clips, source_rate=source_rate)
     synthetic, voices = speak_phrase(phrase) if typed else ([], "")
     folder = None if background is None else Path(background)
     learned = _learn(recorded, synthetic, bank, embedding, folder, false_alarms_per_hour)
@@ -256,16 +254,3 @@ def _join(request: Request, learned: _Outcome, entry: dict[str, Any]) -> Enrolle
     fields["listener"] = {**listener, "thresholds": {**listener["thresholds"], phrase: learned.threshold}}
     calibrations = (*existing.calibrations, new.calibrations)
     return EnrolledModel(phrases, templates, calibrations, fields, existing.encoder)
-
-
-def _read_takes(clips: Sequence[AudioSource], source_rate: int | None) -> list[Take]:
-    takes: list[Take] = []
-    for number, clip in enumerate(clips, 1):
-        in_memory = isinstance(clip, np.ndarray)
-        name = f"clip {number}" if in_memory else clip_name(clip)
-        take = read_take(clip, source_rate=source_rate if in_memory else None, name=name)
-        for earlier in takes:
-            if np.array_equal(earlier.waveform, take.waveform):
-                raise HarkenError(f"{earlier.name} and {take.name} are the same recording: give different ones")
-        takes.append(take)
-    return takes

@@ -2,6 +2,7 @@
 
 Take              a recording, and the position of the phrase in it
 read_take         a recording -> Take
+read_takes        several, no two of which may be the same
 find_phrase       the position of the phrase in a recording
 sequences_of      a take -> the embeddings of the phrase, clean and in four kinds of noise
 talk_sequences_of a take -> the embeddings of the phrase with talk behind it
@@ -12,7 +13,7 @@ check_lengths     a note on takes of very different length
 serve/page/phrase-takes.js has the same rules. A test compares the two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,6 +105,27 @@ def read_take(source: AudioSource, *, source_rate: int | None = None, name: str 
         raise HarkenError(f"{name} is silent: record the phrase again, closer to the microphone")
     start, end = find_phrase(waveform, name)
     return Take(name, waveform, start, end)
+
+
+def read_takes(clips: Iterable[AudioSource], *, source_rate: int | None = None) -> list[Take]:
+    """Read recordings with `read_take`. Arrays, at `source_rate` in Hz, are named `clip 1`, `clip 2`, ....
+
+    Raises
+    ------
+    HarkenError
+        As for `read_take`, or if two recordings are the same.
+    """
+    takes: list[Take] = []
+    for number, clip in enumerate(clips, 1):
+        if isinstance(clip, np.ndarray):
+            take = read_take(clip, source_rate=source_rate, name=f"clip {number}")
+        else:
+            take = read_take(clip)
+        for earlier in takes:
+            if np.array_equal(earlier.waveform, take.waveform):
+                raise HarkenError(f"{earlier.name} and {take.name} are the same recording: give different ones")
+        takes.append(take)
+    return takes
 
 
 def find_phrase(waveform: NDArray[np.float32], name: str) -> tuple[int, int]:
