@@ -1,18 +1,9 @@
 """Pairs of recordings of the same phrase, for tools/refine_embedding.py.
 
-    python tools/phrase_pairs.py --speech SPEECH --out WORDS.tsv      (needs pocketsphinx)
-
-Writes where each word of running speech is. SPEECH is as for tools/train_embedding.py, with the transcript of each FILE.flac
-in FILE.txt. Utterances with a word that pocketsphinx's dictionary lacks are left out.
-
-Utterance    a recording of running speech, and where its words are
 Phrase       a stretch of a recording: one to four words, and where they are
 PhrasePairs  draws pairs of the same phrase, and distorts them
 """
 
-import argparse
-import re
-import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from align_words import FRAME, Utterance, read_aligned
 from build_bank import on_training_side, rms
 from numpy.typing import NDArray
 from train_embedding import may_train, noise_of, speaker_of
@@ -27,10 +19,8 @@ from train_embedding import may_train, noise_of, speaker_of
 from harken.audio.clip import load_clip
 from harken.enrollment.takes import find_phrase
 from harken.errors import HarkenError
-from harken.files import replacing
 from harken.models.speech_embedding import SAMPLE_RATE
 
-FRAME = SAMPLE_RATE // 100  # samples of a frame of pocketsphinx
 SHORTEST, LONGEST = 40, 130  # frames of a phrase
 LONGEST_PAUSE = 12  # frames between two words of a phrase
 LEAST_LETTERS = 6
@@ -42,23 +32,6 @@ CONTEXT_S = 2.2  # around a phrase
 BEFORE_S, AFTER_S = 0.56, 0.34
 
 Samples = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """A recording of running speech, and where its words are.
-
-    Attributes
-    ----------
-    name, speaker
-        Names of the recording and of the speaker.
-    words
-        Each word, its first frame, and the frame after its last.
-    """
-
-    name: str
-    speaker: str
-    words: list[tuple[str, int, int]]
 
 
 @dataclass(frozen=True)
@@ -82,45 +55,6 @@ class Phrase:
     words: frozenset[str]
 
 
-def align(speech: Path, out: Path) -> None:
-    """Write where the words are: a line for each utterance, with WORD,FIRST_FRAME,LAST_FRAME for each word."""
-    from pocketsphinx import Decoder  # only this part needs it
-
-    decoder = Decoder(lm=None, loglevel="FATAL", beam=1e-80, wbeam=1e-60, pbeam=1e-80)
-    paths = [path for path in sorted(speech.glob("*.flac")) if may_train(path)]
-    lines = []
-    for number, path in enumerate(paths):
-        words = re.sub(r"[^a-z' ]", " ", path.with_suffix(".txt").read_text("utf-8").lower()).split()
-        if not words or any(decoder.lookup_word(word) is None for word in words):
-            continue
-        samples = load_clip(path, SAMPLE_RATE)
-        decoder.set_align_text(" ".join(words))
-        decoder.start_utt()
-        decoder.process_raw((samples * 32767).astype(np.int16).tobytes(), full_utt=True)
-        decoder.end_utt()
-        segments = [segment for segment in decoder.seg() or () if segment.word[0] not in "<[+("]
-        found = [re.sub(r"\(\d+\)$", "", segment.word) for segment in segments]
-        if found == words:
-            places = zip(words, segments, strict=True)
-            line = " ".join(f"{word},{place.start_frame},{place.end_frame + 1}" for word, place in places)
-            lines.append(f"{path.name}\t{line}\n")
-        if number % 100 == 0:
-            print(f"{number} of {len(paths)} utterances", file=sys.stderr)
-    with replacing(out) as temporary:
-        temporary.write_text("".join(lines), "utf-8")
-    print(f"{out}: {len(lines)} of {len(paths)} utterances")
-
-
-def read_aligned(path: Path) -> list[Utterance]:
-    """Read what `align` wrote."""
-    utterances = []
-    for line in path.read_text("utf-8").splitlines():
-        name, _, text = line.partition("\t")
-        words = [(word, int(start), int(end)) for word, start, end in (part.split(",") for part in text.split())]
-        utterances.append(Utterance(name, speaker_of(Path(name)), words))
-    return utterances
-
-
 def phrases_of(utterance: Utterance) -> list[tuple[str, Phrase]]:
     """Return all stretches of one to four words that are long enough, and have no pause inside, with their text."""
     found = []
@@ -134,7 +68,8 @@ def phrases_of(utterance: Utterance) -> list[tuple[str, Phrase]]:
             text = " ".join(word for word, _, _ in words)
             if SHORTEST <= end - start <= LONGEST and len(text.replace(" ", "")) >= LEAST_LETTERS:
                 spoken = frozenset(word for word, _, _ in words)
-                found.append((text, Phrase(utterance.name, utterance.speaker, start * FRAME, end * FRAME, spoken)))
+                speaker = speaker_of(Path(utterance.name))
+                found.append((text, Phrase(utterance.name, speaker, start * FRAME, end * FRAME, spoken)))
     return found
 
 
@@ -158,6 +93,8 @@ class PhrasePairs:
         self._phrases: list[Phrase] = []
         by_text: dict[str, list[Phrase]] = defaultdict(list)
         for utterance in read_aligned(aligned):
+            if not may_train(Path(utterance.name)):
+                continue
             self.samples[utterance.name] = load_clip(speech / utterance.name, SAMPLE_RATE)
             self.words[utterance.name] = frozenset(word for word, _, _ in utterance.words)
             for text, phrase in phrases_of(utterance):
@@ -245,16 +182,3 @@ def alone(speech: Samples, start: int, end: int, rng: np.random.Generator) -> Sa
         max(0, start - int(rng.uniform(0.02, 0.1) * SAMPLE_RATE)) : end + int(rng.uniform(0.03, 0.12) * SAMPLE_RATE)
     ] = 1
     return speech * np.convolve(kept, np.full(FRAME, 1 / FRAME, np.float32), "same")
-
-
-def main() -> None:
-    """Align the recordings that are named on the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--speech", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    align(arguments.speech, arguments.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,7 @@ train   a phrase has to score higher against another recording of it than agains
 mix     the average of the weights before and after is better than both on phrases that were not learned (M. Wortsman et al.,
         2022, arXiv:2109.01903).
 
-SPEECH, WORDS, NOISE and EXAMPLES are as in tools/train_embedding.py. tools/phrase_pairs.py writes WORDS.tsv.
+SPEECH, WORDS, NOISE and EXAMPLES are as in tools/train_embedding.py. tools/align_words.py writes WORDS.tsv.
 """
 
 import argparse
