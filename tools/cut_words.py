@@ -33,7 +33,7 @@ from harken.progress import progress
 from harken.runtime.modelfile import ModelFile, find_model
 
 # Words that sound the same as a keyword. "of", cut out of a sentence, is often said like "off".
-HOMOPHONES = frozenset({"know", "knows", "noes", "of", "rite", "wright", "write"})
+HOMOPHONES = frozenset({"know", "knows", "of", "rite", "wright", "write"})
 SHORTEST, LONGEST = 12, 80  # frames of a word
 BEFORE, AFTER = 480, 800  # samples kept before and after a word
 FADE_IN, FADE_OUT = 480, 640
