@@ -117,9 +117,7 @@ def test_distillation_uses_the_mean_of_the_teachers_logits() -> None:
     waveform = torch.zeros(5, wanted.samples)
 
     def loss(*logits: float) -> float:
-        logit = torch.tensor(logits).expand(5, -1)
-        labels = torch.zeros(5)
-        losses = module._add_distillation(torch.zeros(5), logit, waveform, torch.arange(5), labels=labels, words=1)
+        losses = module._add_distillation(torch.zeros(5), torch.tensor(logits).expand(5, -1), waveform, torch.arange(5))
         return losses.mean().item()
 
     assert loss(2, 1, 0) == pytest.approx(0, abs=1e-6)
@@ -132,31 +130,6 @@ def test_rows_that_are_not_taught_keep_their_loss() -> None:
     module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=[ConstantTeacher(4, 0, 0)])
     logits = torch.tensor([[4.0, 0.0, 0.0]]).expand(3, -1)
     losses = module._add_distillation(
-        torch.tensor([1.0, 2.0, 3.0]),
-        logits,
-        torch.zeros(3, wanted.samples),
-        torch.tensor([0, 2]),
-        labels=torch.zeros(3),
-        words=1,
+        torch.tensor([1.0, 2.0, 3.0]), logits, torch.zeros(3, wanted.samples), torch.tensor([0, 2])
     )
     assert losses.tolist() == pytest.approx([0.5, 2.0, 1.5], abs=1e-6)
-
-
-def test_a_word_that_the_teacher_hears_in_another_word_is_not_passed_on() -> None:
-    wanted = make_recipe("teacher_share=0.5")
-    losses, logits, waveform = (
-        torch.ones(4),
-        torch.tensor([[4.0, 0.0, 0.0]]).expand(4, -1),
-        torch.zeros(4, wanted.samples),
-    )
-    labels = torch.tensor([0, 1, 2, 2])  # the first two classes are words
-
-    def taught_by(*answer: float) -> list[float]:
-        module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=[ConstantTeacher(*answer)])
-        rows = torch.arange(3)
-        return module._add_distillation(losses, logits, waveform, rows, labels=labels, words=2).tolist()
-
-    assert taught_by(4, 0, 0) == pytest.approx([0.5, 0.5, 1, 1], abs=1e-6)
-    unsure = taught_by(0, 0, 4)
-    assert unsure[0] == unsure[1] == unsure[2] > 1
-    assert unsure[3] == 1

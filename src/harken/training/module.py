@@ -107,9 +107,7 @@ class TrainingModule(lightning.LightningModule):
             # A teacher that takes a window of a sentence for a keyword must not pass that on.
             taught = (batch[0] != SPEECH_ROW).nonzero().flatten().to(losses.device)
             if len(taught):
-                losses = self._add_distillation(
-                    losses, logits, waveform, taught, labels=targets.argmax(1), words=self.waveforms.keywords
-                )
+                losses = self._add_distillation(losses, logits, waveform, taught)
         loss = losses.mean()
         if self._bank is not None and self.waveforms.unknown is not None:
             loss = loss + self._bank_loss(self._bank, self.waveforms.unknown) / len(losses)
@@ -126,22 +124,14 @@ class TrainingModule(lightning.LightningModule):
         labels = torch.full((len(windows),), unknown, device=self.device)
         return F.cross_entropy(logits, labels, reduction="sum")
 
-    def _add_distillation(
-        self, losses: Tensor, logits: Tensor, waveform: Tensor, taught: Tensor, *, labels: Tensor, words: int
-    ) -> Tensor:
+    def _add_distillation(self, losses: Tensor, logits: Tensor, waveform: Tensor, taught: Tensor) -> Tensor:
         """Mix the divergence from the teachers' softened answers into the losses [N] of the rows in `taught`.
-
-        The first `words` classes are words. If a row's label is none of them, and the teachers still answer with one, their
-        mistake is not passed on.
 
         The method is that of Hinton et al., 2015, arXiv:1503.02531.
         """
         temperature = self.recipe.teacher_temperature
         answers = torch.stack([teacher.logits(waveform[taught]) for teacher in self._teachers])
-        answer = answers.mean(0)
-        right = (answer.argmax(1) >= words) | (labels[taught] < words)
-        taught, answer = taught[right], answer[right]
-        wanted = F.log_softmax(answer / temperature, dim=1)
+        wanted = F.log_softmax(answers.mean(0) / temperature, dim=1)
         softened = F.log_softmax(logits[taught] / temperature, dim=1)
         divergence = F.kl_div(softened, wanted, reduction="none", log_target=True).sum(1) * temperature**2
         mixed = (1 - self.recipe.teacher_share) * losses[taught] + self.recipe.teacher_share * divergence
