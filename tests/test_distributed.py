@@ -9,8 +9,9 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 
 from harken.errors import HarkenError
 from harken.models.spotter import Spotter
+from harken.tasks.protocol import Material
 from harken.training import run
-from harken.training.stages import resume_stages
+from harken.training.stages import resume_stages, train_stages
 from tiny_training import PLAIN, history, not_finished, recipe, tiny_networks, weights, write_material
 
 _WORKER = """
@@ -88,6 +89,9 @@ def test_torchrun_with_several_stages_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     with pytest.raises(HarkenError, match="torchrun cannot train several stages: use --devices"):
         resume_stages(tmp_path)
+    with pytest.raises(HarkenError, match="torchrun cannot train several stages"):
+        train_stages([], Material(data=()), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("world", "here", "wanted"), [(8, 4, (4, 2)), (2, 2, (2, 1)), (3, 1, (1, 3))])

@@ -3,8 +3,7 @@
     python tools/align_words.py SPEECH WORDS.tsv
 
 SPEECH contains FILE.flac with its transcript in FILE.txt. Each line of WORDS.tsv is for a recording: its name, a tab, and
-WORD,FIRST_FRAME,LAST_FRAME for each word. Recordings with a word that pocketsphinx's dictionary lacks are left out. Aligning
-an hour takes a little more than a minute.
+WORD,FIRST_FRAME,LAST_FRAME for each word. Recordings with a word that pocketsphinx's dictionary lacks are left out.
 
 align            recordings -> WORDS.tsv
 Utterance        a recording, and where its words are

@@ -1,4 +1,4 @@
-"""Cut single words out of running speech, and keep those that a model takes for its own.
+"""Cut single words out of running speech, and keep those that a model takes most readily for its own.
 
     python tools/cut_words.py SPEECH WORDS.tsv FOLDER [--model base] [--count 8000]
 
@@ -10,6 +10,7 @@ keyword. Each word is therefore placed in the noise of the longest pause of its 
 
 cut_word      a word and its noise -> a clip
 pause_noise   the noise between the words of a recording
+all_words     the clips of all words
 choose        the clips to keep
 write_corpus  clips -> a corpus
 """

@@ -57,9 +57,17 @@ def train_stages(stages: Sequence[Stage], material: Material, out: Path, *, devi
     HarkenError
         If `out` already contains a run, a stage cannot be trained, or torchrun started the processes.
     """
+    _refuse_torchrun()
     if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes find what the first one has written already
         _write_stages(stages, material, out)
     return resume_stages(out, devices=devices)
+
+
+def _refuse_torchrun() -> None:
+    if torch.distributed.is_torchelastic_launched():
+        raise HarkenError(
+            "torchrun cannot train several stages: use --devices, or train each stage as a run of its own"
+        )
 
 
 def _write_stages(stages: Sequence[Stage], material: Material, out: Path) -> None:
@@ -90,10 +98,7 @@ def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
     HarkenError
         If RUN/stages.json cannot be read, a stage cannot be trained, or torchrun started the processes.
     """
-    if torch.distributed.is_torchelastic_launched():
-        raise HarkenError(
-            "torchrun cannot train several stages: use --devices, or train each stage as a run of its own"
-        )
+    _refuse_torchrun()
     try:
         content = json.loads((out / _FILE).read_text(encoding="utf-8"))
         stages = [Stage(str(stage["name"]), Recipe.from_json(stage["recipe"])) for stage in content["stages"]]
