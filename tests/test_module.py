@@ -60,6 +60,11 @@ def test_features_keep_full_precision_under_autocast() -> None:
 
 
 class StubLoader:
+    """Silence for any rows. The classes are two keywords and `_unknown_`."""
+
+    keywords = 2
+    unknown = 2
+
     def load_augmented(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(rows), 800), torch.eye(3)[labels]
 
@@ -114,10 +119,13 @@ def test_distillation_uses_the_mean_of_the_teachers_logits() -> None:
     wanted = make_recipe("teacher_share=1")
     teachers = [ConstantTeacher(4, 0, 0), ConstantTeacher(0, 2, 0)]
     module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=teachers)
-    waveform = torch.zeros(5, wanted.samples)
+    module.waveforms = StubLoader()  # type: ignore[assignment]
+    waveform, labels = torch.zeros(5, wanted.samples), torch.zeros(5, dtype=torch.int64)
 
     def loss(*logits: float) -> float:
-        losses = module._add_distillation(torch.zeros(5), torch.tensor(logits).expand(5, -1), waveform, torch.arange(5))
+        losses = module._add_distillation(
+            torch.zeros(5), torch.tensor(logits).expand(5, -1), waveform, labels, torch.arange(5)
+        )
         return losses.mean().item()
 
     assert loss(2, 1, 0) == pytest.approx(0, abs=1e-6)
@@ -128,8 +136,11 @@ def test_distillation_uses_the_mean_of_the_teachers_logits() -> None:
 def test_rows_that_are_not_taught_keep_their_loss() -> None:
     wanted = make_recipe("teacher_share=0.5")
     module = TrainingModule(wanted, Spotter(wanted, 3), steps_per_epoch=1, teachers=[ConstantTeacher(4, 0, 0)])
-    logits = torch.tensor([[4.0, 0.0, 0.0]]).expand(3, -1)
+    module.waveforms = StubLoader()  # type: ignore[assignment]
+    logits = torch.tensor([[4.0, 0.0, 0.0]]).expand(4, -1)
+    # The teacher takes all four examples for the first keyword. The last one is none, so its answer is not used there.
+    labels = torch.tensor([0, 0, 1, 2])
     losses = module._add_distillation(
-        torch.tensor([1.0, 2.0, 3.0]), logits, torch.zeros(3, wanted.samples), torch.tensor([0, 2])
+        torch.tensor([1.0, 2.0, 3.0, 4.0]), logits, torch.zeros(4, wanted.samples), labels, torch.tensor([0, 2, 3])
     )
-    assert losses.tolist() == pytest.approx([0.5, 2.0, 1.5], abs=1e-6)
+    assert losses.tolist() == pytest.approx([0.5, 2.0, 1.5, 4.0], abs=1e-6)

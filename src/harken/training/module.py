@@ -107,7 +107,7 @@ class TrainingModule(lightning.LightningModule):
             # A teacher that takes a window of a sentence for a keyword must not pass that on.
             taught = (batch[0] != SPEECH_ROW).nonzero().flatten().to(losses.device)
             if len(taught):
-                losses = self._add_distillation(losses, logits, waveform, taught)
+                losses = self._add_distillation(losses, logits, waveform, targets.argmax(1), taught)
         loss = losses.mean()
         if self._bank is not None and self.waveforms.unknown is not None:
             loss = loss + self._bank_loss(self._bank, self.waveforms.unknown) / len(losses)
@@ -124,14 +124,21 @@ class TrainingModule(lightning.LightningModule):
         labels = torch.full((len(windows),), unknown, device=self.device)
         return F.cross_entropy(logits, labels, reduction="sum")
 
-    def _add_distillation(self, losses: Tensor, logits: Tensor, waveform: Tensor, taught: Tensor) -> Tensor:
+    def _add_distillation(
+        self, losses: Tensor, logits: Tensor, waveform: Tensor, labels: Tensor, taught: Tensor
+    ) -> Tensor:
         """Mix the divergence from the teachers' softened answers into the losses [N] of the rows in `taught`.
 
-        The method is that of Hinton et al., 2015, arXiv:1503.02531.
+        Where the teachers take an example of `_unknown_` for a keyword, their answer is not used. The method is that of
+        Hinton et al., 2015, arXiv:1503.02531.
         """
+        assert self.waveforms is not None
         temperature = self.recipe.teacher_temperature
-        answers = torch.stack([teacher.logits(waveform[taught]) for teacher in self._teachers])
-        wanted = F.log_softmax(answers.mean(0) / temperature, dim=1)
+        answers = torch.stack([teacher.logits(waveform[taught]) for teacher in self._teachers]).mean(0)
+        if self.waveforms.unknown is not None:
+            right = (labels[taught] != self.waveforms.unknown) | (answers.argmax(1) >= self.waveforms.keywords)
+            taught, answers = taught[right], answers[right]
+        wanted = F.log_softmax(answers / temperature, dim=1)
         softened = F.log_softmax(logits[taught] / temperature, dim=1)
         divergence = F.kl_div(softened, wanted, reduction="none", log_target=True).sum(1) * temperature**2
         mixed = (1 - self.recipe.teacher_share) * losses[taught] + self.recipe.teacher_share * divergence
