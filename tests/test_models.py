@@ -46,7 +46,6 @@ def features_for(name: str, examples: int = 4, frames: int = 98) -> torch.Tensor
         ("bc_resnet_3", 54_168),  # 54.2 K
         ("bc_resnet_6", 187_812),  # 188 K
         ("bc_resnet_8", 321_068),  # 321 K
-        ("bc_resnet_pair", 375_236),  # those of bc_resnet_8 and bc_resnet_3
         ("ds_cnn_s", 23_756),
         ("ds_cnn_m", 138_128),
         ("ds_cnn_l", 416_772),
@@ -205,16 +204,6 @@ def test_ds_cnn_pads_like_tensorflow() -> None:
     assert shapes["m"]["first.conv"] == (40, 49, 172)
     assert shapes["m"]["blocks.0.depthwise"] == (20, 25, 172)
     assert shapes["l"]["blocks.4.pointwise"] == (20, 25, 276)
-
-
-def test_a_pair_computes_the_mean_of_its_networks() -> None:
-    pair, features = build("bc_resnet_pair").eval(), features_for("bc_resnet_pair")
-    members = [build(name).eval() for name in ("bc_resnet_8", "harken_base")]
-    for member, part in zip(members, (pair.first, pair.second), strict=True):
-        member.load_state_dict(part.state_dict())
-    with torch.no_grad():
-        expected = torch.stack([member(features) for member in members]).mean(0)
-        torch.testing.assert_close(pair(features), expected)
 
 
 def test_res15_dilations() -> None:

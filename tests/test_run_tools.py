@@ -1,4 +1,4 @@
-"""The tools that change the weights of finished runs: average, shift_class and pair."""
+"""The tools that change the weights of finished runs: tools/average.py and tools/shift_class.py."""
 
 import json
 import runpy
@@ -6,22 +6,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from harken.models.registry import NETWORKS, Network
-from harken.models.spotter import Spotter
 from harken.runtime.modelfile import ModelFile
-from harken.tasks.protocol import make_task
-from harken.training import run as run_module
-from harken.training.initial_weights import initialize_weights
 from harken.training.run import train
-from harken.training.run_folder import load_spotter, read_run
-from tiny_training import WORDS, not_finished, recipe, tiny_networks, weights, write_material
+from tiny_training import recipe, tiny_networks, weights, write_material
 
 TOOLS = Path(__file__).parents[1] / "tools"
 Tool = Callable[..., int]
@@ -121,77 +113,3 @@ def test_an_existing_folder_and_an_unknown_class_are_refused(
     for arguments in (("average.py", finished, finished), ("shift_class.py", finished, "middle", 1)):
         assert tool(*arguments, finished) == 2
         assert capsys.readouterr().err == f"{arguments[0]}: {finished} already exists: give a folder that does not\n"
-
-
-# Two networks that make a pair, and a corpus for them.
-
-PAIR = {
-    "look_ahead": Network("look_ahead", "bc_resnet:BCResNet", "log_mel", "", "", {"tau": 0.5}),
-    "causal": Network("causal", "bc_resnet:BCResNet", "log_mel", "", "", {"tau": 0.5, "causal": True}),
-    "pair": Network(
-        "pair", "bc_resnet_pair:BCResNetPair", "log_mel", "", "",
-        {"first": {"tau": 0.5}, "second": {"tau": 0.5, "causal": True}},
-    ),
-}  # fmt: skip
-CLASSES = len(WORDS) + 1  # and silence
-
-
-def train_member(name: str, folder: Path) -> Path:
-    """Train one of the networks of a pair, without its model file."""
-    settings = (f"network={name}", "bands=40", "sample_rate=16000", "epochs=1", "keep=last")
-    with patch.object(run_module, "finish", not_finished):
-        train(recipe(*settings), write_material(folder / f"corpus of {name}"), folder / name)
-    return folder / name
-
-
-@pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """Return runs of both networks."""
-    with patch.dict(NETWORKS, PAIR):
-        folder = tmp_path_factory.mktemp("members")
-        yield train_member("look_ahead", folder), train_member("causal", folder)
-
-
-def centered_logits(run: Path) -> Tensor:
-    spotter = load_spotter(run, CLASSES)
-    waveforms = 0.1 * torch.randn(8, read_run(run)[0].samples, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        logits = spotter(waveforms)
-    return logits - logits.mean(dim=1, keepdim=True)  # a softmax ignores what all logits have in common
-
-
-def test_a_pair_is_the_mean_of_two_runs(members: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
-    pair = tmp_path / "pair"
-    assert tool("pair.py", *members, pair, "--network", "pair") == 0
-    expected = torch.stack([centered_logits(run) for run in members]).mean(0)
-    torch.testing.assert_close(centered_logits(pair), expected, atol=1e-5, rtol=0)
-    for run in members:  # another training starts from the network of its kind, out of the model file
-        own, material = read_run(run)
-        started = Spotter(own, CLASSES)
-        initialize_weights(started, str(pair), own, make_task(own, material))
-        torch.testing.assert_close(started.network.state_dict(), load_spotter(run, CLASSES).network.state_dict())
-
-
-def test_a_shifted_pair_is_shifted_by_as_much(
-    members: tuple[Path, Path], tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("average.finish", not_finished)
-    assert tool("pair.py", *members, tmp_path / "pair", "--network", "pair") == 0
-    assert tool("shift_class.py", tmp_path / "pair", "middle", 2, tmp_path / "higher") == 0
-    change = centered_logits(tmp_path / "higher") - centered_logits(tmp_path / "pair")
-    row = make_task(*read_run(members[0])).labels.index("middle")
-    torch.testing.assert_close(change[:, row] - change[:, row - 1], torch.full((8,), 2.0), atol=1e-4, rtol=0)
-
-
-def test_networks_at_the_wrong_place_are_no_pair(
-    members: tuple[Path, Path], tool: Tool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first, second = members
-    out = tmp_path / "pair"
-    for *arguments, reason in (
-        (second, first, "--network", "pair", f"{second} is a causal, which is not the first network of pair"),
-        (first, second, "--network", "causal", "causal is not a pair of networks: give bc_resnet_pair"),
-    ):
-        assert tool("pair.py", *arguments[:2], out, *arguments[2:]) == 2
-        assert reason in capsys.readouterr().err
-        assert not out.exists()

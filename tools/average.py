@@ -18,8 +18,6 @@ import torch
 
 from harken.errors import HarkenError
 from harken.tasks.protocol import make_task
-from harken.tasks.recipe import Recipe
-from harken.training import run_folder
 from harken.training.finish import finish
 from harken.training.run_folder import load_checkpoint, load_spotter, read_run
 
@@ -57,19 +55,16 @@ def _shapes(checkpoint: dict[str, Any]) -> dict[str, torch.Size]:
     return {name: weight.shape for name, weight in checkpoint["state_dict"].items()}
 
 
-def write_run(checkpoint: dict[str, Any], like: Path, out: Path, recipe: Recipe | None = None) -> None:
-    """Write a run folder with a model file, and print the model's accuracy on the validation set of `like`.
-
-    The recipe is that of `like` unless `recipe` is given.
-    """
+def write_run(checkpoint: dict[str, Any], like: Path, out: Path) -> None:
+    """Write a run folder with a model file, with the recipe and validation set of `like`, and print the model's accuracy."""
     if out.exists():
         raise HarkenError(f"{out} already exists: give a folder that does not")
-    of_like, material = read_run(like)
-    recipe = recipe or of_like
+    recipe, material = read_run(like)
     task = make_task(recipe, material)
     out.mkdir(parents=True)
     try:
-        run_folder.write_run(out, recipe, material)
+        for name in ("recipe.json", "material.json"):
+            shutil.copy(like / name, out / name)
         torch.save(checkpoint, out / f"{recipe.keep}.ckpt")
         spotter = load_spotter(out, len(task.labels))
         accuracy = finish(spotter, recipe, material, task, out / "model.onnx")

@@ -36,9 +36,8 @@ def main() -> None:
     weights = checkpoint["state_dict"]
     for network in ("spotter.network.", "average.module."):
         biases = [name for name in weights if name.startswith(network) and name.endswith(".bias")]
-        # The last layer classifies. A pair of networks has two such layers, called `classify`.
-        for name in [name for name in biases if name.endswith("classify.bias")] or biases[-1:]:
-            weights[name][labels.index(options.label)] += options.logits
+        if biases:  # the last layer classifies
+            weights[biases[-1]][labels.index(options.label)] += options.logits
     write_run(checkpoint, options.run, options.out)
 
 

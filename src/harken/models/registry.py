@@ -90,11 +90,6 @@ _ALL = [
         "harken_base": ("BC-ResNet-3 without look-ahead, at half the frame rate", {"tau": 3, "causal": True, "time_stride": 2}),
         "harken_large": ("BC-ResNet-6 without look-ahead, at half the frame rate", {"tau": 6, "causal": True, "time_stride": 2}),
     }),
-    Network(
-        "bc_resnet_pair", "bc_resnet_pair:BCResNetPair", "log_mel",
-        "BC-ResNet-8 and harken_base, whose logits are averaged", "arXiv:2106.04140, changed",
-        {"first": {"tau": 8}, "second": {"tau": 3, "causal": True, "time_stride": 2}},
-    ),
     *_family("ds_cnn:DSCNN", "log_mel", "arXiv:1711.07128", {
         "ds_cnn_s": ("depthwise separable convolutions, small: MLPerf Tiny's reference", {"size": "s"}),
         "ds_cnn_m": ("depthwise separable convolutions, medium", {"size": "m"}),

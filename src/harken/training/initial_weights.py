@@ -10,7 +10,6 @@ from torch import nn
 from harken.enrollment.bank import load_bank
 from harken.errors import HarkenError
 from harken.models.bc_resnet import BCResNet
-from harken.models.bc_resnet_pair import BCResNetPair
 from harken.models.embedding_head import EmbeddingHead
 from harken.models.narrow import is_narrower, narrow_weights
 from harken.models.spotter import Spotter
@@ -65,8 +64,6 @@ def initialize_weights(spotter: Spotter, source: str, recipe: Recipe, task: Task
         if model.card.labels != task.labels:
             network = _with_classes(network, model, task.labels)
         wanted = spotter.network
-        if isinstance(network, BCResNetPair) and isinstance(wanted, BCResNet):
-            network = network.second if wanted.stem.past else network.first  # the one that looks ahead as `wanted` does
         if isinstance(network, BCResNet) and isinstance(wanted, BCResNet) and is_narrower(network, wanted):
             narrow_weights(network, wanted)
         else:

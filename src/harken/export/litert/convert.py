@@ -99,13 +99,12 @@ def _prepare(spotter: Spotter) -> Spotter:
     """Return a copy on the CPU in evaluation mode, with the sub-spectral norms of a BC-ResNet folded."""
     copied = copy.deepcopy(spotter).cpu().eval()
     copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    for network in list(copied.network.modules()):
-        if isinstance(network, BCResNet):
-            bands = copied.front_end.bands // network.stem.stride[0]
-            for block in network.blocks:
-                assert isinstance(block, BroadcastBlock)
-                bands //= block.over_bands.stride[0]
-                block.band_norm = _fold_norm(block, bands)  # type: ignore[assignment]
+    if isinstance(copied.network, BCResNet):
+        bands = copied.front_end.bands // copied.network.stem.stride[0]
+        for block in copied.network.blocks:
+            assert isinstance(block, BroadcastBlock)
+            bands //= block.over_bands.stride[0]
+            block.band_norm = _fold_norm(block, bands)  # type: ignore[assignment]
     return copied
 
 
