@@ -45,8 +45,14 @@ def tiny_networks() -> Iterator[None]:
     module.Tiny = Tiny  # type: ignore[attr-defined]
     sizes = {"tiny": {}, "tiny_noisy": {"noisy": True}}
     made = {name: Network(name, "tiny_for_tests:Tiny", "log_mel", "", "", options) for name, options in sizes.items()}
-    with patch.dict(sys.modules, {module.__name__: module}), patch.dict(NETWORKS, made):
-        yield
+    # Not patch.dict(sys.modules, ...): at the end it would also forget what was imported meanwhile, and torch cannot be
+    # imported twice.
+    sys.modules[module.__name__] = module
+    try:
+        with patch.dict(NETWORKS, made):
+            yield
+    finally:
+        del sys.modules[module.__name__]
 
 
 def write_material(root: Path) -> Material:
