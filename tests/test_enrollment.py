@@ -311,6 +311,16 @@ def test_a_synthetic_voice_that_says_something_else_is_left_out(
         enroll("hey tune", typed=True, out=tmp_path / "other.onnx")
 
 
+def test_synthetic_voices_are_left_out_until_none_is_odd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    takes = [read_take(tune(TUNE, seed), source_rate=RATE, name="one voice") for seed in range(5)]
+    found = iter([[4], [3], []])
+    monkeypatch.setattr("harken.enrollment.learn.odd_takes", lambda _: next(found))
+    monkeypatch.setattr("harken.enrollment.learn.speak_phrase", lambda _: (takes, "espeak (5 takes)"))
+    monkeypatch.setattr(import_module("harken.synth.voices"), "voices", list)
+    enrolled = enroll("hey tune", typed=True, out=tmp_path / "out.onnx")
+    assert "2 synthetic takes that sound unlike the others were left out" in enrolled.notes
+
+
 def test_the_streaming_file_has_its_own_hop_and_never_replaces_the_model_that_is_added_to(
     model: Path, clips: list[Path], tmp_path: Path
 ) -> None:
@@ -489,12 +499,15 @@ def test_a_phrase_that_is_added_leaves_tuned_settings_as_they_are(
 ) -> None:
     tuned = tmp_path / "tuned.onnx"
     listener = {**Recognizer(model).card.fields["listener"], "thresholds": {"hey tune": 0.7}, "smoothing_ms": 100.0}
-    change_metadata(model, tuned, {"listener": listener, "sensitivity": {"stream": [0.0] * 11}})
+    change_metadata(
+        model, tuned, {"listener": listener, "sensitivity": {"stream": [0.0] * 11}, "tuned_on": ["an evening"]}
+    )
     added = enroll("other", [tune(OTHER_TUNE, seed) for seed in range(2)], source_rate=RATE, out=tuned, into=tuned)
     assert any("was tuned for its phrases" in note for note in added.notes)
     settings = ListenerSettings.from_card(Recognizer(tuned).card)
     assert settings.thresholds == {"hey tune": 0.7, "other": added.threshold}
     assert settings.smoothing_ms == 100.0
+    assert Recognizer(tuned).card.fields["tuned_on"] == ["an evening"]
 
 
 def test_no_takes_and_impossible_rates_are_refused(tmp_path: Path) -> None:

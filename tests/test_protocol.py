@@ -326,6 +326,23 @@ def test_each_folder_of_speech_is_a_group_of_its_own(tmp_path: Path, noise: Path
     assert (task.speech.names, task.speech.groups) == (("1001-1-1", "1002-1-1", "1003-1-1"), (2, 1))
 
 
+def test_recordings_that_are_all_kept_apart_are_named_as_such(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp"], PEOPLE))
+    measuring = write_noise(tmp_path / "measured", "3576-1-1")
+    material = Material(data=(data,), noise=(noise,), speech=(measuring,))
+    with pytest.raises(HarkenError, match=r"measured: all recordings are by speakers who are kept for thresholds or"):
+        make_task(recipe("own"), material)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HarkenError, match="empty contains no recording: give a folder of WAV"):
+        make_task(recipe("own"), replace(material, speech=(tmp_path / "empty",)))
+    (held_out,) = (name for name in ("noise0", "noise3") if official_side(f"{name}_nohash_", 20, 0) == "validation")
+    few = replace(material, noise=(write_noise(tmp_path / "few", held_out),), speech=())
+    with pytest.raises(
+        HarkenError, match="no noise is left for training: of recordings under 30 seconds, a fifth is held"
+    ):
+        make_task(recipe("own", "unknown_share=0"), few)
+
+
 def test_own_uses_the_given_words(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path, own_names(["lamp", "door", "cup"], PEOPLE, takes=1))
     task = make_task(recipe("own", "words=lamp,cup"), Material(data=(data,), noise=(noise,)))

@@ -120,6 +120,23 @@ def test_a_recipe_with_unknown_values_is_refused_by_their_names() -> None:
         type(V12).from_json({**asdict(V12), "warp": 0.1})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("epochs", "30"), ("epochs", True), ("epochs", 1.5), ("learning_rate", "fast"), ("exact_length", 1)],
+        *[("words", "yes"), ("words", [1, 2]), ("protocol", "v13"), ("keep", "third"), ("network", None)],
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_in_one_line(name: str, value: object) -> None:
+    with pytest.raises(HarkenError, match=f"the recipe's {name} is .*: get the run or the model file again"):
+        type(V12).from_json({**asdict(V12), name: value})
+
+
+def test_a_recipe_that_lacks_its_protocol_is_refused_in_one_line() -> None:
+    with pytest.raises(HarkenError, match="the recipe lacks network, protocol: get the run or the model file again"):
+        type(V12).from_json({"name": "v12"})
+
+
 def test_an_unknown_recipe_is_refused_with_the_closest_name() -> None:
     with pytest.raises(HarkenError, match="no recipe 'tutoral': did you mean tutorial"):
         find_recipe("tutoral")

@@ -67,6 +67,16 @@ def test_a_damaged_list_of_stages_is_refused(tmp_path: Path, text: str) -> None:
     shutil.rmtree(tmp_path)
 
 
+def test_a_stage_whose_name_leads_out_of_the_run_is_refused(material: Material, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    stages_module._write_stages(two_stages(), material, out)
+    text = (out / "stages.json").read_text(encoding="utf-8")
+    (out / "stages.json").write_text(text.replace('"name": "words"', '"name": "../words"'), encoding="utf-8")
+    with pytest.raises(HarkenError, match=r"stages\.json is not the list"):
+        resume_stages(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_the_last_epoch_can_be_the_model(material: Material, tmp_path: Path) -> None:
     from harken.training.run import train
     from harken.training.run_folder import load_spotter

@@ -284,6 +284,16 @@ def test_a_folder_with_a_run_is_not_overwritten(finished_run: tuple[TrainingResu
     assert {path: path.stat().st_mtime_ns for path in finished_run[1].iterdir()} == before
 
 
+def test_a_folder_with_the_checkpoint_of_a_run_is_not_trained_on(
+    finished_run: tuple[TrainingResult, Path], material: Material, tmp_path: Path
+) -> None:
+    shutil.copy(finished_run[1] / "last.ckpt", tmp_path)
+    with pytest.raises(
+        HarkenError, match=r"contains the checkpoint of a run, last\.ckpt: delete it, or choose another"
+    ):
+        train(recipe(), material, tmp_path)
+
+
 def test_a_run_with_another_recipe_or_other_folders_is_refused(
     finished_run: tuple[TrainingResult, Path], material: Material
 ) -> None:

@@ -39,6 +39,25 @@ def test_the_export_is_complete_and_replaces_only_an_earlier_export(
     assert not (tmp_path / "new").exists()
 
 
+def test_an_interrupted_export_leaves_the_earlier_one(
+    ort: Path, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = make_model(), tmp_path / "out"
+    web.write_web(model, out, ort=ort)
+    rename = Path.rename
+
+    def interrupted(source: Path, target: Path) -> Path:
+        if target == out and not source.name.endswith("-before"):
+            raise KeyboardInterrupt
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        web.write_web(model, out, ort=ort)
+    assert (out / "index.html").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "quarters.onnx"]
+
+
 def test_a_link_to_an_earlier_export_is_followed_and_the_current_folder_is_kept(
     ort: Path, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,8 +218,9 @@ def print_full_evaluation(
         console.print(f"steady noise recognized as silence: {kinds}")
     if rejection is not None:
         console.print(
-            f"with the model's thresholds: {100 * rejection.found:.1f} % of words found, "
-            f"{rejection.alarms_per_minute:.2f} false alarms per minute in {rejection.minutes:.1f} minutes of other speech"
+            "with the model's thresholds: "
+            + ("" if rejection.found is None else f"{100 * rejection.found:.1f} % of words found, ")
+            + f"{rejection.alarms_per_minute:.2f} false alarms per minute in {rejection.minutes:.1f} minutes of other speech"
         )
     console.print(
         f"one clip on one thread: {cost.latency_ms_median:.2f} ms (99 % within {cost.latency_ms_p99:.2f} ms); "

@@ -213,14 +213,15 @@ def _learn(
     phrase = LearnedPhrase(takes, embedding, bank)
     logits = logits_without(len(tested), phrase) if len(takes) > 1 else []
     notes: list[str] = []
-    if not recorded and (odd := odd_takes(logits)):  # nobody can leave out a voice
-        takes = tested = [take for number, take in enumerate(synthetic) if number not in odd]
+    while not recorded and (odd := odd_takes(logits)):  # harken leaves them out, since nobody else can
+        takes = tested = [take for number, take in enumerate(takes) if number not in odd]
         if len(takes) < _FEWEST_VOICES:
             raise HarkenError("the synthetic voices speak the phrase too differently: give recordings of it")
         phrase = LearnedPhrase(takes, embedding, bank)
         logits = logits_without(len(tested), phrase)
-        which = "1 synthetic take that sounds" if len(odd) == 1 else f"{len(odd)} synthetic takes that sound"
-        notes.append(f"{which} unlike the others {'was' if len(odd) == 1 else 'were'} left out")
+    if left_out := len(recorded) + len(synthetic) - len(takes):
+        which = "1 synthetic take that sounds" if left_out == 1 else f"{left_out} synthetic takes that sound"
+        notes.append(f"{which} unlike the others {'was' if left_out == 1 else 'were'} left out")
     raised = 0.0
     if background is not None:
         raised, of_background = excess_logit(background, phrase, embedding, per_hour)
@@ -252,5 +253,6 @@ def _join(request: Request, learned: _Outcome, entry: dict[str, Any]) -> Enrolle
     fields = enrolled_metadata(phrases, templates, thresholds, [*existing.fields["enrolled"], entry], existing.encoder)
     listener = existing.fields["listener"]
     fields["listener"] = {**listener, "thresholds": {**listener["thresholds"], phrase: learned.threshold}}
+    fields |= {"tuned_on": existing.fields["tuned_on"]} if "tuned_on" in existing.fields else {}
     calibrations = (*existing.calibrations, new.calibrations)
     return EnrolledModel(phrases, templates, calibrations, fields, existing.encoder)

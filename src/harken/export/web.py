@@ -222,8 +222,16 @@ def _replacing_folder(target: Path) -> Iterator[Path]:
         raise HarkenError(f"cannot write {target}: {error.strerror}; choose a folder you may write to") from error
     try:
         yield temporary
+        # The earlier export is moved aside first: at any time one of the two is whole.
+        aside = temporary.with_name(f"{temporary.name}-before")
         if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
+            target.rename(aside)
+        try:
+            temporary.rename(target)
+        except BaseException:
+            if aside.exists() and not target.exists():
+                aside.rename(target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -339,7 +339,13 @@ def _noise(
         return None, None
     if paths:
         recordings = read_recordings(paths, recipe.sample_rate)
-        return noise_side(recordings, "train"), noise_side(recordings, "held_out")
+        train, held_out = (noise_side(recordings, side) for side in ("train", "held_out"))
+        if not len(train) and not evaluation_only:
+            raise HarkenError(
+                "no noise is left for training: of recordings under 30 seconds, a fifth is held out, chosen by name, and here "
+                "that is all; add more recordings with --noise DIR, or one of 30 seconds or more"
+            )
+        return train, held_out
     if recipe.silence_share > 0:
         if recipe.protocol == "own":  # users who record a few words often have no recordings of noise
             train, held_out = (make_synthetic_noise(recipe.sample_rate, seed=recipe.seed + side) for side in (0, 1))
@@ -350,9 +356,18 @@ def _noise(
 
 
 def _speech(recipe: Recipe, material: Material) -> Recordings | None:
+    if not material.speech:
+        return None
     folders = [speech_side(audio_files(folder), "train") for folder in material.speech]
     if not any(folders):
-        return read_recordings([], recipe.sample_rate) if material.speech else None
+        if not _files(material.speech):
+            raise HarkenError(
+                f"{_names(material.speech)} contains no recording: give a folder of WAV, FLAC, OGG or MP3 files"
+            )
+        raise HarkenError(
+            f"{_names(material.speech)}: all recordings are by speakers who are kept for thresholds or measuring (a file's name "
+            "up to the first - is its speaker); add recordings by other speakers"
+        )
     return join_recordings([read_recordings(paths, recipe.sample_rate) for paths in folders if paths])
 
 

@@ -10,7 +10,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from harken.errors import HarkenError
 from harken.labels import COMMANDS, SILENCE, UNKNOWN, normalize_word
@@ -162,9 +162,12 @@ class Recipe:
         Raises
         ------
         HarkenError
-            If there is a value that this version of harken does not know.
+            If a value is missing, has the wrong type or is out of range, or if this version of harken does not know it.
         """
-        if unknown := set(values) - set(get_type_hints(cls)):
+        kinds = get_type_hints(cls)
+        if missing := {"name", "protocol", "network"} - set(values):
+            raise HarkenError(f"the recipe lacks {', '.join(sorted(missing))}: get the run or the model file again")
+        if unknown := set(values) - set(kinds):
             names = ", ".join(sorted(unknown))
             raise HarkenError(
                 f"the recipe contains {names}, which this version of harken does not know: upgrade harken"
@@ -174,6 +177,9 @@ class Recipe:
         }
         if isinstance(teacher := read.get("teacher"), str):  # earlier versions of harken stored a single teacher
             read["teacher"] = (teacher,) if teacher else ()
+        for name, value in read.items():
+            if not _is_of(value, kinds[name]):
+                raise HarkenError(f"the recipe's {name} is {value!r}: get the run or the model file again")
         return cls(**read)
 
 
@@ -258,10 +264,20 @@ def _parse(name: str, text: str, kind: Any) -> Any:
             return kind(text)
         except ValueError as error:
             raise HarkenError(f"--set {name}={text}: give {'a whole number' if kind is int else 'a number'}") from error
-    choices = getattr(kind, "__args__", ())
+    choices = get_args(kind)
     if choices and text not in choices:
         raise HarkenError(f"--set {name}={text}: give one of {', '.join(choices)}")
     return text
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if kind == tuple[str, ...]:
+        return isinstance(value, tuple) and all(isinstance(word, str) for word in value)
+    if choices := get_args(kind):
+        return value in choices
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

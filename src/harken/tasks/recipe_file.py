@@ -42,13 +42,22 @@ class Stage:
     Attributes
     ----------
     name
-        Its name, and the name of its folder.
+        Its name, of letters, digits and underscores. It is also the name of its folder.
     recipe
         Its recipe. `start_from` and `teacher` may be names of earlier stages.
+
+    Raises
+    ------
+    ValueError
+        If the name has other characters.
     """
 
     name: str
     recipe: Recipe
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():  # a path would lead out of the run's folder
+            raise ValueError(f"{self.name!r} is not a name of letters, digits and underscores")
 
 
 def is_recipe_file(recipe: str) -> bool:

@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harken.corpus.recordings import Recordings, join_recordings, read_recordings, speech_side
+from harken.corpus.recordings import join_recordings, read_recordings, speech_side
 from harken.corpus.table import audio_files
 from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples
 from harken.evaluation.clips.rejection import calibrate_thresholds, measure_rejection
 from harken.evaluation.clips.tuning import tune_clips
+from harken.files import replacing
 from harken.labels import UNKNOWN
 from harken.models.embedding_head import EmbeddingHead
 from harken.models.onnx_writer import change_metadata, write_model_file
@@ -93,10 +94,11 @@ def finish(spotter: Spotter, recipe: Recipe, material: Material, task: Task, pat
         probabilities = torch.softmax(logits / temperature, dim=1).numpy()
         with suppress(HarkenError):  # too few clips, or too weak a network: every answer is accepted
             metadata |= tune_clips(probabilities, truth, task.labels).metadata(task.labels)
-    write_model_file(spotter, path, metadata, temperature=temperature)
-    if UNKNOWN in task.labels and material.speech:
-        names = tuple(str(number) for number in range(len(truth)))
-        _store_thresholds(path, Examples(waveforms, truth, names, {}), recipe, material)
+    with replacing(path) as temporary:  # what is at `path` is always complete
+        write_model_file(spotter, temporary, metadata, temperature=temperature)
+        if UNKNOWN in task.labels and material.speech:
+            names = tuple(str(number) for number in range(len(truth)))
+            _store_thresholds(temporary, Examples(waveforms, truth, names, {}), recipe, material)
     return accuracy
 
 
@@ -107,19 +109,15 @@ def _store_thresholds(path: Path, examples: Examples, recipe: Recipe, material: 
     if not speech:
         return
     model = ModelFile(path)
-    per_folder = [_strictest_thresholds(model, examples, recordings) for recordings in speech]
+    per_folder = [
+        calibrate_thresholds(model, examples, recordings, alarms_per_minute=_ALARMS_PER_MINUTE) for recordings in speech
+    ]
+    if not all(per_folder):  # too weak a network
+        return
     thresholds = {word: max(found[word] for found in per_folder) for word in model.card.words}
     figures = asdict(measure_rejection(model, examples, join_recordings(speech), thresholds))
     listener = replace(ListenerSettings.from_card(model.card), thresholds=thresholds).to_json()
     change_metadata(path, path, {"listener": listener, "rejection_where_thresholds_were_set": figures})
-
-
-def _strictest_thresholds(model: ModelFile, examples: Examples, speech: Recordings) -> dict[str, float]:
-    """Return thresholds for the lowest rate of false alarms that can be reached."""
-    for rate in _ALARMS_PER_MINUTE[:-1]:
-        with suppress(HarkenError):
-            return calibrate_thresholds(model, examples, speech, alarms_per_minute=rate)
-    return calibrate_thresholds(model, examples, speech, alarms_per_minute=_ALARMS_PER_MINUTE[-1])
 
 
 def all_logits(spotter: Spotter, waveforms: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def _unfold(
     def restore(name: str, norm: nn.BatchNorm2d, features: Tensor) -> Tensor | None:
         if id(features) not in outputs:
             return None
-        layer, source, _ = outputs[id(features)]
+        layer, source, _ = outputs.pop(id(features))
         # Scale the weights to the size of untrained ones, which the recipe's learning rate is meant for.
         scale = fresh[f"{source}.weight"].std() / layer.weight.std()
         for parameter in layer.parameters():

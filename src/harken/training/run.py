@@ -117,6 +117,8 @@ def _require_new_folder(out: Path) -> None:
         raise HarkenError(f"{out} is the name of a bundled model: choose another folder for the run")
     if (out / "recipe.json").exists():
         raise HarkenError(f"{out} already contains a run: continue it with --resume {out}, or choose another folder")
+    if (out / "last.ckpt").exists():
+        raise HarkenError(f"{out} contains the checkpoint of a run, last.ckpt: delete it, or choose another folder")
     if out.exists() and not out.is_dir():
         raise HarkenError(f"{out} is a file: choose a folder for the run")
 
@@ -330,8 +332,8 @@ def _notes(recipe: Recipe, task: Task, material: Material, model: Path) -> list[
         )
     if material.speech and UNKNOWN in task.labels and not _is_tuned_for_streams(model):
         notes.append(
-            "the words have no thresholds for streams, because no speaker in --speech is on the side that sets them: add more "
-            "speakers"
+            "the words have no thresholds for streams, because no speaker in --speech is on the side that sets them, or because "
+            "the network takes too much speech for its words: add more speakers, or train longer"
         )
     return notes
 

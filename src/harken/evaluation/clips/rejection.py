@@ -5,14 +5,13 @@ measure_rejection      measure a model with its thresholds on both
 speech_windows         cut recordings into windows, a fixed hop apart
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harken.corpus.recordings import Recordings
-from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples
 from harken.progress import progress
 from harken.runtime.modelfile import ModelFile
@@ -31,9 +30,9 @@ class Rejection:
     Attributes
     ----------
     found
-        Fraction of the clips of words that were recognized.
+        Fraction of the clips of words that were recognized. None if there are no such clips.
     confused
-        Fraction of the clips of words that were recognized as another word.
+        Fraction of the clips of words that were recognized as another word. None if there are no such clips.
     accepted
         Fraction of the clips of `_unknown_` and `_silence_` that were recognized as a word.
     alarms
@@ -42,8 +41,8 @@ class Rejection:
         Minutes of that speech.
     """
 
-    found: float
-    confused: float
+    found: float | None
+    confused: float | None
     accepted: float
     alarms: int
     minutes: float
@@ -55,9 +54,9 @@ class Rejection:
 
 
 def calibrate_thresholds(
-    model: ModelFile, examples: Examples, speech: Recordings, *, alarms_per_minute: float = 0.5
+    model: ModelFile, examples: Examples, speech: Recordings, *, alarms_per_minute: Sequence[float]
 ) -> dict[str, float]:
-    """Choose a threshold for each word so that all words together stay within a rate of false alarms.
+    """Choose a threshold for each word so that all words together stay within the first possible rate of false alarms.
 
     Each threshold minimizes (fraction of the word's clips missed) + cost * (its false acceptances). The cost is the same
     for all words: when the allowed alarms are split in the best way, one more alarm would gain each word the same. The
@@ -73,33 +72,28 @@ def calibrate_thresholds(
     speech
         Recordings of speech without the words.
     alarms_per_minute
-        Allowed false alarms per minute of speech.
+        Rates to try for, as false alarms per minute of speech, strictest first.
 
     Returns
     -------
     dict
-        The threshold of each word.
-
-    Raises
-    ------
-    HarkenError
-        No thresholds stay within the rate.
+        The threshold of each word. Empty if no thresholds stay within any of the rates.
     """
-    minutes = speech.seconds() / 60
-    allowed = alarms_per_minute * minutes
     clips = model.probabilities(examples.waveforms)
     background = np.concatenate([model.probabilities(batch) for batch in speech_windows(model, speech)])
     labels, words = model.card.labels, model.card.words
     is_word = np.isin(np.array(labels), words)
     others = clips[~is_word[examples.truth]]
     curves = {word: _word_curve(labels.index(word), clips, examples.truth, background, others) for word in words}
-    for cost in _ALARM_COSTS:
-        chosen = {word: int(np.argmin(curve.missed + cost * curve.false_acceptances)) for word, curve in curves.items()}
-        if sum(curves[word].alarms[index] for word, index in chosen.items()) <= allowed:
-            return {word: float(_GRID[index]) for word, index in chosen.items()}
-    raise HarkenError(
-        f"no thresholds stay within {alarms_per_minute:g} false alarms per minute: train longer, or allow more"
-    )
+    for rate in alarms_per_minute:
+        for cost in _ALARM_COSTS:
+            chosen = {
+                word: int(np.argmin(curve.missed + cost * curve.false_acceptances)) for word, curve in curves.items()
+            }
+            alarms = sum(curves[word].alarms[index] for word, index in chosen.items())
+            if alarms <= rate * speech.seconds() / 60:
+                return {word: float(_GRID[index]) for word, index in chosen.items()}
+    return {}
 
 
 @dataclass(frozen=True)
@@ -162,8 +156,8 @@ def measure_rejection(
     of_word = is_word[examples.truth]
     alarms = sum(int((answers(model.probabilities(batch)) >= 0).sum()) for batch in speech_windows(model, speech))
     return Rejection(
-        found=float((answer == examples.truth)[of_word].mean()),
-        confused=float(((answer >= 0) & (answer != examples.truth))[of_word].mean()),
+        found=float((answer == examples.truth)[of_word].mean()) if of_word.any() else None,
+        confused=float(((answer >= 0) & (answer != examples.truth))[of_word].mean()) if of_word.any() else None,
         accepted=float((answer >= 0)[~of_word].mean()) if (~of_word).any() else 0.0,
         alarms=alarms,
         minutes=speech.seconds() / 60,
