@@ -90,6 +90,10 @@ def test_a_long_clip_gets_the_result_of_the_window_with_the_most_probable_word(r
     probabilities = recognizer.model.probabilities(windows)
     best = probabilities[probabilities[:, :2].max(axis=1).argmax()]
     np.testing.assert_array_equal(recognizer.probabilities([clip])[0], best)
+    window = recognizer.best_window(clip)
+    np.testing.assert_array_equal(window, windows[probabilities[:, :2].max(axis=1).argmax()])
+    short = loud(NO)[:4000]
+    np.testing.assert_array_equal(recognizer.best_window(short), np.pad(short, (0, 4000)))
 
 
 @pytest.mark.parametrize("samples", [8_001, 8_799, 8_800, 8_801, 12_345])

@@ -4,6 +4,7 @@ load_clip       read a file, a file object, or an array as float32 [samples]
 open_blocks     read a long file block by block
 peak_of         return the highest magnitude of float samples
 is_number       check whether a value is a real number
+in_16_bits      round float samples to what 16-bit PCM can hold
 to_int16        convert float samples to 16-bit PCM
 clip_rate       return the sample rate of a file, in Hz
 clip_name       return the name of a source for messages
@@ -180,7 +181,12 @@ def check_channel(channel: int | None, channels: int, name: str) -> None:
         raise HarkenError(f"{name} has {has}, so there is no channel {channel}: choose 1 to {channels}")
 
 
-def to_int16(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
+def in_16_bits(waveform: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return float samples rounded and clipped to what 16-bit PCM can hold."""
+    return to_int16(waveform).astype(np.float32) / np.float32(32768.0)
+
+
+def to_int16(waveform: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
     """Convert float samples to 16-bit PCM.
 
     Samples are rounded. Samples beyond full scale (1.0) are clipped.

@@ -5,6 +5,7 @@ poisson_interval   95 % interval of a rate of rare events
 confusion_matrix   counts by true class and predicted class
 word_scores        precision, recall and F1 of each class
 calibration        predicted probability compared with accuracy
+logit              log odds of probabilities, which stay finite
 """
 
 import math
@@ -14,6 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+_MARGIN = 1e-7  # probabilities closer than this to 0 or 1 only reflect the rounding of float32
+
+
+def logit(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return log(p / (1 - p)) of probabilities of any shape. 0 and 1 count as 1e-7 and 1 - 1e-7."""
+    inside = np.clip(probabilities.astype(np.float64), _MARGIN, 1 - _MARGIN)
+    logits: NDArray[np.float64] = np.log(inside / (1 - inside))
+    return logits
 
 
 def wilson_interval(hits: int, count: int) -> tuple[float, float]:

@@ -56,16 +56,17 @@ class Prediction:
 class Recognizer:
     """Recognize the word in clips.
 
-    A clip that is shorter than the model's window is padded with zeros at its end; for an enrolled phrase, up to 0.6 s of them
-    come before it. In a longer clip, the window is moved
-    in steps of a tenth of its length. The result is that of the window in which a word is most probable.
+    A clip that is shorter than the model's window is padded with zeros at its end. For a model on the speech embedding, such as
+    an enrolled phrase, up to 0.6 s of them come before it. In a longer clip, the window is moved in steps of a tenth of its
+    length. The result is that of the window in which a word is most probable.
 
     Parameters
     ----------
     model
-        Path of a model file, folder of a finished training run, or name of a bundled model. Default: the bundled `base`.
+        Path of a model file, folder of a finished training run, name of a bundled model, or an opened model file. Default: the
+        bundled `base`.
     threads
-        Number of onnxruntime threads.
+        Number of onnxruntime threads. An opened model file keeps its own number.
     sensitivity
         0 to 1: move the thresholds along the model's measured trade-off, for clips and for a `Listener` that is given
         this recognizer. 0: fewest false alarms. 1: fewest misses. Default: 0.5, the thresholds of the model file.
@@ -93,9 +94,13 @@ class Recognizer:
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] = DEFAULT_MODEL, *, threads: int = 1, sensitivity: float | None = None
+        self,
+        model: str | os.PathLike[str] | ModelFile = DEFAULT_MODEL,
+        *,
+        threads: int = 1,
+        sensitivity: float | None = None,
     ) -> None:
-        self.model = ModelFile(model, threads=threads)
+        self.model = model if isinstance(model, ModelFile) else ModelFile(model, threads=threads)
         self.card = with_sensitivity(self.model.card, sensitivity)
         self.sensitivity = DEFAULT_SENSITIVITY if sensitivity is None else sensitivity
         self._is_word = np.array([label not in (UNKNOWN, SILENCE) for label in self.card.labels])
@@ -227,6 +232,27 @@ class Recognizer:
         """
         rate = self.sample_rate
         return self._classify([load_clip(waveform, rate, source_rate=rate) for waveform in waveforms])
+
+    def best_window(self, waveform: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the window of a waveform in which a word is most probable, float32 [window]. `predict` answers on it.
+
+        Parameters
+        ----------
+        waveform
+            Samples at the model's sample rate, of any length and of the types that `load_clip` accepts.
+
+        Raises
+        ------
+        HarkenError
+            If the waveform is not a clip.
+        """
+        samples = load_clip(waveform, self.sample_rate, source_rate=self.sample_rate)
+        starts = self._window_starts(samples.size)
+        words = [
+            self.model.probabilities(np.stack(windows))[:, self._is_word].max(axis=1)
+            for windows in _batched((self._window(samples, start) for start in starts), _BATCH_SIZE)
+        ]
+        return self._window(samples, starts[int(np.concatenate(words).argmax())])
 
     def _classify(self, waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return the probabilities [N, classes] of each waveform's window with the most probable word."""

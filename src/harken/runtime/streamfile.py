@@ -41,7 +41,7 @@ class StreamFile:
     Raises
     ------
     HarkenError
-        If the file does not exist or is not a streaming model.
+        If the file does not exist or is not a streaming model, or `sensitivity` is not from 0 to 1.
     """
 
     card: Card

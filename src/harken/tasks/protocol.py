@@ -15,7 +15,7 @@ own         the words of any folder, `_unknown_` from other folders, and `_silen
 
 import csv
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -60,6 +60,15 @@ class Material:
     noise: tuple[Path, ...] = ()
     speech: tuple[Path, ...] = ()
     train_only: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, list[str]]:
+        """Return the absolute paths of the folders, as `from_json` reads them."""
+        return {name: [str(path.absolute()) for path in paths] for name, paths in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, folders: Mapping[str, Sequence[str]]) -> "Material":
+        """Return the folders that `to_json` wrote. Raises TypeError or AttributeError for anything else."""
+        return cls(**{name: tuple(map(Path, paths)) for name, paths in folders.items()})
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ batches             the clips of each epoch, and their samples on the device
 augment/            the augmentations, one transform in each module, applied to whole batches
 waveforms           rows of a batch -> waveforms, augmented for training
 bank_windows        windows of the speech bank, for networks on the speech embedding
+hard_negatives      the speech that the network takes for a word, found anew as it learns
 module              network, loss and optimizer as a LightningModule
 cuda_graphs         forward and backward passes recorded and replayed on a GPU
 memory              settings of the C library that keep freed memory for the next step
 history             writes one CSV line for each epoch
 run                 train and resume
+stages              train and resume the stages of a recipe file
 run_folder          the files in the folder of a run
-finish              the best weights -> the model file, with its thresholds and figures
+finish              the weights of a run -> the model file, with its thresholds and figures
 initial_weights     start a run with the weights of an earlier one
 trained_networks    open a run or a model file as a network or a teacher
 restore             the weights of a model file -> a network that can be trained

@@ -2,7 +2,7 @@
 
 BankWindows    draw such windows, and search for those that the network takes for a keyword
 
-The bank contains embeddings of more than an hour of speech by many speakers. Whoever records a phrase rarely has so much.
+The bank contains embeddings of two hours of speech by many speakers. Whoever records a phrase rarely has so much.
 """
 
 from collections.abc import Callable

@@ -104,7 +104,8 @@ def train(
     Raises
     ------
     HarkenError
-        If `out` already contains a run, if the recordings are not sufficient, or if the loss becomes NaN or infinite.
+        If `out` already contains a run, if another process is training there, if the recordings are not sufficient, or if the
+        loss becomes NaN or infinite.
     """
     recipe = replace(recipe, teacher=tuple(map(_absolute, recipe.teacher)), start_from=_absolute(recipe.start_from))
     _require_new_folder(out)

@@ -31,7 +31,7 @@ from harken.training.module import TrainingModule
 
 def write_run(out: Path, recipe: Recipe, material: Material) -> None:
     """Write a run's recipe, and its folders as absolute paths. The recipe is written last, because it marks a complete run."""
-    _write(out / "material.json", _material_to_json(material))
+    _write(out / "material.json", json.dumps(material.to_json(), indent=1))
     _write(out / "recipe.json", json.dumps(asdict(recipe), indent=1))
 
 
@@ -40,7 +40,7 @@ def read_run(out: Path) -> tuple[Recipe, Material]:
     try:
         recipe = Recipe.from_json(json.loads((out / "recipe.json").read_text(encoding="utf-8")))
         folders = json.loads((out / "material.json").read_text(encoding="utf-8"))
-        return recipe, Material(**{key: tuple(map(Path, value)) for key, value in folders.items()})
+        return recipe, Material.from_json(folders)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise HarkenError(f"{out} contains no readable run: give the folder that was passed to --out") from error
 
@@ -48,7 +48,7 @@ def read_run(out: Path) -> tuple[Recipe, Material]:
 def expect_run(out: Path, recipe: Recipe, material: Material) -> None:
     """Raise HarkenError if `out` contains no run, or a run with another recipe or other folders."""
     found, folders = read_run(out)
-    if (found, _material_to_json(folders)) != (recipe, _material_to_json(material)):
+    if (found, folders.to_json()) != (recipe, material.to_json()):
         raise HarkenError(f"{out} contains a run with another recipe or other folders: choose another folder")
 
 
@@ -81,7 +81,7 @@ def lock_run(out: Path) -> Iterator[None]:
 
 
 def load_spotter(out: Path, classes: int) -> Spotter:
-    """Return the spotter of a run with its best weights, on the CPU and in evaluation mode.
+    """Return the spotter of a run with the weights that become the model, on the CPU and in evaluation mode.
 
     Parameters
     ----------
@@ -140,11 +140,6 @@ def load_weights(module: TrainingModule, path: Path) -> None:
         raise HarkenError(
             f"{path} contains the weights of another network than its recipe.json: get the run again from its author"
         ) from error
-
-
-def _material_to_json(material: Material) -> str:
-    folders = {key: [str(path.absolute()) for path in value] for key, value in vars(material).items()}
-    return json.dumps(folders, indent=1)
 
 
 def _write(path: Path, text: str) -> None:

@@ -73,10 +73,9 @@ def _refuse_torchrun() -> None:
 def _write_stages(stages: Sequence[Stage], material: Material, out: Path) -> None:
     if has_stages(out) or (out / "recipe.json").exists():
         raise HarkenError(f"{out} already contains a run: continue it with --resume {out}, or choose another folder")
-    folders = {name: [str(path.absolute()) for path in paths] for name, paths in vars(material).items()}
     content = {
         "stages": [{"name": stage.name, "recipe": asdict(stage.recipe)} for stage in stages],
-        "material": folders,
+        "material": material.to_json(),
     }
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / _FILE) as temporary:
@@ -102,7 +101,7 @@ def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
     try:
         content = json.loads((out / _FILE).read_text(encoding="utf-8"))
         stages = [Stage(str(stage["name"]), Recipe.from_json(stage["recipe"])) for stage in content["stages"]]
-        material = Material(**{name: tuple(map(Path, paths)) for name, paths in content["material"].items()})
+        material = Material.from_json(content["material"])
         names = {stage.name for stage in stages}
         last = stages[-1]
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:

@@ -161,11 +161,13 @@ def evaluate_clips(
     examples = gather_examples(model.card, folders, split, noise=noise, other=other)
     probabilities = predict_in_batches(model, examples.waveforms)
     if examples.long_clips:
-        recognizer = Recognizer(model.path)
+        recognizer = Recognizer(model)
         for row, path in progress(
             examples.long_clips.items(), "evaluating longer clips", total=len(examples.long_clips)
         ):
-            probabilities[row] = recognizer.probabilities([load_clip(path, recognizer.sample_rate)])[0]
+            # The report plays this window, and the other measurements are made on it.
+            examples.waveforms[row] = recognizer.best_window(load_clip(path, recognizer.sample_rate))
+            probabilities[row] = model.probabilities(examples.waveforms[row : row + 1])[0]
     return ClipEvaluation(model, examples, probabilities)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harken.audio.clip import in_16_bits
 from harken.corpus.recordings import Recordings
 from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples
@@ -207,7 +208,7 @@ def _audible_window(recordings: Recordings, samples: int, rng: np.random.Generat
 def add_noise(waveforms: _Waveforms, noise: _Waveforms, snr_db: float) -> _Waveforms:
     """Return waveforms with noise added at a signal-to-noise ratio in dB, by the RMS over the whole window."""
     gain = _rms(waveforms) / _rms(noise) * 10 ** (-snr_db / 20)
-    return _to_16_bits(waveforms + gain * noise)
+    return in_16_bits(waveforms + gain * noise)
 
 
 def shift(waveforms: _Waveforms, samples: int) -> _Waveforms:
@@ -222,13 +223,7 @@ def shift(waveforms: _Waveforms, samples: int) -> _Waveforms:
 
 def amplify(waveforms: _Waveforms, gain_db: float) -> _Waveforms:
     """Return waveforms amplified by `gain_db`, clipped to full scale and rounded to 16 bits."""
-    return _to_16_bits(waveforms * 10 ** (gain_db / 20))
-
-
-def _to_16_bits(waveforms: NDArray[np.floating[Any]]) -> _Waveforms:
-    steps = np.clip(np.rint(waveforms * 32768.0), -32768, 32767)
-    rounded: _Waveforms = (steps / 32768.0).astype(np.float32)
-    return rounded
+    return in_16_bits(waveforms * 10 ** (gain_db / 20))
 
 
 def _rms(waveforms: _Waveforms) -> NDArray[np.float64]:

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
+from harken.evaluation.metrics import logit
 from harken.labels import SILENCE, UNKNOWN
 from harken.runtime.sensitivity import stored_shifts
 
 ACCEPTED = 0.02  # share of other words and noises that may be accepted as a word
 _LOGITS = np.round(np.arange(-3.0, 9.01, 0.05), 2)  # thresholds to choose from: 0.05 to 0.9999
 _UNSEEN = 0.5  # clips assumed to be accepted in addition, so that every rate has a logarithm
-_MARGIN = 1e-7  # probabilities closer than this to 0 or 1 only reflect the rounding of float32
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ def tune_clips(
     if not of_word.any() or of_word.all():
         raise HarkenError("a threshold for clips needs clips of words and clips of other words or noise: add them")
     top = probabilities.argmax(axis=1)
-    clipped = np.clip(probabilities.max(axis=1).astype(np.float64), _MARGIN, 1 - _MARGIN)
-    scores = np.where(is_word[top], np.log(clipped / (1 - clipped)), -np.inf)
+    scores = np.where(is_word[top], logit(probabilities.max(axis=1)), -np.inf)
     accepted_at = (scores[~of_word][:, None] >= _LOGITS).mean(axis=0)
     possible = np.flatnonzero(accepted_at <= accepted)
     if not possible.size:

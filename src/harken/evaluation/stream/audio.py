@@ -21,7 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from harken.audio.channels import mix_channels
-from harken.audio.clip import LENGTH_UNKNOWN, clip_rate, load_clip, to_int16
+from harken.audio.clip import LENGTH_UNKNOWN, clip_rate, in_16_bits, load_clip
 from harken.audio.decoder import libsndfile_path
 from harken.audio.resampler import Resampler
 from harken.audio.sources import open_file
@@ -186,8 +186,8 @@ class StreamAudio:
         with open_file(path) as source:
             resampler = Resampler(source.sample_rate, self.sample_rate)
             for chunk in source.chunks:
-                yield _to_16_bits(resampler.push(chunk))
-            yield _to_16_bits(resampler.finish())
+                yield in_16_bits(resampler.push(chunk))
+            yield in_16_bits(resampler.finish())
         yield np.zeros(
             round(DETECTION_DEADLINE_S * self.sample_rate), np.float32
         )  # Without this silence, the last events would fall into the next section.
@@ -213,7 +213,7 @@ class StreamAudio:
         if self.wake_clips:
             phrase_start_s, phrase_end_s = (phrase_end - phrase.size) / rate, phrase_end / rate
             utterance = replace(utterance, phrase_start_s=phrase_start_s, phrase_end_s=phrase_end_s)
-        return utterance, _to_16_bits(samples)
+        return utterance, in_16_bits(samples)
 
     def _draw_phrase(self, level: float, rng: np.random.Generator) -> tuple[_Waveform, int]:
         """Return the spoken part of a random wake phrase at a level, and the pause after it in samples."""
@@ -420,7 +420,3 @@ def _random_part(path: Path, size: int, sample_rate: int, rng: np.random.Generat
 
 def _rms(samples: _Waveform) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-
-
-def _to_16_bits(samples: _Waveform) -> _Waveform:
-    return to_int16(samples).astype(np.float32) / np.float32(32768.0)

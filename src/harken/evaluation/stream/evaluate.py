@@ -256,7 +256,7 @@ class StreamEvaluation:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of processor time per second of audio, on one thread."""
+        """Seconds of processor time per second of audio."""
         return self.listener_run.busy_s / self.listener_run.seconds
 
     @cached_property

@@ -76,7 +76,7 @@ class ListenerRun:
     seconds
         Duration of the audio.
     busy_s
-        Processor time of the listener, on one thread.
+        Processor time of the listener, of all its threads.
     skipped
         Number of hops at which the energy gate kept the network from running.
     tuned_on

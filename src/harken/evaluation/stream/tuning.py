@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
+from harken.evaluation.metrics import logit
 from harken.evaluation.stream.audio import DETECTION_DEADLINE_S
 from harken.evaluation.stream.listener_run import ListenerRun
 from harken.runtime.listener_settings import ListenerSettings
@@ -18,7 +19,6 @@ _BUDGET = 1000  # units in which the allowed rate is divided among the words
 _TAIL_PEAKS = 10  # highest peaks of a word in background, which its tail is fitted to
 _PRIOR_PEAKS = 5  # weight, in peaks, of the tail of all words together
 _UNSEEN_ALARMS = 0.5  # false alarms that each word is assumed to have had in addition to those seen
-_MARGIN = 1e-7  # Probabilities closer than this to 0 or 1 only reflect the rounding of float32.
 
 
 def tune_listener(listener_run: ListenerRun, *, false_alarms_per_hour: float) -> ListenerSettings:
@@ -113,7 +113,7 @@ def _divide_rate(losses: list[NDArray[np.float64]], shares: list[NDArray[np.floa
 def _best_logits(listener_run: ListenerRun, word: str) -> NDArray[np.float64]:
     """Return the highest logit of a word, as the most probable class, around each of its utterances."""
     of_word = listener_run.top == listener_run.labels.index(word)
-    logits = np.where(of_word, _logit(listener_run.scores), -np.inf)
+    logits = np.where(of_word, logit(listener_run.scores), -np.inf)
     best = []
     for utterance in listener_run.utterances:
         if utterance.word == word:
@@ -154,10 +154,4 @@ def _peaks(listener_run: ListenerRun, word: str) -> NDArray[np.float64]:
     if not hops.size:
         return np.zeros(0)
     gaps = np.flatnonzero(np.diff(hops) > max(1, listener_run.refractory_hops)) + 1
-    return np.array([_logit(listener_run.scores[near]).max() for near in np.split(hops, gaps)])
-
-
-def _logit(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    inside = np.clip(probabilities.astype(np.float64), _MARGIN, 1 - _MARGIN)
-    logits: NDArray[np.float64] = np.log(inside / (1 - inside))
-    return logits
+    return np.array([logit(listener_run.scores[near]).max() for near in np.split(hops, gaps)])

@@ -112,7 +112,7 @@ def write_litert(
 
 
 def _spotter(source: ModelFile, waveforms: NDArray[np.float32]) -> Spotter:
-    """Return the network with the best weights of its run, or else with the weights of the model file."""
+    """Return the network with the weights of its run, or else with the weights of the model file."""
     run = source.path.parent
     if source.path.name == "model.onnx" and (run / "best.ckpt").is_file():
         return load_spotter(run, len(source.card.labels))
