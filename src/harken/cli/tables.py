@@ -271,7 +271,8 @@ def _print_false_alarms(console: Console, evaluation: "StreamEvaluation") -> Non
     console.print(
         f"false alarms per hour [bold]{evaluation.false_alarms_per_hour:.2f}[/bold], at most {high:.2f} "
         f"({low:.2f} to {high:.2f}, 95 % interval): {evaluation.outcome.false_alarms:,} in "
-        f"{evaluation.listener_run.hours:.2f} hours of background from {len(evaluation.sources):,} speakers and noises"
+        f"{evaluation.listener_run.hours:.2f} hours of background from {len(evaluation.sources):,} speakers and noises, "
+        "told apart by file name"
     )
 
 
