@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from harken.errors import HarkenError
+from harken.export import comparison
 from harken.export.comparison import ExportReport
 from harken.export.litert import LitertFile, write, write_litert
 from harken.export.litert.convert import _prepare
@@ -165,7 +166,7 @@ def test_without_the_front_end_the_whole_graph_is_in_8_bits(
 def test_an_export_that_disagrees_is_not_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: Any, bits: int, message: str
 ) -> None:
-    monkeypatch.setattr(write, limit, value)
+    monkeypatch.setattr(comparison, limit, value)
     calibration = clips(RATE, 1) if bits == 8 else None
     with pytest.raises(HarkenError, match=f"bad.tflite was not written: .*{message}"):
         write_litert(model, tmp_path / "bad.tflite", clips(RATE), calibration=calibration)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from harken.errors import HarkenError
-from harken.export import onnx_int8
+from harken.export import comparison
 from harken.export.comparison import too_many_differ
 from harken.export.onnx_int8 import front_end_nodes, write_onnx_int8
 from harken.models.onnx_writer import write_model_file
@@ -64,7 +64,7 @@ def test_the_front_end_stays_in_float(model: Path, tmp_path: Path) -> None:
 
 
 def test_an_export_that_disagrees_is_not_written(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_int8, "too_many_differ", lambda differing, clips, limit: (clips, limit) == (20, 0.03))
+    monkeypatch.setattr(comparison, "too_many_differ", lambda differing, clips, limit: (clips, limit) == (20, 0.03))
     message = r"int8.onnx was not written: \d+ of 20 clips .* calibrate on a larger corpus, or keep the model"
     with pytest.raises(HarkenError, match=message):
         write_onnx_int8(model, tmp_path / "int8.onnx", clips(RATE), calibration=clips(RATE, 1))

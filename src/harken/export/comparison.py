@@ -3,7 +3,8 @@
 open_source            open the model to export
 ExportReport           what was written, and how it agrees with the original
 compare_with_source    compare the answers of an exported file with the original's
-too_many_differ        decide whether an 8-bit export must be rejected
+require_agreement      refuse an export whose answers are not the original's
+too_many_differ        whether significantly more clips than a limit have another answer
 median_ms              measure the time for one clip
 """
 
@@ -11,6 +12,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from harken.runtime.modelfile import ModelFile
 FEW_CLIPS = 100  # With fewer clips, the agreement is not reliable.
 
 _TIMED_CLIPS = 100
+_TOLERANCE = 1e-3  # largest difference in probability, in float32
 _SIGNIFICANCE = 0.025  # probability of rejecting an export that is within its limit
 _8_BIT_OPERATORS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
@@ -133,6 +136,50 @@ def compare_with_source(
         source_clip_ms=median_ms(source, clips),
         synthesized=synthesized,
     )
+
+
+class Agreement(Protocol):
+    """How an export agrees with its original, as ExportReport describes it."""
+
+    @property
+    def bits(self) -> int: ...
+    @property
+    def clips(self) -> int: ...
+    @property
+    def largest_difference(self) -> float: ...
+    @property
+    def agreement(self) -> float: ...
+
+
+def require_agreement(path: Path, found: Agreement, *, most_differing: float, advice: str) -> None:
+    """Refuse an export whose answers are not the original's.
+
+    Parameters
+    ----------
+    path
+        The file to name in the error.
+    found
+        Its agreement with the original.
+    most_differing
+        Fraction of clips that may have another answer, in 8 bits. See `too_many_differ`.
+    advice
+        What to do if more of them have another answer.
+
+    Raises
+    ------
+    HarkenError
+        In float32, a probability differs by more than 0.001; in 8 bits, too many answers differ or one is not a number.
+    """
+    if found.bits == 32 and not found.largest_difference <= _TOLERANCE:  # true for NaN, too
+        raise HarkenError(
+            f"{path} was not written: its probabilities differ from the model file's by {found.largest_difference:.2g}"
+        )
+    differing = round((1 - found.agreement) * found.clips)
+    finite = np.isfinite(found.largest_difference)
+    if found.bits == 8 and (not finite or too_many_differ(differing, found.clips, most_differing)):
+        raise HarkenError(
+            f"{path} was not written: {differing} of {found.clips} clips have another answer in 8 bits; {advice}"
+        )
 
 
 def too_many_differ(differing: int, clips: int, limit: float) -> bool:

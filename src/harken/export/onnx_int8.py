@@ -26,7 +26,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from harken.errors import HarkenError
-from harken.export.comparison import ExportReport, compare_with_source, median_ms, open_source, too_many_differ
+from harken.export.comparison import ExportReport, compare_with_source, median_ms, open_source, require_agreement
 from harken.files import replacing_all, require_writable
 from harken.runtime.modelfile import ModelFile
 
@@ -86,12 +86,8 @@ def write_onnx_int8(
             truth=truth,
             synthesized=synthesized,
         )
-        differing = round((1 - report.agreement) * report.clips)
-        if not np.isfinite(report.largest_difference) or too_many_differ(differing, report.clips, _MAX_DIFFERING):
-            raise HarkenError(
-                f"{path} was not written: {differing} of {report.clips} clips have another answer in 8 bits; "
-                f"calibrate on a larger corpus, or {_alternative(source.path)}"
-            )
+        advice = f"calibrate on a larger corpus, or {_alternative(source.path)}"
+        require_agreement(path, report, most_differing=_MAX_DIFFERING, advice=advice)
         values = {**asdict(report), "path": path.name}
         beside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return report

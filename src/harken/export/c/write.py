@@ -20,13 +20,12 @@ from harken.export.c.graph import read_network
 from harken.export.c.int8 import calibrate, int8_tables
 from harken.export.c.source import Description, c_header, c_source
 from harken.export.c.tables import float_tables
-from harken.export.comparison import open_source, too_many_differ
+from harken.export.comparison import open_source, require_agreement
 from harken.files import replacing_all, require_writable
 from harken.models.frontend import LogMel
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import STREAM_SUFFIX, Card, find_model, open_model
 
-_TOLERANCE = 1e-3  # largest difference in probability, in float32
 _MAX_DIFFERING = 0.01  # fraction of different answers, in 8 bits
 # A streaming file has copies of these entries of its model. A model that was trained again has others.
 _COPIED_ENTRIES = ("recipe", "temperature", "validation_accuracy", "clips", "parameters")
@@ -184,7 +183,8 @@ def write_c(
         synthesized=synthesized,
         listener_origin=origin,
     )
-    _require_agreement(report)
+    advice = "calibrate on a larger corpus"
+    require_agreement(report.source, report, most_differing=_MAX_DIFFERING, advice=advice)
     texts[".c.json"] = _card_json(card, settings, report)
     with replacing_all(*targets.values()) as temporaries:
         for suffix, temporary in zip(targets, temporaries, strict=True):
@@ -242,20 +242,6 @@ def _timed_run(compiled: CompiledModel, clips: NDArray[np.float32]) -> tuple[NDA
         rows.append(compiled.run(clip[None]))
         times.append(time.perf_counter() - start)
     return np.concatenate(rows), 1000 * float(np.median(times))
-
-
-def _require_agreement(report: CReport) -> None:
-    differing = round((1 - report.agreement) * report.clips)
-    if report.bits == 32 and not report.largest_difference <= _TOLERANCE:
-        raise HarkenError(
-            f"{report.source} was not written: its probabilities differ from the model file's by {report.largest_difference:.2g}"
-        )
-    finite = np.isfinite(report.largest_difference)
-    if report.bits == 8 and (not finite or too_many_differ(differing, report.clips, _MAX_DIFFERING)):
-        raise HarkenError(
-            f"{report.source} was not written: {differing} of {report.clips} clips have another answer in 8 bits than in the "
-            "model file; calibrate on a larger corpus"
-        )
 
 
 def _card_json(card: Card, listener: ListenerSettings, report: CReport) -> str:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.export.comparison import ExportReport, compare_with_source, open_source, too_many_differ
+from harken.export.comparison import ExportReport, compare_with_source, open_source, require_agreement
 from harken.export.litert.convert import convert
 from harken.export.litert.int8 import quantize
 from harken.export.litert.run import LitertFile
@@ -23,7 +23,6 @@ from harken.runtime.modelfile import Card, ModelFile
 from harken.training.restore import restore_spotter
 from harken.training.run_folder import load_spotter
 
-_TOLERANCE = 1e-3  # largest difference in probability, in float32
 _MAX_DIFFERING = 0.03  # fraction of different answers, in 8 bits
 _BATCH = 64
 _RESTORE_CLIPS = 512  # for the statistics of normalizations
@@ -106,7 +105,8 @@ def write_litert(
             truth=truth,
             synthesized=synthesized,
         )
-        _require_agreement(report)
+        advice = "calibrate on a larger corpus, or export to float32 (litert)"
+        require_agreement(path, report, most_differing=_MAX_DIFFERING, advice=advice)
         beside.write_text(_json(source.card, exported, report), encoding="utf-8")
     return report
 
@@ -124,21 +124,6 @@ def _features(spotter: Spotter, clips: NDArray[np.float32]) -> NDArray[np.float3
     batches = torch.from_numpy(clips).split(_BATCH)  # type: ignore[no-untyped-call]
     features: NDArray[np.float32] = torch.cat([spotter.front_end(batch) for batch in batches]).numpy()
     return features
-
-
-def _require_agreement(report: ExportReport) -> None:
-    # A comparison with NaN is false, so NaN counts as disagreement.
-    if report.bits == 32 and not report.largest_difference <= _TOLERANCE:
-        raise HarkenError(
-            f"{report.path} was not written: its probabilities differ from the model file's by {report.largest_difference:.2g}"
-        )
-    differing = round((1 - report.agreement) * report.clips)
-    finite = np.isfinite(report.largest_difference)
-    if report.bits == 8 and (not finite or too_many_differ(differing, report.clips, _MAX_DIFFERING)):
-        raise HarkenError(
-            f"{report.path} was not written: {differing} of {report.clips} clips have another answer in 8 bits; "
-            "calibrate on a larger corpus, or export to float32 (litert)"
-        )
 
 
 def _json(card: Card, exported: LitertFile, report: ExportReport) -> str:
