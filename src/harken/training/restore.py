@@ -79,6 +79,7 @@ def _unfold(
     restored.
     """
     convolutions = {id(layer): name for name, layer in spotter.network.named_modules() if isinstance(layer, nn.Conv2d)}
+    # By id of a convolution's output, which is kept so that no other tensor gets its id.
     outputs: dict[int, tuple[nn.Conv2d, str, Tensor]] = {}
     found: set[str] = set()
 
