@@ -253,6 +253,7 @@ def _join(request: Request, learned: _Outcome, entry: dict[str, Any]) -> Enrolle
     fields = enrolled_metadata(phrases, templates, thresholds, [*existing.fields["enrolled"], entry], existing.encoder)
     listener = existing.fields["listener"]
     fields["listener"] = {**listener, "thresholds": {**listener["thresholds"], phrase: learned.threshold}}
-    fields |= {"tuned_on": existing.fields["tuned_on"]} if "tuned_on" in existing.fields else {}
+    if "tuned_on" in existing.fields:
+        fields["tuned_on"] = existing.fields["tuned_on"]
     calibrations = (*existing.calibrations, new.calibrations)
     return EnrolledModel(phrases, templates, calibrations, fields, existing.encoder)

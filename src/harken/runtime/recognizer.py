@@ -248,11 +248,9 @@ class Recognizer:
         """
         samples = load_clip(waveform, self.sample_rate, source_rate=self.sample_rate)
         starts = self._window_starts(samples.size)
-        words = [
-            self.model.probabilities(np.stack(windows))[:, self._is_word].max(axis=1)
-            for windows in _batched((self._window(samples, start) for start in starts), _BATCH_SIZE)
-        ]
-        return self._window(samples, starts[int(np.concatenate(words).argmax())])
+        windows = (self._window(samples, start) for start in starts)
+        classified = [self.model.probabilities(np.stack(batch)) for batch in _batched(windows, _BATCH_SIZE)]
+        return self._window(samples, starts[self._best_of(np.concatenate(classified))])
 
     def _classify(self, waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return the probabilities [N, classes] of each waveform's window with the most probable word."""
@@ -268,8 +266,12 @@ class Recognizer:
         if classified:
             ends = np.cumsum([len(clip_starts) for clip_starts in starts])
             for row, of_clip in zip(best, np.split(np.concatenate(classified), ends[:-1]), strict=True):
-                row[:] = of_clip[of_clip[:, self._is_word].max(axis=1).argmax()]
+                row[:] = of_clip[self._best_of(of_clip)]
         return best
+
+    def _best_of(self, probabilities: NDArray[np.float32]) -> int:
+        """Return the number of the window, of probabilities [windows, classes], in which a word is most probable."""
+        return int(probabilities[:, self._is_word].max(axis=1).argmax())
 
     def decide(self, probabilities: NDArray[np.float32]) -> Prediction:
         """Turn probabilities into a prediction: the most probable class, if it is a word and reaches its threshold.
