@@ -4,7 +4,7 @@ batches             the clips of each epoch, and their samples on the device
 augment/            the augmentations, one transform in each module, applied to whole batches
 waveforms           rows of a batch -> waveforms, augmented for training
 bank_windows        windows of the speech bank, for networks on the speech embedding
-hard_negatives      the speech that the network takes for a word, found anew as it learns
+hard_negatives      the speech that a listener would take for a word, found anew as the network learns
 module              network, loss and optimizer as a LightningModule
 cuda_graphs         forward and backward passes recorded and replayed on a GPU
 memory              settings of the C library that keep freed memory for the next step

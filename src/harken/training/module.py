@@ -149,8 +149,7 @@ class TrainingModule(lightning.LightningModule):
         self._examples = 0
         assert self.waveforms is not None
         if self.waveforms.hard_negatives is not None:
-            seed = self.recipe.seed * 1_000_003 + self.current_epoch
-            self.waveforms.hard_negatives.search(self._keyword_probability, seed=seed)
+            self.waveforms.hard_negatives.search(self._keyword_probability)
         if self._bank is not None and self.current_epoch:  # before the first epoch, the network knows no keyword
             self._bank.search(self._keyword_probability_of_embeddings)
 

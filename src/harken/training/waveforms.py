@@ -94,7 +94,7 @@ class WaveformLoader:
         recipe = self.recipe
         recorded = WindowBank(speech, recipe.samples)
         if recipe.hard_share:
-            self.hard_negatives = HardNegatives(recorded)
+            self.hard_negatives = HardNegatives(recorded, recipe.sample_rate)
         if not recipe.chained_share:
             return recorded
         others = torch.from_numpy(trained[task.classes[trained] == task.labels.index(UNKNOWN)])
