@@ -19,7 +19,7 @@ import pytest
 
 from conftest import MakeModel, tone
 from harken.errors import HarkenError
-from harken.runtime.hub import HubModel, parse_hub_uri
+from harken.runtime.hub import HubModel, fetch_model, parse_hub_uri
 from serving import write_clip
 
 COMMIT = "a" * 40
@@ -268,6 +268,27 @@ def test_a_model_is_pushed_fetched_cached_and_checked(hub: FakeHub, make_model: 
     code, _, error = harken(cache, hub.url, *predict)
     assert code == 2
     assert "is damaged" in error
+
+
+@pytest.mark.parametrize(
+    ("cached", "terminal", "said"),
+    [(False, True, "downloading hf://me/quarters from the Hub ...\n"), (True, True, ""), (False, False, "")],
+)
+def test_a_terminal_shows_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make_model: MakeModel,
+    cached: bool,
+    terminal: bool,
+    said: str,
+) -> None:
+    library = pytest.importorskip("huggingface_hub")
+    model = make_model()
+    monkeypatch.setattr(library, "hf_hub_download", lambda *_, **__: str(model))
+    monkeypatch.setattr(library, "try_to_load_from_cache", lambda *_, **__: str(model) if cached else None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert fetch_model("hf://me/quarters") == model
+    assert capsys.readouterr().err == said
 
 
 def test_the_card_is_what_the_hub_reads(make_model: MakeModel) -> None:

@@ -9,6 +9,7 @@ first_line     the first line of an error
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def fetch_model(uri: str) -> Path:
     """
     model = parse_hub_uri(uri)
     require_extra("hub", "huggingface_hub")
-    from huggingface_hub import hf_hub_download, logging
+    from huggingface_hub import hf_hub_download, logging, try_to_load_from_cache
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -75,6 +76,10 @@ def fetch_model(uri: str) -> Path:
     )
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call] # it warns about each try to connect
+    if sys.stderr.isatty() and not try_to_load_from_cache(model.repo, MODEL_FILE, revision=model.revision):
+        print(
+            f"downloading {uri} from the Hub ...", file=sys.stderr
+        )  # without a connection, it is tried for half a minute
     try:
         path = Path(hf_hub_download(model.repo, MODEL_FILE, revision=model.revision))
     except GatedRepoError as error:
