@@ -5,9 +5,9 @@ HardNegatives    find such windows, and add them to batches
 The network soon recognizes most windows of speech as `_unknown_` and learns nothing more from them. Searching for the others
 with the current network, once per epoch, is online hard example mining (A. Shrivastava et al., 2016, arXiv:1604.03540).
 
-A listener lowers the confidence of a word that does not stand alone (see `harken.runtime.isolation`), which is the case in
-97 % of the windows of an audiobook. What is left, for example "Now" before a pause at the start of a sentence, hardly ever
-occurs among windows drawn at random. So the search looks where a word would stand alone.
+A listener lowers the confidence of a word that does not stand alone (see `harken.runtime.isolation`), as nearly every word of a
+sentence. What is left, for example "Now" before a pause at the start of a sentence, hardly ever occurs among windows drawn at
+random. So the search looks where a word would stand alone.
 """
 
 from collections.abc import Callable
