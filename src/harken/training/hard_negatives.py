@@ -86,7 +86,7 @@ def _penalized_windows(bank: WindowBank, sample_rate: int) -> tuple[Tensor, Tens
     places: list[int] = []
     penalties: list[float] = []
     for first, start, end in zip(firsts, np.concatenate([[0], ends]), ends, strict=False):
-        recording = audio[first : first + end - start + bank.samples - 1].astype(np.float32) / 32768
+        recording = audio[first : first + end - start + bank.samples - 1].astype(np.float32) / np.float32(32768)
         without_hum = HighPass(sample_rate).push(recording)
         isolation = Isolation(sample_rate, bank.samples, hop)
         for heard in range(hop, len(recording) + 1, hop):
