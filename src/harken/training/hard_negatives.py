@@ -59,7 +59,7 @@ class HardNegatives:
         """
         parts = torch.split(self._searched, _BATCH)
         scores = torch.cat([keyword_probability(self._at_one_level(part)) for part in parts])
-        confidences = torch.logit(scores.double(), eps=1e-9) - _PENALTY * self._penalties
+        confidences = torch.logit(scores, eps=1e-6) - _PENALTY * self._penalties
         self.places = self._searched[confidences.topk(min(_KEPT, len(confidences))).indices]
 
     def replace_some(self, windows: Tensor, share: float) -> Tensor:
@@ -95,4 +95,4 @@ def _penalized_windows(bank: WindowBank, sample_rate: int) -> tuple[Tensor, Tens
                 places.append(int(start) + heard - bank.samples)
                 penalties.append(isolation.penalty)
     device = bank.audio.device
-    return torch.tensor(places, device=device), torch.tensor(penalties, device=device, dtype=torch.float64)
+    return torch.tensor(places, device=device), torch.tensor(penalties, device=device, dtype=torch.float32)
