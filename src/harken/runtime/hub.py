@@ -77,9 +77,8 @@ def fetch_model(uri: str) -> Path:
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call] # it warns about each try to connect
     if sys.stderr.isatty() and not try_to_load_from_cache(model.repo, MODEL_FILE, revision=model.revision):
-        print(
-            f"downloading {uri} from the Hub ...", file=sys.stderr
-        )  # without a connection, it is tried for half a minute
+        # Without a connection, the library tries for half a minute.
+        print(f"downloading {uri} from the Hub ...", file=sys.stderr)
     try:
         path = Path(hf_hub_download(model.repo, MODEL_FILE, revision=model.revision))
     except GatedRepoError as error:

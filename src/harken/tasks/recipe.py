@@ -65,7 +65,7 @@ class Recipe:
     unknown_share: float = 0.25  # examples of `_unknown_`, as a fraction of the word clips; 0: no such class
     speech_share: float = 0.2  # share of the `_unknown_` examples that are cut from running speech
     spliced_share: float = 0.0  # share of the other `_unknown_` examples that are half a word, half running speech
-    # Share of the running speech that is taken from windows that a listener would take for a keyword, found anew in each epoch
+    # Share of the running speech taken from what a listener would most likely mistake for a keyword, searched anew in each epoch
     hard_share: float = 0.0
     chained_share: float = 0.0  # share of all running speech that is made by joining clips of other words
     # Windows of harken's speech bank that are added to each batch as `_unknown_`; only for a network on the speech embedding

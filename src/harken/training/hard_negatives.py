@@ -18,15 +18,14 @@ from torch import Tensor
 
 from harken.audio.highpass import HighPass
 from harken.runtime.isolation import Isolation
+from harken.runtime.listener_settings import ListenerSettings
 from harken.training.augment import WindowBank
 from harken.training.augment.random_draws import random_mask
 
-_HOP_S = 0.1  # distance of the windows that are searched
 _SEARCHED = 48_000  # windows scored per epoch: a tenth of 13 hours of speech
 _KEPT = 2_000
 _BATCH = 256
 _PEAK = 0.5  # level at which windows are scored; afterwards they are augmented like any other example
-_PENALTY = 5.0  # logits for sound before or after a word, as in the bundled models
 
 
 class HardNegatives:
@@ -59,7 +58,7 @@ class HardNegatives:
         """
         parts = torch.split(self._searched, _BATCH)
         scores = torch.cat([keyword_probability(self._at_one_level(part)) for part in parts])
-        confidences = torch.logit(scores, eps=1e-6) - _PENALTY * self._penalties
+        confidences = torch.logit(scores, eps=1e-6) - ListenerSettings.isolation * self._penalties
         self.places = self._searched[confidences.topk(min(_KEPT, len(confidences))).indices]
 
     def replace_some(self, windows: Tensor, share: float) -> Tensor:
@@ -79,13 +78,13 @@ class HardNegatives:
 def _penalized_windows(bank: WindowBank, sample_rate: int) -> tuple[Tensor, Tensor]:
     """Return the numbers of the windows at every hop of every recording, and a listener's penalty for a word in each.
 
-    The listener begins with each recording, and has heard nothing before it.
+    The listener begins with each recording, and has heard nothing before it. All sound counts as speech.
     """
-    hop = round(_HOP_S * sample_rate)
+    hop = round(ListenerSettings.hop_ms / 1000 * sample_rate)
     audio, firsts, ends = (values.cpu().numpy() for values in (bank.audio, bank.first, bank.ends))
     places: list[int] = []
     penalties: list[float] = []
-    for first, start, end in zip(firsts, np.concatenate([[0], ends]), ends, strict=False):
+    for first, start, end in zip(firsts, [0, *ends[:-1]], ends, strict=True):
         recording = audio[first : first + end - start + bank.samples - 1].astype(np.float32) / np.float32(32768)
         without_hum = HighPass(sample_rate).push(recording)
         isolation = Isolation(sample_rate, bank.samples, hop)
