@@ -10,13 +10,14 @@ sentence. What is left, for example "Now" before a pause at the start of a sente
 random. So the search looks where a word would stand alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from harken.audio.highpass import HighPass
+from harken.progress import progress
 from harken.runtime.isolation import Isolation
 from harken.runtime.listener_settings import ListenerSettings
 from harken.training.augment import WindowBank
@@ -48,16 +49,22 @@ class HardNegatives:
         self._penalties = penalties[alone]
 
     @torch.no_grad()
-    def search(self, keyword_probability: Callable[[Tensor], Tensor]) -> None:
+    def search(
+        self,
+        keyword_probability: Callable[[Tensor], Tensor],
+        shown: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter,
+    ) -> None:
         """Score the windows in which a word would stand alone most, and keep those with the highest confidence of a keyword.
 
         Parameters
         ----------
         keyword_probability
             Function that returns the probability of the most probable keyword [N] for waveforms [N, samples].
+        shown
+            Function that yields the parts of the search, and shows how far it has come.
         """
         parts = torch.split(self._searched, _BATCH)
-        scores = torch.cat([keyword_probability(self._at_one_level(part)) for part in parts])
+        scores = torch.cat([keyword_probability(self._at_one_level(part)) for part in shown(parts)])
         confidences = torch.logit(scores, eps=1e-6) - ListenerSettings.isolation * self._penalties
         self.places = self._searched[confidences.topk(min(_KEPT, len(confidences))).indices]
 
@@ -84,7 +91,8 @@ def _penalized_windows(bank: WindowBank, sample_rate: int) -> tuple[Tensor, Tens
     audio, firsts, ends = (values.cpu().numpy() for values in (bank.audio, bank.first, bank.ends))
     places: list[int] = []
     penalties: list[float] = []
-    for first, start, end in zip(firsts, [0, *ends[:-1]], ends, strict=True):
+    recordings = list(zip(firsts, [0, *ends[:-1]], ends, strict=True))
+    for first, start, end in progress(recordings, "finding where a word would stand alone"):
         recording = audio[first : first + end - start + bank.samples - 1].astype(np.float32) / np.float32(32768)
         without_hum = HighPass(sample_rate).push(recording)
         isolation = Isolation(sample_rate, bank.samples, hop)

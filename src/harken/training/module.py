@@ -6,12 +6,13 @@ learning_rate_factor    the learning rate schedule
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import lightning
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
@@ -149,9 +150,23 @@ class TrainingModule(lightning.LightningModule):
         self._examples = 0
         assert self.waveforms is not None
         if self.waveforms.hard_negatives is not None:
-            self.waveforms.hard_negatives.search(self._keyword_probability)
+            self.waveforms.hard_negatives.search(self._keyword_probability, self._shown)
         if self._bank is not None and self.current_epoch:  # before the first epoch, the network knows no keyword
             self._bank.search(self._keyword_probability_of_embeddings)
+
+    def _shown(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the parts of a search, with a bar of its own below that of the epoch."""
+        bar = self.trainer.progress_bar_callback
+        display = bar.progress if isinstance(bar, RichProgressBar) else None
+        if display is None:
+            yield from parts
+            return
+        task = display.add_task("searching speech for hard negatives", total=len(parts))
+        for part in parts:
+            yield part
+            display.advance(task)
+            display.refresh()
+        display.update(task, visible=False)  # removed, it would renumber the bars that Lightning counts
 
     def _keyword_probability(self, waveform: Tensor) -> Tensor:
         """Return the probability [N] of the most probable keyword, by the weights that are validated."""
