@@ -14,7 +14,8 @@ from harken.tasks.protocol import Task
 from harken.tasks.recipe import RECIPES, Recipe, with_settings
 from harken.tasks.silence import SilenceWindow
 from harken.training import batches
-from harken.training.augment import ChainedWords, MixedBank
+from harken.training import waveforms as waveforms_module
+from harken.training.augment import ChainedWords, MixedBank, WindowBank
 from harken.training.batches import (
     NOISE_ROW,
     SPEECH_ROW,
@@ -195,6 +196,17 @@ def test_all_recordings_are_on_the_device(tmp_path: Path) -> None:
     held = [*loader.transforms.buffers(), *loader.noise.buffers(), *loader.speech.buffers(), loader.silence]
     assert len(held) > 6
     assert {tensor.device.type for tensor in held} == {"meta"}
+
+
+def test_hard_negatives_are_searched_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[str] = []
+
+    def search(bank: WindowBank, _: int) -> None:
+        devices.append(bank.audio.device.type)
+
+    monkeypatch.setattr(waveforms_module, "HardNegatives", search)
+    WaveformLoader(make_task(tmp_path), recipe("hard_share=0.5"), torch.device("meta"))
+    assert devices == ["meta"]
 
 
 def test_a_step_stays_on_the_device(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.cbook import STEP_LOOKUP_MAP
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -210,6 +211,17 @@ def test_the_trade_off_has_plain_tick_labels() -> None:
     assert ticks[0] == pytest.approx(0.5 / 10)  # ten hours
     assert [float(name) for name in names[1:]] == pytest.approx(ticks[1:])
     assert axes.get_xlim()[0] < ticks[0]
+
+
+def test_the_trade_off_promises_no_more_than_a_measured_threshold_does() -> None:
+    evaluation = evaluate_run(random_run(0))
+    (axes,) = drawn(trade_off_curve(evaluation)).axes
+    (line, *_) = axes.get_lines()
+    rates, missed = STEP_LOOKUP_MAP[line.get_drawstyle()](*line.get_data())  # with the corners of the steps
+    curve = evaluation.trade_off
+    for rate, share in zip(rates, missed, strict=True):
+        reached = curve.missed[curve.false_alarms_per_hour <= rate * (1 + 1e-9)]
+        assert not reached.size or share >= 100 * reached.min() - 1e-6
 
 
 def test_a_stream_without_false_alarms_still_has_a_trade_off() -> None:

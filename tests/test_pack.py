@@ -145,6 +145,19 @@ def test_a_table_and_a_list_of_clips_share_a_pack(clips, cache, decoded):
     assert len(list(cache.glob("*.link"))) == 1
 
 
+@pytest.mark.parametrize("damaged", ["", "..", "0" * 31])
+def test_a_damaged_link_removes_nothing(clips, cache, damaged):
+    pack(clips, sample_rate=RATE, samples=100, cache=cache)
+    (cache / "other").mkdir()
+    (link,) = cache.glob("*.link")
+    kept = {*cache.iterdir(), *cache.parent.iterdir()}
+    whole = link.read_text()
+    link.write_text(damaged)
+    assert len(pack(clips, sample_rate=RATE, samples=100, cache=cache)) == 20
+    assert kept <= {*cache.iterdir(), *cache.parent.iterdir()}
+    assert link.read_text() == whole
+
+
 def test_a_clip_changed_in_place_is_packed_again(clips, cache):
     root = clips[0].path.parents[1]
     pack(read_corpus([root], cache=cache).clips, sample_rate=RATE, samples=100, cache=cache)

@@ -12,6 +12,7 @@ an interruption continues where that one stopped.
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -39,6 +40,7 @@ _SHARD_BYTES = 2_000_000_000
 _BLOCK = 64  # clips that a process decodes at a time; few, so that the last block does not take long
 _INDEX_INTERVAL_S = 0.2  # time between two updates of the index
 _SYNC_INTERVAL_S = 0.2
+_PACK_NAME = re.compile(rf"[0-9a-f]{{{2 * DIGEST_BYTES}}}")
 _CLIPS_PER_PROCESS = 500  # with fewer clips, starting a process takes longer than the work
 
 
@@ -136,8 +138,11 @@ def _has_missing_files(folder: Path) -> bool:
 
 def _follow(link: Path) -> PackedClips | None:
     """Open the pack that a link leads to, if there is one."""
-    folder = link.parent / link.read_text() if link.is_file() else link
-    return _open_if_complete(folder)
+    if not link.is_file():
+        return None
+    # After a power failure, the link may be empty, which would stand for the whole cache.
+    name = link.read_text(errors="replace")
+    return _open_if_complete(link.parent / name) if _PACK_NAME.fullmatch(name) else None
 
 
 def _open_if_complete(folder: Path) -> PackedClips | None:

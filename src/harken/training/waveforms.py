@@ -55,7 +55,7 @@ class WaveformLoader:
         trained = task.rows("train")
         self.words = torch.from_numpy(trained[task.classes[trained] < task.words])
         self.hard_negatives: HardNegatives | None = None
-        self.speech = None if task.speech is None else self._speech_bank(task.speech, task, trained).to(device)
+        self.speech = None if task.speech is None else self._speech_bank(task.speech, task, trained)
         transforms: list[torch.nn.Module] = [
             Speed(1 - recipe.speed, 1 + recipe.speed),
             Pitch(recipe.pitch_semitones, probability=recipe.pitch_probability),
@@ -92,13 +92,14 @@ class WaveformLoader:
 
     def _speech_bank(self, speech: Recordings, task: Task, trained: NDArray[np.int64]) -> WindowBank | MixedBank:
         recipe = self.recipe
-        recorded = WindowBank(speech, recipe.samples)
+        recorded = WindowBank(speech, recipe.samples).to(self.clips.device)
         if recipe.hard_share:
             self.hard_negatives = HardNegatives(recorded, recipe.sample_rate)
         if not recipe.chained_share:
             return recorded
         others = torch.from_numpy(trained[task.classes[trained] == task.labels.index(UNKNOWN)])
-        return MixedBank(recorded, ChainedWords(self.clips, others, recipe.sample_rate), recipe.chained_share)
+        chained = MixedBank(recorded, ChainedWords(self.clips, others, recipe.sample_rate), recipe.chained_share)
+        return chained.to(self.clips.device)
 
     @torch.no_grad()
     def load_augmented(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

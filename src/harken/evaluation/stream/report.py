@@ -140,7 +140,7 @@ def trade_off_curve(evaluation: StreamEvaluation) -> Figure:
     figure = new_figure(_WIDTH, 300)
     axes = figure.add_subplot()
     rates = np.maximum(curve.false_alarms_per_hour, none)
-    axes.step(rates, 100 * curve.missed, where="post", color=_ACCENT, linewidth=1.6)
+    axes.step(rates, 100 * curve.missed, where="pre", color=_ACCENT, linewidth=1.6)
     operating_point = int(np.flatnonzero(curve.shifts == 0)[0])
     axes.plot(rates[operating_point], 100 * curve.missed[operating_point], "o", color=_ACCENT, markersize=6)
     axes.set_xscale("log")
