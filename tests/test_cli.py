@@ -107,6 +107,8 @@ def test_predict_reports_clips_that_cannot_be_read_and_goes_on(
         ["harken:", str(tmp_path / "missing.wav")],
     ]
     assert run("predict", folder / "b.wav", tmp_path / "missing.wav", "--model", model)[:2] == (2, "")
+    code, out, err = run("predict", good[0], tmp_path / ("x" * 300), good[1], "--model", model, *options)
+    assert (code, out.count("\n"), err.count("\n")) == (1, 2, 1)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8", "shift_jis"])
@@ -196,6 +198,17 @@ def test_a_full_disk_is_one_line_and_exit_code_2(run: Run, tiny_corpus: Path, tm
         code, _, err = run("corpus", "show", tiny_corpus)
     assert code == 2
     assert err == f"harken: cannot write {tmp_path / 'corpus.html'}: No space left on device; free some disk space\n"
+
+
+def test_a_path_that_cannot_be_used_is_one_line_and_exit_code_2(run: Run, tiny_corpus: Path) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "secret/a.wav")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harken.corpus.page.write_page", refuse)
+        code, _, err = run("corpus", "show", tiny_corpus)
+    assert code == 2
+    assert err == "harken: secret/a.wav: Permission denied; check the path and its permissions\n"
 
 
 def test_a_page_about_a_corpus_never_replaces_a_recording(run: Run, tiny_corpus: Path) -> None:

@@ -281,6 +281,26 @@ def test_the_first_wav_that_lacks_some_milliseconds_is_named(tmp_path, monkeypat
     assert record.getMessage() == f"{tmp_path / 'first.wav'} is 0.5 ms shorter than its header states: read to its end"
 
 
+@pytest.mark.parametrize(
+    "comment",
+    [
+        b"hello\ndata : foo (should be bar)",
+        b"x\ndata (should be 1)",
+        b"x\n data : 9 (should be",
+        b"x\ndata : 99999 (should be 1000)",
+    ],
+)
+def test_a_comment_that_looks_like_a_size_is_a_comment(comment):
+    text = comment + bytes(2 - len(comment) % 2)
+    chunk = b"LIST" + struct.pack("<I", 12 + len(text)) + b"INFOICMT" + struct.pack("<I", len(text)) + text
+    written = encoded(tone(440, 1.0, 16_000), 16_000, encoding="FLOAT")
+    at = written.index(b"data", 12)
+    content = bytearray(written[:at] + chunk + written[at:])
+    content[4:8] = struct.pack("<I", len(content) - 8)
+    assert len(load_clip(io.BytesIO(content), 16_000)) == 16_000
+    assert "cut short" in error_of(io.BytesIO(content[:20_000]))
+
+
 def test_a_wav_with_an_odd_number_of_bytes_is_read():
     content = encoded(tone(440, 1.0, 15_999), 15_999, "WAV", "PCM_U8")
     assert len(content) == 44 + 15_999 + 1

@@ -160,6 +160,20 @@ def test_a_full_disk_leaves_no_list_without_its_header(tmp_path, monkeypatch):
     assert (tmp_path / "saved/clips.csv").read_text().startswith("file,kind,word")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
+def test_a_full_disk_names_the_clip(tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*nohash_0\.wav"):
+            save(tmp_path, stream(), chunk=8000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.rglob("*.wav"))
+
+
 def test_two_runs_that_begin_in_the_same_second_keep_the_clips_of_both(tmp_path, monkeypatch):
     monkeypatch.setattr("harken.runtime.clip_saver.time.strftime", lambda form: "20261129T120000")
     for _ in range(2):

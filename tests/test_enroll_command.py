@@ -1,6 +1,7 @@
 """The command `harken enroll`, with recordings and with a simulated microphone."""
 
 import errno
+import os
 import re
 import subprocess
 import sys
@@ -207,3 +208,23 @@ def test_the_default_name_does_not_overwrite_another_phrase(run: Command, clips:
     assert code == 2
     assert "hey-tune.onnx exists and is no model of 'hey-tune' alone: add --out FILE, or --into hey-tune.onnx" in err
     assert ModelFile("hey-tune.onnx").card == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports other errors")
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["hey tune", "--out", "x" * 300], "cannot write x"),
+        (["hey tune", "--background", "x" * 300], "x cannot be opened: File name too long"),
+        (["x" * 400], "the phrase has 400 characters"),
+        (["hey tune", "--record", "3", "--out", "a.onnx", "--stream", "loop"], "cannot write loop"),
+    ],
+    ids=["out", "background", "phrase", "loop"],
+)
+def test_names_that_cannot_be_used_are_one_line(
+    arguments: list[str], problem: str, run: Command, clips: list[Path]
+) -> None:
+    Path("loop").symlink_to("loop")
+    code, _, err = run(*arguments, "take0.wav", "take1.wav")
+    assert (code, err.count("\n")) == (2, 1)
+    assert problem in err

@@ -1,6 +1,7 @@
 import errno
 import os
 import stat
+import sys
 
 import pytest
 
@@ -125,3 +126,31 @@ def test_a_full_disk_names_the_file(tmp_path):
         write_and_fail()
     assert caught.value.filename == str(tmp_path / "best.ckpt")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports other errors")
+def test_a_name_that_is_too_long_is_refused(tmp_path):
+    message = f"^cannot write {tmp_path}/x+: File name too long; choose a shorter name$"
+    with pytest.raises(HarkenError, match=message), replacing(tmp_path / ("x" * 300)):
+        pytest.fail("the body ran")
+    with pytest.raises(HarkenError, match="File name too long"):
+        require_writable(tmp_path / ("x" * 300) / "file.txt")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="such a link is replaced")
+def test_a_link_that_leads_to_itself_is_refused(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with (
+        pytest.raises(HarkenError, match=f"^cannot write {tmp_path}/loop: .*name another file$"),
+        replacing(tmp_path / "loop"),
+    ):
+        pytest.fail("the body ran")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_refused(tmp_path, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.stat", refuse)
+    with pytest.raises(HarkenError, match=r"^cannot write .*a\.txt: Permission denied; choose a folder"):
+        require_writable(tmp_path / "secret" / "a.txt")

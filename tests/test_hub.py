@@ -236,7 +236,7 @@ def test_uris_are_read(uri: str, expected: HubModel) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["hf://", "hf://a", "hf://a/b/c", "hf://a/b@", "hf://a/../b", "hf://a/b c", "hf://a/..@x"]
+    "uri", ["hf://", "hf://a", "hf://a/b/c", "hf://a/b@", "hf://a/../b", "hf://a/b c", "hf://a/..@x", "hf://a--b/c"]
 )
 def test_bad_uris_are_refused(uri: str) -> None:
     with pytest.raises(HarkenError, match="hf://OWNER/NAME"):
@@ -442,3 +442,11 @@ def test_what_fails_on_the_way_gets_one_line(hub: FakeHub, make_model: MakeModel
     code, out, error = harken(tmp_path / "cache", "http://127.0.0.1:9", *push)
     assert (code, out, error.count("\n")) == (2, "", 1), error
     assert "check the connection" in error
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_name_that_the_library_refuses_gets_one_line(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with pytest.raises(HarkenError, match=r"^hf://-a/b cannot be downloaded"):
+        fetch_model("hf://-a/b")

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from conftest import Run
+from harken.corpus.importers import convert
 from harken.corpus.importers.convert import Imported, import_corpus
 from harken.corpus.split import official
 from harken.corpus.table import read_corpus
@@ -148,6 +149,23 @@ def test_labels_that_differ_by_white_space_are_one_word(tmp_path: Path) -> None:
     result = import_corpus(tmp_path / "in", tmp_path / "out")
     assert result.words == {"yes": 2}
     assert list(result.left_out) == ["_x: names that begin with _ are harken's own; rename it"]
+
+
+def test_a_label_that_is_not_utf8_is_left_out() -> None:
+    assert convert._folder_name(b"caf\xe9".decode(errors="surrogateescape")) == ""
+    assert convert._folder_name("café") == "café"
+
+
+def test_labels_and_speakers_that_differ_in_case_do_not_share_a_path(tmp_path: Path) -> None:
+    rows = [(f"{number}.wav", word, speaker) for number, (word, speaker) in enumerate(
+        [("Go", "A1"), ("go", "A1"), ("go", "a1"), ("stop", "A1"), ("Go", ""), ("go", "")]
+    )]  # fmt: skip
+    write_csv(tmp_path / "in/metadata.csv", ("file_name", "label", "speaker"), *rows)
+    for name, _, _ in rows:
+        write(tmp_path / "in" / name)
+    import_corpus(tmp_path / "in", tmp_path / "out")
+    paths = {path.relative_to(tmp_path / "out").as_posix().casefold() for path in (tmp_path / "out").rglob("*.wav")}
+    assert len(paths) == 6
 
 
 def test_a_path_with_a_null_character_is_left_out(tmp_path: Path) -> None:

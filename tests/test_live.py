@@ -253,7 +253,7 @@ def test_thresholds_are_parsed_as_words_and_numbers():
     assert read_thresholds(["low=0.5", "a=b=1"]) == {"low": 0.5, "a=b": 1.0}
 
 
-@pytest.mark.parametrize("given", [["low"], ["low="], ["low=loud"], ["low=0.5", "low=0.6"]])
+@pytest.mark.parametrize("given", [["low"], ["0.9"], ["=0.9"], ["low="], ["low=loud"], ["low=0.5", "low=0.6"]])
 def test_invalid_thresholds_are_refused(given):
     with pytest.raises(HarkenError, match=f"--threshold {given[-1]}: "):
         read_thresholds(given)
@@ -279,17 +279,18 @@ def test_words_on_a_terminal_are_text_and_never_markup(tmp_path, monkeypatch):
     assert ":smile:" in screen.getvalue()
 
 
-def test_ctrl_c_keeps_the_last_clip(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, HarkenError])
+def test_ctrl_c_and_errors_keep_the_last_clip(tmp_path, monkeypatch, error):
     @contextmanager
     def microphone(_, *, channel=None):
         def chunks():
             yield np.concatenate([quiet(2), tone("low")])[:, None]
-            raise KeyboardInterrupt
+            raise error
 
         yield Source("microphone", RATE, chunks())
 
     monkeypatch.setattr(live, "open_microphone", microphone)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         listen(ToneRecognizer(), None, save=tmp_path / "kept")
     assert len([*(tmp_path / "kept/detections/low").iterdir()]) == 1
 

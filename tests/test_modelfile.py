@@ -155,6 +155,12 @@ def test_metadata_with_impossible_values_is_refused(make_model, metadata, messag
     assert len(str(refused.value).splitlines()) == 1
 
 
+def test_a_model_without_words_is_refused(make_model):
+    path = make_model(labels=["_unknown_", "_silence_"])
+    with pytest.raises(HarkenError, match=f"^{path} has no words: give another model$"):
+        ModelFile(path)
+
+
 def test_words_of_all_scripts_can_be_labels(make_model):
     labels = ["نمی\u200cخواهم", "क्षे\u200dत्र", "e\u0301te\u0301", "turn it off"]
     composed = tuple(unicodedata.normalize("NFC", label) for label in labels)

@@ -1,3 +1,4 @@
+import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,8 @@ import pytest
 import soundfile
 from sklearn.model_selection import train_test_split
 
-from conftest import OTHER_WORDS, TEN_WORDS, tone
+from conftest import OTHER_WORDS, TEN_WORDS, MakeModel, tone
+from harken.audio.clip import load_clip
 from harken.corpus.pack import PackedClips
 from harken.corpus.recordings import Recordings
 from harken.corpus.split import official_side
@@ -18,6 +20,7 @@ from harken.errors import HarkenError
 from harken.evaluation.clips.examples import gather_examples
 from harken.labels import COMMANDS, SILENCE, UNKNOWN
 from harken.runtime.modelfile import Card
+from harken.runtime.recognizer import Recognizer
 from harken.tasks import protocol
 from harken.tasks.protocol import Material, Task, make_task, side_waveforms
 from harken.tasks.recipe import RECIPES, Recipe, with_settings
@@ -168,6 +171,44 @@ def test_train_only_leaves_out_speakers_of_other_sides(tiny_corpus: Path, tmp_pa
     assert without_unknown.labels == (*COMMANDS, SILENCE)
 
 
+def test_train_only_leaves_out_speakers_whose_other_words_are_held_out(tiny_corpus: Path, tmp_path: Path) -> None:
+    # A speaker of the validation side, of whom the corpus has only another word. v12 does not validate with that clip.
+    data = Path(shutil.copytree(tiny_corpus, tmp_path / "data"))
+    speakers = ("0000000f", "00000035")
+    assert {official_side(speaker + "_nohash_0") for speaker in speakers} == {"validation"}
+    write_corpus(data, [f"bed/{speaker}_nohash_0" for speaker in speakers])
+    extra = write_corpus(tmp_path / "extra", [f"yes/{speaker}_nohash_1" for speaker in (*speakers, "00000001")])
+    task = make_task(recipe("v12"), Material(data=(data,), train_only=(extra,)))
+    assert not speakers_on(task, "train") & set(speakers)
+    assert [clip.name for clip in task.clips if extra in clip.path.parents] == ["yes/00000001_nohash_1"]
+
+
+def test_train_only_leaves_out_copies_of_held_out_clips(tmp_path: Path, noise: Path) -> None:
+    names = [f"{word}/take{take}" for word in ("lamp", "door") for take in range(20)]
+    data = write_corpus(tmp_path / "data", names)
+    extra = tmp_path / "extra"
+    for number, name in enumerate(names):
+        (extra / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / f"{name}.wav", extra / name.partition("/")[0] / f"copy{number}.wav")
+    new = tone(999, 0.05, RATE)
+    soundfile.write(extra / "lamp" / "new.wav", new, RATE)
+    task = make_task(recipe("own"), Material(data=(data,), noise=(noise,), train_only=(extra,)))
+    held_out = {clip.path.read_bytes() for clip in clips_on(task, "validation")}
+    assert len(held_out) == 6
+    assert not held_out & {clip.path.read_bytes() for clip in clips_on(task, "train")}
+    assert sum(extra in clip.path.parents for clip in clips_on(task, "train")) == 40 - 6 + 1
+
+
+def test_v12_moves_no_clip_of_another_side_to_validation(tmp_path: Path, noise: Path) -> None:
+    names = [f"{word}/{speaker}/take1" for word in ("yes", "bed", "cat") for speaker in PEOPLE * 5]
+    data = write_corpus(tmp_path, {name.replace("/take", f"{n // 12}/take") for n, name in enumerate(names)})
+    task = make_task(recipe("v12", "words=yes"), Material(data=(data,), noise=(noise,)))
+    for clip, side in zip(task.clips, task.sides, strict=True):
+        assert side == official_side(f"{clip.speaker}_nohash_1")
+    counts = words_on(task, "validation")
+    assert counts["bed"] + counts["cat"] == max(1, round(0.1 * counts["yes"]))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -272,6 +313,32 @@ def test_own_limits_other_words_in_validation(tmp_path: Path, noise: Path) -> No
     assert (task.sides == again.sides).all()
 
 
+def test_own_takes_unknown_from_its_folder_too(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door", UNKNOWN], PEOPLE))
+    other = write_corpus(tmp_path / "other", own_names(["cup"], PEOPLE))
+    (data / "splits.csv").write_text(f"path,split\n{UNKNOWN}/person3/take0.wav,test\n")
+    for given in ((), (other,)):
+        task = make_task(recipe("own"), Material(data=(data,), other=given, noise=(noise,)))
+        assert task.labels == ("door", "lamp", UNKNOWN, SILENCE)
+        unknown = {clip.word for clip, number in zip(task.clips, task.classes, strict=True) if number == 2}
+        assert unknown == ({UNKNOWN, "cup"} if given else {UNKNOWN})
+        assert words_on(task, "train")[UNKNOWN] > 10
+        assert words_on(task, "validation")[UNKNOWN] > 0
+        assert [clip.name for clip in clips_on(task, "test")] == [f"{UNKNOWN}/take0"]
+    without = make_task(recipe("own", "unknown_share=0"), Material(data=(data,), noise=(noise,)))
+    assert without.labels == ("door", "lamp", SILENCE)
+
+
+def test_joined_words_without_other_words_are_refused(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
+    speech = write_noise(tmp_path / "speech", "1001-1-1")
+    material = Material(data=(data,), noise=(noise,), speech=(speech,))
+    with pytest.raises(HarkenError, match=r"contains no clips of other words to join .* or set chained_share=0"):
+        make_task(recipe("own", "chained_share=0.3"), material)
+    other = write_corpus(tmp_path / "other", own_names(["cup"], PEOPLE))
+    assert make_task(recipe("own", "chained_share=0.3"), replace(material, other=(other,))).speech is not None
+
+
 def test_own_splits_clips_if_there_is_one_speaker(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path, own_names(["lamp", "door"], ["me"], takes=20))
     task = make_task(recipe("own"), Material(data=(data,), noise=(noise,)))
@@ -362,6 +429,54 @@ def test_own_evaluates_unknown_if_other_words_are_given(tmp_path: Path, noise: P
     assert sorted(set(without.truth.tolist())) == [0, 1, 3]
     with pytest.raises(HarkenError, match=r"are not the model's \(door, lamp\)"):
         gather_examples(card, [other], None, noise=[noise])
+
+
+def test_a_folder_with_unknown_is_evaluated_whole_or_on_the_given_side(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door", UNKNOWN], PEOPLE))
+    wanted = recipe("own")
+    task = make_task(wanted, Material(data=(data,), noise=(noise,)))
+    card = Card(task.labels, RATE, wanted.samples, {}, {"recipe": asdict(wanted)})
+    whole = gather_examples(card, [data], None, noise=[noise])
+    assert len(whole.truth) == 72
+    (note,) = whole.notes
+    assert "all clips were evaluated; --split validation evaluates only the validation set" in note
+    assert not gather_examples(card, [data], "all", noise=[noise]).notes
+    validation = gather_examples(card, [data], "validation", noise=[noise])
+    assert len(validation.truth) == len(task.rows("validation")) + len(task.silence)
+    assert set(validation.truth.tolist()) == {0, 1, 2, 3}
+
+    write_corpus(data, [f"{SILENCE}/quiet"])
+    archive = gather_examples(card, [data], "validation", noise=[noise])
+    assert len(archive.truth) == 73
+    (note,) = archive.notes
+    assert "--split validation has no effect" in note
+    assert not gather_examples(card, [data], None, noise=[noise]).notes
+
+
+def test_another_split_than_in_training_is_noticed(tmp_path: Path, noise: Path) -> None:
+    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
+    wanted = recipe("own")
+    task = make_task(wanted, Material(data=(data,), noise=(noise,)))
+    train, validation = (len(task.rows(side)) for side in ("train", "validation"))
+
+    def warning(train: int, validation: int) -> str:
+        clips = {"train": train, "validation": validation, "test": 0}
+        card = Card(task.labels, RATE, wanted.samples, {}, {"recipe": asdict(wanted), "clips": clips})
+        return gather_examples(card, [data], None, noise=[noise]).overlap_warning
+
+    assert warning(train, validation) == ""
+    assert warning(train + 5, validation) == ""  # of --train-only
+    assert f"had {train - 2} training clips" in warning(train - 2, validation)
+    assert f"had {validation + 1} validation clips" in warning(train, validation + 1)
+
+
+def test_short_clips_are_placed_as_for_a_prediction(tmp_path: Path, make_model: MakeModel) -> None:
+    data = write_corpus(tmp_path / "data", ["yes/short"], seconds=0.5)
+    for fields in ({"lead_in": 500}, {"lead_in": 5000}, {"recipe": asdict(recipe("own")), "lead_in": 200}, {}):
+        recognizer = Recognizer(make_model(sample_rate=RATE, window=8000, **fields))
+        (row,) = gather_examples(recognizer.card, [data], "all").waveforms
+        expected = recognizer.best_window(load_clip(data / "yes" / "short.wav", RATE))
+        np.testing.assert_array_equal(row, expected)
 
 
 def test_own_generates_noise_if_none_is_given(tmp_path: Path, noise: Path) -> None:

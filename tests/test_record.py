@@ -122,7 +122,9 @@ def test_takes_are_checked() -> None:
         (utterance(peak=0.002), "too quiet"),
         (np.zeros(2 * RATE, np.float32), "too quiet"),
         (np.clip(5 * utterance(), -1, 1), "clips"),
-        (utterance(seconds=0.8, start=1.5), "cut off"),
+        (utterance(seconds=0.8, start=1.5), "cut off at the end"),
+        (utterance(seconds=0.6, start=-0.3), "cut off at the start: speak a little later"),
+        (utterance()[RATE // 2 + 1000 :][:100], "cut off at the end"),  # shorter than a frame
         (utterance(seconds=1.6, start=0.1), "longer than a second"),
     ):
         checked = check_take(take, RATE)

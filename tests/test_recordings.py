@@ -114,6 +114,11 @@ def test_a_reserved_speaker_is_on_no_side():
     assert not any(speech_side([Path("1272-1-0000.flac")], side) for side in ("train", "thresholds", "measure"))
 
 
+def test_a_speaker_whose_name_is_not_utf8_is_on_one_side():
+    path = Path(b"caf\xe9-1.wav".decode(errors="surrogateescape"))
+    assert sum(speech_side([path], side) == [path] for side in ("train", "thresholds", "measure")) == 1
+
+
 def test_other_speakers_are_split_by_name():
     paths = [Path(f"speaker {number}-{chapter}.wav") for number in range(1_000) for chapter in (1, 2)]
     sides = {side: speech_side(paths, side) for side in ("train", "thresholds", "measure")}

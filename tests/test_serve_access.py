@@ -66,6 +66,21 @@ def test_other_origins_and_hosts_are_refused(server: Server) -> None:
     assert httpx.get(f"{server.url}/v1/model", headers={"Origin": server.url}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://Example.org", "https://example.org"),
+        ("https://example.org:443", "https://example.org"),
+        ("http://example.org:80", "http://example.org"),
+        ("http://example.org:443", "http://example.org:443"),
+    ],
+)
+def test_an_origin_is_compared_as_browsers_send_it(given: str, sent: str) -> None:
+    access = Access(origins=(given,))
+    assert access.origins == (sent,)
+    assert access.refusal("/", Headers({"host": "localhost", "origin": sent})) is None
+
+
 def test_invalid_tokens_and_origins_are_refused() -> None:
     with pytest.raises(HarkenError, match="without spaces"):
         Access(token=" ")

@@ -12,8 +12,9 @@ import pytest
 
 from harken.errors import HarkenError
 from harken.serve.limits import Limits, with_limits
+from harken.serve.predict import _check_length
 from serving import LOW_LIMITS, RATE, Server, error_of, serving, wav
-from test_clip import with_stated_length
+from test_clip import encoded, with_stated_length
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +112,14 @@ def test_limit_options_are_checked() -> None:
     ):
         with pytest.raises(HarkenError, match=part):
             with_limits(Limits(), [change])
+
+
+@pytest.mark.parametrize("kept", [0.4, 0.7])
+def test_the_length_of_a_bad_mp3_is_checked_without_notes_on_stderr(
+    kept: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(5).standard_normal(16_000) * 0.1
+    whole = encoded(noise, 16_000, "MP3", None)
+    _check_length(whole[: int(kept * len(whole))] + bytes(300), Limits())
+    _check_length(bytes([0xFF, 0xFB, 0x90, 0x00]) * 500, Limits())
+    assert capfd.readouterr().err == ""

@@ -82,6 +82,16 @@ def test_as_many_streams_are_closed_as_the_server_cannot_process() -> None:
     assert not any(load.must_close(meter, 4.0) for meter in meters[:8])
 
 
+def test_the_lag_is_not_computed_for_each_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = StreamLoad(threads=4, cost=0.01, max_lag_s=1.0)
+    meters = [load.open(0.0) for _ in range(20)]
+    computed = []
+    lag = load.lag
+    monkeypatch.setattr(load, "lag", lambda now: computed.append(now) or lag(now))
+    assert not any(load.must_close(meter, step / 50) for step in range(50) for meter in meters)
+    assert len(computed) <= 11  # of 1000 messages in a second
+
+
 def test_audio_that_comes_faster_than_it_is_spoken_has_no_lag() -> None:
     load = StreamLoad(threads=1, cost=0.01, max_lag_s=1.0)
     meter = load.open(0.0)

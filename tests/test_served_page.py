@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from browsing import open_page
-from driving import WORDS, check_files_use_the_thresholds, detect_all_words, is_drawn
+from driving import WORDS, add_file, check_files_use_the_thresholds, detect_all_words, is_drawn
 from harken.corpus.table import read_corpus
 from harken.models.onnx_writer import change_metadata
 from harken.runtime.listener_settings import ListenerSettings
@@ -64,6 +64,9 @@ def test_files_use_the_thresholds_of_the_served_page(
 ) -> None:
     with open_page(chromium, server.url, microphone_file) as page:
         check_files_use_the_thresholds(page, tmp_path)
+        strange = write_clip(tmp_path / "clip.wav", synthesize("stop")).rename(tmp_path / "clip.constructor")
+        add_file(page, strange)
+        assert page.is_disabled("#history li:first-child select")  # not a format that a corpus can hold
 
 
 def test_the_page_shows_a_hint_and_the_model_card(chromium: str, microphone_file: Path, tmp_path: Path) -> None:
@@ -210,3 +213,72 @@ def test_the_page_records_your_own_words(chromium: str, server: Server, micropho
             samples, rate = soundfile.read(io.BytesIO(archive.read(name)))
             assert samples.size == rate
             assert np.abs(samples).max() > 0.01
+
+
+# Keeps the microphone's track and context, and lets the context's clock run ahead of the page.
+WATCH_THE_MICROPHONE = """() => {
+    const Original = AudioContext;
+    window.delay_s = 0;
+    window.AudioContext = class extends Original {
+        constructor() { super(); window.context = this; }
+        get currentTime() { return super.currentTime + delay_s; }
+    };
+    const getUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (options) => {
+        const stream = await getUserMedia(options);
+        window.track = stream.getTracks()[0];
+        return stream;
+    };
+}"""
+
+
+@pytest.mark.parametrize(
+    ("event", "problem"),
+    [
+        ("track.dispatchEvent(new Event('ended'))", "was disconnected"),
+        ("context.suspend()", "stopped the microphone"),
+        ("delay_s = 5.5", "can't keep up"),
+    ],
+    ids=["unplugged", "interrupted", "too slow"],
+)
+def test_a_microphone_that_stops_is_noticed(
+    chromium: str, server: Server, microphone_file: Path, event: str, problem: str
+) -> None:
+    with open_page(chromium, server.url, microphone_file) as page:
+        page.wait_for_selector("html[data-ready]")
+        page.evaluate(WATCH_THE_MICROPHONE)
+        for button, running, status in (
+            ("#listen", "#listen[data-listening=true]", "#status"),
+            ("#record-start", "#record-prompt:not(:empty)", "#record-note"),
+        ):
+            page.click(button)
+            page.wait_for_selector(running)
+            page.evaluate(f"() => {{ {event}; }}")
+            page.wait_for_function(
+                "([status, problem]) => document.querySelector(status).textContent.includes(problem)",
+                arg=[status, problem],
+            )
+            page.evaluate("() => { delay_s = 0; }")
+        assert page.get_attribute("#listen", "data-listening") == "false"
+        assert page.text_content("#record-start") == "Start recording"
+
+
+def test_after_a_pause_the_page_draws_the_newest_audio(chromium: str, server: Server, microphone_file: Path) -> None:
+    with open_page(chromium, server.url, microphone_file) as page:
+        page.wait_for_selector("html[data-ready]")
+        drawn_s = page.evaluate(
+            """async () => {
+                const { Visualizer } = await import("./page/visualizer.js"), drawn = [];
+                const visualizer = new Visualizer(document.createElement("canvas"), document.createElement("canvas"));
+                const microphone = {
+                    rate: 1000, sampleCount: 0, analyser: { frequencyBinCount: 512, getByteFrequencyData: () => {} },
+                    slice: (start_s, end_s) => { drawn.push(start_s, end_s); return new Float32Array(4000); },
+                };
+                visualizer.start(microphone);
+                microphone.sampleCount = 60_000; // no frame was drawn for a minute
+                while (!drawn.length) await new Promise(requestAnimationFrame);
+                visualizer.stop();
+                return drawn;
+            }"""
+        )
+        assert drawn_s == pytest.approx([56, 60], abs=0.1)

@@ -114,6 +114,34 @@ def test_a_list_names_clips_in_folders_of_speakers_by_their_path(tmp_path):
     assert split.official(Corpus((tmp_path,), clips))[:3] == ["test", "validation", "train"]
 
 
+def test_a_list_does_not_change_the_sides_of_another_corpus_with_lists(tmp_path):
+    names = ("clip-000000", "clip-000001")
+    clips = tuple(
+        Clip(tmp_path / corpus / "yes" / f"{name}.wav", "yes", "") for corpus in ("a", "b", "c") for name in names
+    )
+    for corpus, side in (("a", "test"), ("b", "train")):
+        (tmp_path / corpus).mkdir()
+        (tmp_path / corpus / "splits.csv").write_text(f"path,split\nyes/clip-000000.wav,{side}\n")
+    (tmp_path / "b" / "validation_list.txt").write_text("yes/clip-000001.wav\n")
+    for order in ("abc", "bac"):
+        sides = split.listed_sides(Corpus(tuple(tmp_path / corpus for corpus in order), clips), clips)
+        assert sides[:4] == ["test", None, "train", "validation"]
+        assert sides[5] == "validation"  # "c" has no lists of its own
+
+
+def test_lists_of_the_current_folder_are_found(tmp_path, monkeypatch):
+    (tmp_path / "splits.csv").write_text("path,split\nyes/anna/1.wav,test\n")
+    monkeypatch.chdir(tmp_path)
+    clip = Clip(Path("yes/anna/1.wav"), "yes", "anna")
+    assert split.listed_sides(Corpus((Path(),), (clip,)), [clip]) == ["test"]
+
+
+def test_the_bytes_of_a_name_are_hashed_also_if_it_is_not_utf8():
+    for name, percent in ((b"caf\xe9".decode(errors="surrogateescape"), 90.03), ("jürgen_nohash_0", 36.61)):
+        assert split.official_side(name, percent, 0) == "train"
+        assert split.official_side(name, percent + 0.01, 0) == "validation"
+
+
 def test_the_official_split_knows_speakers_from_folders_too():
     clips = tuple(
         Clip(Path(f"yes/{number}/{take}.wav"), "yes", str(number)) for number in range(300) for take in range(3)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -395,6 +396,23 @@ def test_read_part_of_a_recording(tmp_path):
 )  # fmt: skip
 def test_recordings_of_one_speaker_or_one_noise_have_one_source(first, second, same):
     assert (source_of(Path(first)) == source_of(Path("elsewhere", second))) == same
+
+
+def test_names_that_are_not_utf8_are_told_apart(tiny_corpus, tmp_path):
+    first, second = (name.decode(errors="surrogateescape") for name in (b"caf\xe9", b"caf\xe8"))
+    assert source_of(Path(f"{first}-1.wav")) == source_of(Path(f"{first}-2.wav")) != source_of(Path(f"{second}-1.wav"))
+    clip = next((tiny_corpus / "yes").glob("*.wav"))
+    (tmp_path / "yes").mkdir()
+    try:
+        (tmp_path / "yes" / f"{first}.wav").write_bytes(clip.read_bytes())
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    card = Card(("yes", "no"), 16_000, 16_000, {}, {})
+    found = []
+    for side in ("thresholds", "measure"):
+        with suppress(HarkenError):
+            found += keyword_clips(card, [f"{tmp_path}:{side}"], "all")
+    assert [clip.path.stem for clip in found] == [first]
 
 
 def test_an_evaluation_says_how_many_sources_the_thresholds_were_chosen_on():

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -366,6 +367,14 @@ def test_audio_files_of_a_file_a_folder_and_a_missing_path(tmp_path):
     assert audio_files(str(tmp_path / "b.wav")) == [tmp_path / "b.wav"]
     with pytest.raises(HarkenError, match="missing does not exist"):
         audio_files(tmp_path / "missing")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports other errors")
+def test_a_path_that_cannot_be_looked_up_is_refused(tmp_path):
+    path = tmp_path / ("x" * 300)
+    for read in (audio_files, lambda path: read_corpus([path])):
+        with pytest.raises(HarkenError, match=f"^{path} cannot be opened: File name too long; check the path"):
+            read(path)
 
 
 def test_the_name_of_a_clip_is_the_same_in_any_encoding(tmp_path):

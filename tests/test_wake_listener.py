@@ -218,7 +218,9 @@ def test_copies_begin_a_new_stream(make_model):
     )
     listener = WakeListener(wake, commands, command_s=3)
     listener.push(tone("low", 2.0))
-    for copied in (pickle.loads(pickle.dumps(listener)), copy.deepcopy(listener)):
+    seconds = listener.seconds
+    for copied in (pickle.loads(pickle.dumps(listener)), copy.deepcopy(listener), copy.copy(listener)):
+        assert listener.seconds == seconds > 0
         assert (copied.command_s, copied.seconds, copied.until_s) == (3, 0, None)
         assert copied.commands.settings == commands.settings
 

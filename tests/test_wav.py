@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from harken.audio.clip import load_clip
-from harken.audio.wav import read_wav
+from harken.audio.wav import complete_header, read_wav
 from harken.errors import HarkenError
 
 RATE = 16_000
@@ -76,3 +76,17 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path, samples):
     path.write_bytes(wav(samples)[:-500])
     with pytest.raises(HarkenError, match=f"^{path} is cut short: copy or record it again$"):
         load_clip(path, RATE)
+
+
+@pytest.mark.parametrize("before", [b"JUNK\0\0\0\0", b"data\0\0\0\0"])
+def test_only_some_chunks_of_a_crafted_file_are_looked_at(before):
+    class Counting(io.BytesIO):
+        seeks = 0
+
+        def seek(self, *arguments):
+            self.seeks += 1
+            return super().seek(*arguments)
+
+    file = Counting(wav(np.zeros(0, np.int16))[:36] + before + 100_000 * b"JUNK\0\0\0\0")
+    assert complete_header(file) is None
+    assert file.seeks < 2500

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from http.client import BadStatusLine, IncompleteRead, InvalidURL
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from browsing import serve_folder
 from conftest import MakeModel
 from harken.cli.main import main
+from harken.corpus.reachable import is_reachable
 from harken.errors import HarkenError
 from harken.export import web
 
@@ -85,6 +87,19 @@ def test_the_command_exports(
         main()
     assert done.value.code in (0, None)
     assert capsys.readouterr().out == f"{tmp_path / 'out' / 'index.html'}\n"
+
+
+@pytest.mark.parametrize("error", [BadStatusLine("x"), InvalidURL("no port"), IncompleteRead(b"", 9)])
+def test_a_server_that_is_no_web_server_gets_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("urllib.request.urlopen", fail)
+    with pytest.raises(HarkenError, match=r"cannot download .*: give a folder that contains it with --ort DIR"):
+        web.fetch_ort(tmp_path / "cache")
+    assert not is_reachable("http://127.0.0.1/x")
 
 
 def test_a_wrong_or_missing_archive_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ is in the second quarter, half a second after it ended, and `yes` while it is in
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -545,6 +546,11 @@ def test_the_command_serves_a_pipe(model: Path) -> None:
         (["--uri", f"unix://{__file__}"], "is a file and not a socket"),
         (["--model", "nothing"], "neither a model file nor a bundled model"),
         (["--custom-model-dir", "/nowhere"], "--custom-model-dir /nowhere is not a folder"),
+        pytest.param(
+            ["--custom-model-dir", "x" * 300],
+            "x cannot be opened: File name too long",
+            marks=pytest.mark.skipif(os.name == "nt", reason="Windows reports another error"),
+        ),
         (["--threshold", "high"], "write it as a number"),
         (["--threshold", "2"], "must be from 0 to 1"),
         (["--threshold", "hello=0.5"], "no model has this word"),
@@ -610,3 +616,19 @@ def test_sensitivity_moves_the_thresholds_of_all_models() -> None:
     plain, lenient = (WakeWords(["tiny"], sensitivity=sensitivity) for sensitivity in (None, 1.0))
     thresholds = [ListenerSettings.from_card(next(iter(words._given)).card).thresholds for words in (plain, lenient)]
     assert all(thresholds[1][word] < thresholds[0][word] for word in thresholds[0])
+
+
+def test_a_threshold_can_be_for_the_word_of_one_of_two_models(make_model: MakeModel, tmp_path: Path) -> None:
+    models = [make_model(tmp_path / f"{name}.onnx", listener=LISTENER) for name in ("one", "two")]
+    words = WakeWords([str(model) for model in models], thresholds=Thresholds.read(["yes_two=0.9", "yes=0.8", "0.7"]))
+    assert [word.name for word in words.words] == ["yes", "no", "yes_two", "no_two"]
+    found = [words.listener(model, ["yes", "no"], RATE).settings.thresholds for model in words._given]
+    assert [(thresholds["yes"], thresholds["no"]) for thresholds in found] == [(0.8, 0.7), (0.9, 0.7)]
+
+
+def test_a_server_with_an_ipv6_address_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("zeroconf")
+    from harken.serve.wyoming_discovery import _packed_address
+
+    assert _packed_address("192.0.2.7") == bytes([192, 0, 2, 7])
+    assert _packed_address("2001:db8::7") == bytes.fromhex("20010db8000000000000000000000007")

@@ -1,6 +1,7 @@
 """Atomic file writing: other programs never see a file that is only partly written."""
 
 import errno
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,7 +28,8 @@ def require_writable(*paths: str | Path) -> None:
         If a path is a folder or cannot be written.
     """
     for path in map(Path, paths):
-        new_folders = [folder for folder in path.parents if not folder.exists()]
+        # Path.exists raises an error for a folder that cannot be looked up; `replacing` reports it.
+        new_folders = [folder for folder in path.parents if not os.path.exists(folder)]  # noqa: PTH110
         try:
             with suppress(_DryRunError), replacing(path):
                 raise _DryRunError
@@ -59,19 +61,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
     HarkenError
         If `path` is a folder, a device or a pipe, or cannot be written.
     """
-    target = Path(path).resolve()  # a link stays a link
-    if target.is_dir():
-        raise HarkenError(f"{path} is a folder: name a file to write")
-    if target.exists() and not target.is_file():  # a device or a pipe would be replaced by a file
-        raise HarkenError(f"{path} is not a regular file: name a file to write")
-    # Keep the suffix at the end: some writers choose the file format by it.
-    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
     try:
+        target = Path(path).resolve()  # a link stays a link
+        if target.is_dir():
+            raise HarkenError(f"{path} is a folder: name a file to write")
+        if target.exists() and not target.is_file():  # a device or a pipe would be replaced by a file
+            raise HarkenError(f"{path} is not a regular file: name a file to write")
+        # Keep the suffix at the end: some writers choose the file format by it.
+        temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
     except OSError as error:
         fix = "free some disk space" if error.errno in DISK_FULL else "choose a folder you may write to"
+        fix = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else fix
         raise HarkenError(f"cannot write {path}: {error.strerror}; {fix}") from error
+    except RuntimeError as error:  # Python before 3.13 raises it for links that lead to themselves
+        raise HarkenError(f"cannot write {path}: it is a link that leads to itself; name another file") from error
     try:
         yield temporary
         temporary.replace(target)
@@ -81,6 +86,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def reporting_unreadable(what: str | Path) -> Iterator[None]:
+    """Raise a HarkenError if the block fails to look up or open a path.
+
+    Parameters
+    ----------
+    what
+        The path as the message shall name it.
+    """
+    try:
+        yield
+    except OSError as error:
+        fix = "check the path and its permissions"
+        raise HarkenError(f"{what} cannot be opened: {error.strerror}; {fix}") from error
 
 
 @contextmanager

@@ -7,6 +7,7 @@ STREAMED_WAV_SIZE  smallest size that stands for an unknown one in the header of
 import logging
 import math
 import os
+import re
 from typing import IO
 
 import soundfile
@@ -18,7 +19,12 @@ _TOLERATED_S = 0.01  # some recorders state a few samples more than they write
 _OGG_END_OF_STREAM = 0x04
 _OGG_MAX_PAGE_BYTES = 65_307
 _MP3_FRAME = 1152  # samples
-_SIZE_LINES = ("data", "Riff size", "SSND", "Data Size", "riff")  # of WAV, RF64, AIFF, AU, W64
+# A line of libsndfile's log with a size in the header and the actual size, of WAV, RF64, AIFF, AU or W64. Other lines can
+# contain any text: that of comments in the file.
+_SIZE_LINE = re.compile(
+    r"\s*(data|Riff size|SSND|Data Size|riff)\s*:\s*(0x[0-9A-Fa-f]+|[0-9]+) \(should be (0x[0-9A-Fa-f]+|[0-9]+)\)\s*"
+)
+_SAMPLE_BYTES = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
 def is_complete(file: soundfile.SoundFile, raw: IO[bytes], name: str, samples: int) -> bool:
@@ -36,7 +42,8 @@ def is_complete(file: soundfile.SoundFile, raw: IO[bytes], name: str, samples: i
         Number of samples that were read, of each channel.
     """
     if file.format in ("WAV", "WAVEX", "RF64", "AIFF", "AU", "W64"):
-        missing_s = _missing_seconds(file.extra_info, samples / file.samplerate)
+        read_bytes = samples * file.channels * _SAMPLE_BYTES.get(file.subtype, 0)
+        missing_s = _missing_seconds(file.extra_info, samples / file.samplerate, read_bytes)
         if 0 < missing_s <= _TOLERATED_S:
             _note_missing(name, missing_s)
         return missing_s <= _TOLERATED_S
@@ -56,16 +63,16 @@ def _note_missing(name: str, missing_s: float) -> None:
     _log.log(level, "%s is %.1f ms shorter than its header states: read to its end", name, 1000 * missing_s)
 
 
-def _missing_seconds(libsndfile_log: str, seconds: float) -> float:
-    """Return how much of a file is missing by its header, in seconds. `seconds` is what is there."""
+def _missing_seconds(libsndfile_log: str, seconds: float, read_bytes: int) -> float:
+    """Return how much of a file is missing by its header, in seconds. `seconds` and at least `read_bytes` are there."""
     # Example of a line: `data : 32000 (should be 15978)`, the size in the header and the actual size. Only RF64 and W64 log
     # the size of the whole file. In a WAV, a wrong size of the whole file is common and harmless.
     for line in libsndfile_log.splitlines():
-        stated, differs, actual = line.partition("(should be")
-        if differs and stated.strip().startswith(_SIZE_LINES):
+        if found := _SIZE_LINE.fullmatch(line):
             # For RF64, a wrong data size is logged in hexadecimal.
-            stated_size, actual_size = int(stated.split(":")[1], 0), int(actual.strip(" )"), 0)
-            if actual_size < stated_size < STREAMED_WAV_SIZE:
+            stated_size, actual_size = int(found[2], 0), int(found[3], 0)
+            # A comment can also be such a line, with an actual size that is too small.
+            if read_bytes <= actual_size < stated_size < STREAMED_WAV_SIZE:
                 return seconds * (stated_size - actual_size) / actual_size if actual_size else math.inf
     return 0.0
 

@@ -12,15 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from harken.audio.clip import AUDIO_SUFFIXES
 from harken.audio.resampler import Resampler
+from harken.audio.save import save_audio
 from harken.audio.sources import Source
 from harken.audio.take import CLIP_S, check_take
 from harken.errors import HarkenError
-from harken.files import replacing
 
 TAKE_S = 2.0  # length of the recording of one word
 # The length of a recording, and of the clip that is cut out of it.
@@ -164,8 +163,7 @@ def _record_take(
     checked = check_take(_record(chunks, sample_rate, take_s, state, show), sample_rate, clip_s=clip_s)
     if checked.clip is None:
         return replace(state, fault=f"“{state.word}” was {checked.fault}")
-    with replacing(path) as temporary:
-        soundfile.write(temporary, checked.clip, sample_rate, subtype="PCM_16")
+    save_audio(path, checked.clip, sample_rate)
     return replace(state, done=state.done + 1, fault="")
 
 

@@ -64,10 +64,12 @@ def check_take(samples: NDArray[np.float32], sample_rate: int, *, clip_s: float 
     step = round(_FRAME_S * sample_rate)
     frames = without_hum[: samples.size // step * step].reshape(-1, step)
     power = np.square(frames).mean(axis=1)
-    loud = np.flatnonzero(power > power.max() / _POWER_RANGE)
-    first, last = int(loud[0]), int(loud[-1])
-    if last == len(power) - 1:
+    loud = np.flatnonzero(power > power.max(initial=0.0) / _POWER_RANGE)
+    if loud.size == 0 or loud[-1] == len(power) - 1:  # no frame is loud in a recording that is shorter than a frame
         return Take(None, "cut off at the end: speak a little sooner")
+    first, last = int(loud[0]), int(loud[-1])
+    if first == 0:
+        return Take(None, "cut off at the start: speak a little later")
     length = round(clip_s * sample_rate)
     if (last + 1 - first) * step > length:
         if clip_s > CLIP_S:

@@ -22,6 +22,7 @@ _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _PCM = 1
 _CHUNK = struct.Struct("<4sI")
 _RF64_SIZE_BYTES = 16  # sizes of the file and of the samples, at the start of the chunk `ds64`
+_MAX_CHUNKS = 1000  # a recording has a few; a crafted file could have a million
 _UP_TO_THE_END = struct.pack("<I", 0xFFFF_FFFF)  # a size that libsndfile takes for unknown
 
 
@@ -105,7 +106,9 @@ def _unwritten_size(file: IO[bytes]) -> int | None:
     if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
         return None
     place, data_bytes = 12, -1
-    while place + _CHUNK.size <= end:
+    for _ in range(_MAX_CHUNKS):
+        if place + _CHUNK.size > end:
+            break
         file.seek(place)
         kind, size = _CHUNK.unpack(file.read(_CHUNK.size))
         if kind == b"ds64":
@@ -119,11 +122,13 @@ def _unwritten_size(file: IO[bytes]) -> int | None:
 
 
 def _are_chunks(file: IO[bytes], place: int, end: int) -> bool:
-    """Return whether the rest of a file is a sequence of chunks, and not samples."""
-    while place + _CHUNK.size <= end:
+    """Return whether the rest of a file is a sequence of chunks, and not samples. Only the first thousand are checked."""
+    for _ in range(_MAX_CHUNKS):
+        if place + _CHUNK.size > end:
+            return place in (end, end + 1)
         file.seek(place)
         kind, size = _CHUNK.unpack(file.read(_CHUNK.size))
         if not kind.isalnum() and not kind.strip().isalnum():
             return False
         place += _CHUNK.size + size + size % 2
-    return place in (end, end + 1)
+    return True

@@ -99,12 +99,16 @@ def enroll(
 def _default_name(phrase: str) -> Path:
     """Return the name of the model file, if there is no model of other phrases with this name."""
     from harken.enrollment.existing import read_enrolled
-    from harken.enrollment.typed import normalize_phrase
+    from harken.enrollment.typed import check_phrase, normalize_phrase
+    from harken.files import reporting_unreadable
 
     phrase = normalize_phrase(phrase)
+    check_phrase(phrase)
     path = Path((re.sub(r"[^\w]+", "-", phrase).strip("-") or "phrase") + ".onnx")
     try:
-        others = path.exists() and read_enrolled(path).phrases != (phrase,)
+        with reporting_unreadable(path):
+            others = path.exists()
+        others = others and read_enrolled(path).phrases != (phrase,)
     except HarkenError:
         others = True
     if others:

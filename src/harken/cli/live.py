@@ -109,6 +109,8 @@ def read_thresholds(given: Sequence[str]) -> dict[str, float]:
     for line in given:
         word, _, value = line.rpartition("=")
         word = normalize_word(word)
+        if not word:
+            raise HarkenError(f"--threshold {line}: write it as WORD=VALUE, for example stop=0.9")
         if word in thresholds:
             raise HarkenError(f"--threshold {line}: {word} already has a threshold; give only one")
         try:
@@ -180,7 +182,7 @@ def listen(
             try:
                 for chunk in opened.chunks:
                     _report(detector.push(chunk), output, actions or {}, recognizer.card.words, started)
-            except KeyboardInterrupt:  # the only end of a microphone
+            except (KeyboardInterrupt, HarkenError):  # the only ends of a microphone, and the end of a broken file
                 if isinstance(detector, ClipSaver):
                     detector.finish()  # the last clips wait for the audio after them
                 raise

@@ -109,10 +109,13 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno in DISK_FULL:
+            what = error.filename or "a file or standard output"
+            print(f"harken: cannot write {what}: {error.strerror}; free some disk space", file=sys.stderr)
+        elif error.filename:
+            print(f"harken: {error.filename}: {error.strerror}; check the path and its permissions", file=sys.stderr)
+        else:
             raise
-        what = error.filename or "a file or standard output"
-        print(f"harken: cannot write {what}: {error.strerror}; free some disk space", file=sys.stderr)
         sys.exit(2)
 
 
@@ -262,11 +265,12 @@ def train(
 def _hint_at_resume(run: Path) -> Iterator[None]:
     """After Ctrl-C, print how to continue the run."""
     from harken.cli.tables import print_note
+    from harken.training.stages import has_stages
 
     try:
         yield
     except KeyboardInterrupt:
-        if (run / "recipe.json").is_file():
+        if (run / "recipe.json").is_file() or has_stages(run):
             print_note(f"interrupted; to continue, run harken train --resume {shlex.quote(str(run))}")
         raise
 

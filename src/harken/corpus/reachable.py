@@ -1,5 +1,6 @@
 """Check that a server can be reached before a download, so that a machine without a network falls back within seconds."""
 
+import http.client
 import threading
 import urllib.error
 import urllib.request
@@ -19,7 +20,7 @@ def is_reachable(url: str, *, timeout_s: float = 4.0) -> bool:
                 answered.append(True)
         except urllib.error.HTTPError:
             answered.append(True)
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             pass
 
     thread = threading.Thread(target=ask, daemon=True)

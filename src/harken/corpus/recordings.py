@@ -152,7 +152,8 @@ def speech_side(paths: Iterable[Path], side: SpeechSide) -> list[Path]:
 def _speaker_side(speaker: str) -> str:
     if speaker.isdecimal():
         return _listed_sides().get(speaker, "train")
-    percent = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 100
+    name = speaker.encode(errors="surrogateescape")  # a file's name can be any bytes
+    percent = int(hashlib.sha1(name).hexdigest(), 16) % 100
     return "train" if percent < 60 else "thresholds" if percent < 80 else "measure"
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from harken.corpus.table import Clip, Corpus
+from harken.corpus.table import SPEECH_COMMANDS_NAME, Clip, Corpus
 from harken.errors import HarkenError
 from harken.labels import normalize_word
 
@@ -56,7 +56,8 @@ def official_side(stem: str, validation_percent: float = 10.0, test_percent: flo
     """Return the side of the clip `<speaker>_nohash_<take>`. The SHA-1 of the speaker decides, as a percentage."""
     speaker, nohash, _ = stem.partition("_nohash_")
     # Without `_nohash_`, the published code hashes the whole file name, which always ends in .wav there.
-    hashed = int(hashlib.sha1((speaker if nohash else f"{stem}.wav").encode()).hexdigest(), 16)
+    name = speaker if nohash else f"{stem}.wav"
+    hashed = int(hashlib.sha1(name.encode(errors="surrogateescape")).hexdigest(), 16)  # a file's name can be any bytes
     percentage = (hashed % (_MOST_CLIPS_PER_WORD + 1)) * (100.0 / _MOST_CLIPS_PER_WORD)
     if percentage < validation_percent:
         return "validation"
@@ -64,35 +65,48 @@ def official_side(stem: str, validation_percent: float = 10.0, test_percent: flo
 
 
 def listed_sides(corpus: Corpus, clips: Iterable[Clip]) -> list[Side | None]:
-    """Return the side that the lists in the corpus folders state for each clip, or None. See `official`."""
-    listed = _read_lists(corpus)
-    if not listed:
+    """Return the side that the lists in the corpus folders state for each clip, or None. See `official`.
+
+    A clip is looked up in the lists of its own folder. Those of the other folders count for folders without lists, and for clips
+    of Speech Commands: they may be spread over several folders, and their names are unique, unlike clip-000000 and the like.
+    """
+    lists = {_with_separator(root): _read_lists(root) for root in corpus.roots}
+    listed_anywhere: dict[str, Side] = {}
+    for sides in lists.values():
+        listed_anywhere |= sides
+    if not listed_anywhere:
         return [None for _ in clips]
-    tops = [os.path.join(root, "") for root in corpus.roots]  # noqa: PTH118 - Path drops the separator at the end
 
     def side_of(clip: Clip) -> Side | None:
         path = str(clip.path.with_suffix(""))
-        below = [path[len(top) :].replace(os.sep, "/") for top in tops if path.startswith(top)]
-        # A list may be in another folder than the clip, and a clip of the same name in another encoding.
-        return next((listed[name] for name in map(normalize_word, (*below, clip.name)) if name in listed), None)
+        top = max((top for top in lists if path.startswith(top)), key=len, default="")
+        # A clip may be listed in another encoding.
+        names = [normalize_word(name) for name in (path[len(top) :].replace(os.sep, "/"), clip.name)]
+        own = lists.get(top, {})
+        others = {} if own and not SPEECH_COMMANDS_NAME.fullmatch(clip.path.stem) else listed_anywhere
+        return next((sides[name] for sides in (own, others) for name in names if name in sides), None)
 
     return [side_of(clip) for clip in clips]
 
 
-def _read_lists(corpus: Corpus) -> dict[str, Side]:
+def _with_separator(root: Path) -> str:
+    """Return what the paths of a folder's clips begin with: nothing for the current folder."""
+    return "" if root == Path() else os.path.join(root, "")  # noqa: PTH118 - Path drops the separator at the end
+
+
+def _read_lists(root: Path) -> dict[str, Side]:
+    """Return the sides that the lists of one corpus folder state, by path below it."""
     sides: dict[str, Side] = {}
     names: tuple[tuple[str, Side], ...] = (("validation_list.txt", "validation"), ("testing_list.txt", "test"))
-    for root in corpus.roots:
-        for file_name, side in names:
-            path = root / file_name
-            if path.is_file():
-                try:
-                    lines = path.read_text(encoding="utf-8").splitlines()
-                except UnicodeDecodeError as error:
-                    raise HarkenError(f"{path} is not UTF-8 text: save it as UTF-8, or download it again") from error
-                sides |= {normalize_word(line.strip().rpartition(".")[0]): side for line in lines}
-        sides |= _read_splits(root / SPLITS_FILE)
-    return sides
+    for file_name, side in names:
+        path = root / file_name
+        if path.is_file():
+            try:
+                lines = path.read_text(encoding="utf-8").splitlines()
+            except UnicodeDecodeError as error:
+                raise HarkenError(f"{path} is not UTF-8 text: save it as UTF-8, or download it again") from error
+            sides |= {normalize_word(line.strip().rpartition(".")[0]): side for line in lines}
+    return sides | _read_splits(root / SPLITS_FILE)
 
 
 def _read_splits(path: Path) -> dict[str, Side]:

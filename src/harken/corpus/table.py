@@ -46,13 +46,13 @@ from harken.corpus.layout import (
 )
 from harken.corpus.walk import FileRow, combine_digests, fingerprint, leads_up, walk
 from harken.errors import HarkenError
-from harken.files import replacing
+from harken.files import replacing, reporting_unreadable
 from harken.labels import normalize_word
 
 SYNTHESIS_NOTE = "synthesis.json"  # file that harken.synth writes beside the sides of a synthetic corpus
 
 _PROBE_BYTES = 4096
-_SPEECH_COMMANDS_NAME = re.compile(r"[0-9a-f]{8}_nohash_\d+")
+SPEECH_COMMANDS_NAME = re.compile(r"[0-9a-f]{8}_nohash_\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,8 @@ def read_corpus(
     notes: list[str] = []
     known: set[str] = set()
     for root in roots:
-        known_here = _read_folder(root, words, rows, clip_folders, notes)
+        with reporting_unreadable(root):
+            known_here = _read_folder(root, words, rows, clip_folders, notes)
         if not known_here:
             raise HarkenError(
                 f"{root} contains no clips: a corpus has one folder for each word, with WAV, FLAC, OGG, MP3 or AIFF files"
@@ -278,15 +279,16 @@ def _search(path: str | Path) -> tuple[list[Path], Counter[str]]:
     if not str(path):
         raise HarkenError("a path is empty: give a file or a folder")
     path = Path(path)
-    if path.is_file():
-        return [path], skipped
-    if not path.is_dir():
-        why = (
-            "is a pipe or a device: write its data to a file first"
-            if path.exists()
-            else "does not exist: check the path"
-        )
-        raise HarkenError(f"{path} {why}")
+    with reporting_unreadable(path):
+        if path.is_file():
+            return [path], skipped
+        if not path.is_dir():
+            why = (
+                "is a pipe or a device: write its data to a file first"
+                if path.exists()
+                else "does not exist: check the path"
+            )
+            raise HarkenError(f"{path} {why}")
     found = []
     for folder, subfolders, names in os.walk(path, followlinks=True):
         subfolders[:] = sorted(
@@ -446,7 +448,7 @@ def _find_duplicates(rows: Sequence[FileRow]) -> list[tuple[int, int]]:
     for number, (name, folder, _, _) in enumerate(rows):
         # Names of Speech Commands are unique everywhere. Other names, such as take1.wav or me_nohash_0.wav, are not.
         stem = os.path.splitext(name)[0]  # noqa: PTH122
-        keys: list[object] = [stem] if _SPEECH_COMMANDS_NAME.fullmatch(stem) else []
+        keys: list[object] = [stem] if SPEECH_COMMANDS_NAME.fullmatch(stem) else []
         if (folder, name) in content_of:
             keys.append((content_of[folder, name],))
         earlier = next((first[key] for key in keys if key in first), None)

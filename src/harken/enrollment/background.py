@@ -15,6 +15,7 @@ from harken.enrollment.bank import hours_of
 from harken.enrollment.calibration import fit_tail, logit_of, peaks_of
 from harken.enrollment.phrase import LearnedPhrase
 from harken.errors import HarkenError
+from harken.files import reporting_unreadable
 from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding
 
 _MIN_BACKGROUND_S = 60.0
@@ -26,10 +27,11 @@ def recordings_in(folder: Path) -> list[Path]:
     Raises
     ------
     HarkenError
-        If it is not a folder, or contains no recordings.
+        If it is not a folder, cannot be opened, or contains no recordings.
     """
-    if not folder.is_dir():
-        raise HarkenError(f"{folder} is not a folder: give a folder with WAV, FLAC, OGG or MP3 files")
+    with reporting_unreadable(folder):
+        if not folder.is_dir():
+            raise HarkenError(f"{folder} is not a folder: give a folder with WAV, FLAC, OGG or MP3 files")
     if not (paths := audio_files(folder)):
         raise HarkenError(f"{folder} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
     return paths

@@ -92,7 +92,7 @@ def check_request(
     if (takes := len(sources) + to_record) > _MAX_TAKES:
         raise HarkenError(f"{takes} takes are more than enrolling can use: choose {_MAX_TAKES} or fewer")
     _check_outputs(sources, [Path(path) for path in (out, stream) if path is not None])
-    if into is not None and stream is not None and Path(into).resolve() == Path(stream).resolve():
+    if into is not None and stream is not None and _real_path(into) == _real_path(stream):
         raise HarkenError(f"{stream} cannot be both the model to add to and the streaming file: name another file")
     if background is not None:
         recordings_in(Path(background))
@@ -113,11 +113,16 @@ def check_request(
     return Request(phrase, sources, existing, used)
 
 
+def _real_path(path: str | os.PathLike[str]) -> str:
+    """Return a path without links. Path.resolve raises an error for links that lead to themselves."""
+    return os.path.realpath(path)
+
+
 def _check_outputs(clips: Iterable[Any], outputs: list[Path]) -> None:
-    recordings = {Path(clip).resolve() for clip in clips if isinstance(clip, str | os.PathLike)}
+    recordings = {_real_path(clip) for clip in clips if isinstance(clip, str | os.PathLike)}
     for path in outputs:
-        if path.resolve() in recordings or path.suffix.lower() in AUDIO_SUFFIXES | UNREADABLE_SUFFIXES:
+        if _real_path(path) in recordings or path.suffix.lower() in AUDIO_SUFFIXES | UNREADABLE_SUFFIXES:
             raise HarkenError(f"{path} is the name of a recording: name a model file to write, such as view-glass.onnx")
-    if len({path.resolve() for path in outputs}) < len(outputs):
+    if len({_real_path(path) for path in outputs}) < len(outputs):
         raise HarkenError(f"{outputs[0]} cannot be both the model file and the streaming file: name two files")
     require_writable(*outputs)

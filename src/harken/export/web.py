@@ -7,6 +7,7 @@ fetch_ort             download onnxruntime-web from npm, at a pinned version
 
 import base64
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -14,7 +15,6 @@ import re
 import secrets
 import shutil
 import tarfile
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,7 +186,7 @@ def _download(url: str) -> bytes:
             size = int(answer.headers.get("Content-Length") or 0)
             blocks = iter(lambda: answer.read(_BLOCK), b"")
             return b"".join(progress(blocks, "downloading onnxruntime-web", total=-(-size // _BLOCK) or None))
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise HarkenError(f"cannot download {url} ({reason}): give a folder that contains it with --ort DIR") from error
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from harken.audio.channels import Mixer
 from harken.audio.resampler import to_float
+from harken.audio.save import save_audio
 from harken.errors import HarkenError
 from harken.files import DISK_FULL, replacing
 from harken.runtime.listener import Event, Listener, check_chunk
@@ -163,16 +163,16 @@ class ClipSaver:
         return np.pad(self._samples[max(0, start) : max(0, end)], (max(0, -start), 0))
 
     def _write(self, path: Path, samples: NDArray[np.float32]) -> None:
-        with replacing(self._folder / path) as temporary:
-            soundfile.write(temporary, np.clip(samples, -1, 1), self._rate, subtype="PCM_16")
+        save_audio(self._folder / path, np.clip(samples, -1, 1), self._rate)
 
     def _open_log(self) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            is_new = not self._log_path.exists()
         except OSError as error:
             fix = "free some disk space" if error.errno in DISK_FULL else "choose a folder you may write to"
             raise HarkenError(f"--save {self._folder}: {error.strerror}; {fix}") from error
-        if not self._log_path.exists():
+        if is_new:
             # Never without its header, even if the disk is full.
             with replacing(self._log_path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerow(_COLUMNS)

@@ -43,7 +43,7 @@ def parse_hub_uri(uri: str) -> HubModel:
         If the URI is not of this form.
     """
     found = _URI.fullmatch(uri)
-    if not found or ".." in uri:
+    if not found or ".." in uri or "--" in found["repo"]:
         raise HarkenError(f"{uri} is not a model on the Hub: write it as hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
     return HubModel(found["repo"], found["revision"])
 
@@ -76,10 +76,10 @@ def fetch_model(uri: str) -> Path:
     )
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call] # it warns about each try to connect
-    if sys.stderr.isatty() and not try_to_load_from_cache(model.repo, MODEL_FILE, revision=model.revision):
-        # Without a connection, the library tries for half a minute.
-        print(f"downloading {uri} from the Hub ...", file=sys.stderr)
     try:
+        if sys.stderr.isatty() and not try_to_load_from_cache(model.repo, MODEL_FILE, revision=model.revision):
+            # Without a connection, the library tries for half a minute.
+            print(f"downloading {uri} from the Hub ...", file=sys.stderr)
         path = Path(hf_hub_download(model.repo, MODEL_FILE, revision=model.revision))
     except GatedRepoError as error:
         raise HarkenError(f"{uri} asks you to accept its terms: do so on its page, and run hf auth login") from error

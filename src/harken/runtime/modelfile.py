@@ -314,6 +314,8 @@ def _read_card(path: Path, raw: Mapping[str, str]) -> Card:
             raise HarkenError(f"{path} has the label {label!r}, which is not a word: train or export it again")
         if card.labels.count(label) > 1:
             raise HarkenError(f"{path} has the label {label!r} twice: train or export it again")
+    if not card.words:
+        raise HarkenError(f"{path} has no words: give another model")
     for word, threshold in card.thresholds.items():
         if not 0 <= threshold <= 1:
             raise HarkenError(

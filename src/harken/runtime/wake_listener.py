@@ -4,6 +4,7 @@ WakeListener   two listeners on one stream: the second one's words count for som
 WakeEvent      a detected wake phrase or command, with the time until which commands count
 """
 
+import copy
 import math
 from collections import deque
 from dataclasses import dataclass, replace
@@ -111,7 +112,8 @@ class WakeListener:
         self.reset()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make_wake_listener, (self.wake, self.commands, self.command_s)
+        # Copies, because a new wake listener begins the streams of its listeners anew.
+        return _make_wake_listener, (copy.copy(self.wake), copy.copy(self.commands), self.command_s)
 
     def reset(self) -> None:
         """Forget the stream, and get ready for another stream."""

@@ -19,6 +19,7 @@ from harken.runtime.streamfile import StreamFile
 FULL_LOAD = 0.8  # share of the threads' time up to which streams are accepted; clips need some of the rest
 _PRIOR_S = 2.0  # audio for which the estimated cost counts, until a stream's own cost is known
 _AHEAD_S = 2.0  # a stream whose audio arrives earlier than this is not live: it comes as fast as it is processed
+_CHECK_S = 0.1  # time between two checks whether the streams are behind
 _SETTLING_S = 1.0  # time in which closing streams takes effect on the others
 _MEMORY_S = 60.0  # how long no more streams are accepted than the server was able to process
 
@@ -87,7 +88,7 @@ class StreamLoad:
         self._cost = cost
         self._max_lag_s = max_lag_s
         self._meters: list[StreamMeter] = []  # in the order of opening
-        self._checked_at = -math.inf
+        self._next_check = -math.inf
         self._checked_lag = 0.0
         self._processed_s = 0.0  # audio of all streams
         self._history: deque[tuple[float, float]] = deque()  # the last seconds: time, and audio processed until then
@@ -135,10 +136,12 @@ class StreamLoad:
 
     def must_close(self, meter: StreamMeter, now: float) -> bool:
         """Return whether a stream has to be closed, so that those that were opened before it keep up."""
-        if now >= self._checked_at + _SETTLING_S and self.is_behind(now):
-            catching_up = (lag := self.lag(now)) < self._checked_lag
-            self._checked_at, self._checked_lag = now, lag
-            if not catching_up:
+        if now >= self._next_check:
+            lag = self.lag(now)
+            is_behind, catching_up = lag > self._max_lag_s, lag < self._checked_lag
+            self._next_check = now + (_SETTLING_S if is_behind else _CHECK_S)
+            self._checked_lag = lag if is_behind else self._checked_lag
+            if is_behind and not catching_up:
                 # Each live stream needs a second of audio to be processed per second.
                 start, before_s = self._history[0] if self._history else (now, self._processed_s)
                 rate = (self._processed_s - before_s) / max(now - start, _SETTLING_S)

@@ -14,6 +14,7 @@ from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
 from harken.audio.clip import LENGTH_UNKNOWN
+from harken.audio.decoder import Decoder, may_be_mp3
 from harken.audio.wav import complete_header
 from harken.errors import HarkenError
 from harken.runtime.recognizer import Prediction, Recognizer
@@ -188,11 +189,12 @@ def _check_length(clip: bytes, limits: Limits) -> None:
     """Raise an error for a clip whose header states too many samples. No more than these are decoded or allocated."""
     try:
         stream = io.BytesIO(clip)
-        with soundfile.SoundFile(complete_header(stream) or stream) as file:
+        completed = complete_header(stream)
+        with Decoder(completed or stream, mp3=completed is None and may_be_mp3(stream)) as file:
             frames, channels, rate = file.frames, file.channels, file.samplerate
             if frames >= LENGTH_UNKNOWN:  # a FLAC that was written to a pipe
                 longest = min(int(limits.clip_s * rate), limits.decoded_samples // channels)
-                frames = len(file.read(longest + 1, dtype="float32"))
+                frames = len(file.read_block(longest + 1))
     except (soundfile.LibsndfileError, TypeError):
         return  # the recognizer reports what is wrong with it
     if frames > limits.clip_s * rate:

@@ -76,9 +76,11 @@ class Access:
             raise HarkenError(
                 "--token: use ASCII letters, digits and punctuation, without spaces, or remove the option"
             )
-        for origin in self.origins:
+        given, origins = self.origins, tuple(map(_as_browsers_send, self.origins))
+        object.__setattr__(self, "origins", origins)
+        for text, origin in zip(given, origins, strict=True):
             if not (netloc := _netloc(origin)) or origin not in (f"http://{netloc}", f"https://{netloc}"):
-                raise HarkenError(f"--origin {origin}: write it as https://HOST or https://HOST:PORT, without a path")
+                raise HarkenError(f"--origin {text}: write it as https://HOST or https://HOST:PORT, without a path")
 
     def refusal(self, path: str, headers: Headers) -> tuple[int, str] | None:
         """Return the status and message for a request that is not allowed, or None for an allowed one."""
@@ -156,6 +158,12 @@ async def _respond(send: Send, kind: str, status: int, body: bytes, headers: dic
     pairs.append((b"content-length", str(len(body)).encode()))
     await send({"type": f"{kind}.response.start", "status": status, "headers": pairs})
     await send({"type": f"{kind}.response.body", "body": body})
+
+
+def _as_browsers_send(origin: str) -> str:
+    """Return an origin in lowercase and without the default port of its scheme."""
+    origin = origin.lower()
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
 
 
 def _hostname(netloc: str) -> str:

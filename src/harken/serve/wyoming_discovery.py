@@ -64,10 +64,8 @@ async def announce(name: str, host: str, port: int) -> AsyncIterator[None]:
     from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
     try:
-        address = _address_in_network() if _is_any(host) else socket.gethostbyname(host)
-        service = AsyncServiceInfo(
-            SERVICE_TYPE, f"{name}.{SERVICE_TYPE}", addresses=[socket.inet_aton(address)], port=port
-        )
+        address = _packed_address(_address_in_network() if _is_any(host) else host)
+        service = AsyncServiceInfo(SERVICE_TYPE, f"{name}.{SERVICE_TYPE}", addresses=[address], port=port)
         zeroconf = AsyncZeroconf()
     except OSError as error:
         raise HarkenError(
@@ -88,6 +86,13 @@ def _address_in_network() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(_ANY_MULTICAST)
         return str(probe.getsockname()[0])
+
+
+def _packed_address(host: str) -> bytes:
+    """Return the IPv4 address of a host in binary form, or its IPv6 address if it has no other."""
+    found: dict[int, str] = {family: str(address[0]) for family, *_, address in socket.getaddrinfo(host, None)}
+    family = socket.AF_INET if socket.AF_INET in found else socket.AF_INET6
+    return socket.inet_pton(family, found[family].partition("%")[0])
 
 
 def _is_any(host: str) -> bool:

@@ -19,6 +19,7 @@ from wyoming.info import Attribution, Info, WakeModel, WakeProgram
 
 from harken import __version__
 from harken.errors import HarkenError
+from harken.files import reporting_unreadable
 from harken.runtime.listener import Listener
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, bundled_models, find_model
@@ -42,7 +43,7 @@ class Thresholds:
     of_all
         Threshold of every word. None: the model's own.
     by_name
-        Threshold of single wake words, by the key of their names. It takes precedence over `of_all`.
+        Threshold of single wake words, by the key of their names or words. It takes precedence over `of_all`.
     """
 
     of_all: float | None
@@ -75,11 +76,11 @@ class Thresholds:
                 of_all = value
         return cls(of_all, by_name)
 
-    def of(self, words: Iterable[str]) -> dict[str, float]:
-        """Return the thresholds for the words of a model. Words without a threshold are left out."""
+    def of(self, names: Mapping[str, str]) -> dict[str, float]:
+        """Return the thresholds for words of a model, given the name of each. Words without a threshold are left out."""
         found = {}
-        for word in words:
-            value = self.by_name.get(_key(word), self.of_all)
+        for word, name in names.items():
+            value = self.by_name.get(_key(name), self.by_name.get(_key(word), self.of_all))
             if value is not None:
                 found[word] = value
         return found
@@ -198,18 +199,19 @@ class WakeWords:
         self._sensitivity = sensitivity
         self._thresholds = thresholds or Thresholds(None, {})
         self._lock = threading.Lock()
+        self._words: tuple[WakeWord, ...] = ()
         for folder in folders:
-            if not folder.is_dir():
-                raise HarkenError(f"--custom-model-dir {folder} is not a folder: create it, or give another one")
+            with reporting_unreadable(f"--custom-model-dir {folder}"):
+                if not folder.is_dir():
+                    raise HarkenError(f"--custom-model-dir {folder} is not a folder: create it, or give another one")
         self._folders = tuple(folders)
         given = {find_model(model): model for model in models}
         self._given = tuple(self._open(path, _name_of(path)) for path in given)
         self._opened_files: dict[
             Path, tuple[object, LoadedModel | None]
         ] = {}  # path -> stamp of the file, and its model
-        self._words: tuple[WakeWord, ...] = ()
         words = self.refresh()
-        known = {_key(word.word) for word in words}
+        known = {_key(name) for word in words for name in (word.name, word.word)}
         unknown = [name for name in self._thresholds.by_name if name not in known]
         if unknown and not folders:  # a file with this word could still be put into a folder
             names = ", ".join(word.name for word in words)
@@ -265,7 +267,9 @@ class WakeWords:
         """Return a listener for a new stream that detects some words of a model."""
         own = ListenerSettings.from_card(model.card).thresholds
         thresholds = {word: own[word] for word in words}
-        return model.listener(source_rate, self.refractory_s, thresholds | self._thresholds.of(thresholds))
+        names = {entry.word: entry.name for entry in self._words if entry.model is model}
+        replaced = self._thresholds.of({word: names.get(word, word) for word in thresholds})
+        return model.listener(source_rate, self.refractory_s, thresholds | replaced)
 
     def info(self) -> Info:
         """Return the description of the server. Home Assistant reads only the first program."""
@@ -297,8 +301,6 @@ class WakeWords:
     def _open(self, path: Path, name: str) -> LoadedModel:
         recognizer = open_stream_model(path, sensitivity=self._sensitivity)
         model = LoadedModel(name, path, recognizer, name.partition(".")[0] in bundled_models())
-        if not model.card.words:
-            raise HarkenError(f"{path} has no words: give another model")
         # This reports invalid settings in the file now, and not when the first client connects.
         self.listener(model, model.card.words, model.card.sample_rate)
         logger.info("%s: %s", path, ", ".join(model.card.words))

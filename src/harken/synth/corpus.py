@@ -13,11 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
+from harken.audio.save import save_audio
 from harken.errors import HarkenError
-from harken.files import replacing
 from harken.synth.effects import (
     NOISES,
     SAMPLE_RATE,
@@ -238,9 +237,7 @@ def _plan(side: str, number: int, words: Sequence[str], speakers: Sequence[Voice
 
 def _write_takes(job: _Job) -> None:
     for take in job.takes:
-        clip = _make_clip(take, job)
-        with replacing(job.folder / take.path) as temporary:
-            soundfile.write(temporary, clip, SAMPLE_RATE, subtype="PCM_16")
+        save_audio(job.folder / take.path, _make_clip(take, job), SAMPLE_RATE)
 
 
 def _make_clip(take: _Take, job: _Job) -> Waveform:

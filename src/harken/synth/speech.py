@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
+from harken.audio.save import save_audio
 from harken.errors import HarkenError
 from harken.extras import install_command
-from harken.files import replacing
 from harken.labels import COMMANDS
 from harken.synth.effects import NOISES, SAMPLE_RATE, Waveform, add_noise, noise, reverberate, room_response, tilt, trim
 from harken.synth.sentences import sentence
@@ -114,9 +113,7 @@ def synthesize_speech(
 
 
 def _write_file(file: _SpeechFile) -> None:
-    speech = _speak_sentences(file)
-    with replacing(file.path) as temporary:
-        soundfile.write(temporary, speech, SAMPLE_RATE, subtype="PCM_16")
+    save_audio(file.path, _speak_sentences(file), SAMPLE_RATE)
 
 
 def _speak_sentences(file: _SpeechFile) -> Waveform:

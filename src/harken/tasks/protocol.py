@@ -10,7 +10,8 @@ There are four protocols:
 tutorial    only the words, clips of exact length, the tutorial's random split (speakers are on several sides)
 v12         ten words, `_unknown_` and `_silence_`; the official split (arXiv:1804.03209)
 v35         every word is a class; the official split
-own         the words of any folder, `_unknown_` from other folders, and `_silence_`; split by speaker
+own         the words of any folder, `_unknown_` from its folder of that name and from other corpora, and `_silence_`; split by
+            speaker
 """
 
 import csv
@@ -27,7 +28,7 @@ from harken.corpus import split
 from harken.corpus.pack import PackedClips, pack
 from harken.corpus.recordings import Recordings, join_recordings, noise_side, read_recordings, speech_side
 from harken.corpus.synthetic_noise import make_synthetic_noise
-from harken.corpus.table import Clip, Corpus, audio_files, read_corpus, skipped_audio
+from harken.corpus.table import Clip, Corpus, audio_files, read_corpus, same_content, skipped_audio
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN
 from harken.tasks.recipe import Recipe
@@ -227,6 +228,11 @@ def _require_clips(recipe: Recipe, task: Task, material: Material) -> None:
                 f"{folders} contains nothing to use for {UNKNOWN}: add clips of other words, or set unknown_share=0"
             )
         raise HarkenError(f"no clips of {label} in {folders} are on the train side: add clips or speakers of that word")
+    if recipe.chained_share and task.speech is not None and task.labels.index(UNKNOWN) not in trained:
+        raise HarkenError(
+            f"{folders} contains no clips of other words to join into running speech: add some (with the recipe own, as --other "
+            "DIR), or set chained_share=0"
+        )
     if task.words == 1 and UNKNOWN not in task.labels:
         advice = "add folders of other words, or use --recipe own with --other DIR"
         if recipe.protocol == "own":
@@ -269,18 +275,20 @@ def _official(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -
     corpus.of_words(words)  # raises an error that names missing words
     unknown = recipe.unknown_share > 0
     official = split.official(corpus)
-    validating = _unknown_validation_names(recipe, corpus, official, words) if unknown else set()
+    validating = _unknown_validation_clips(recipe, corpus, official, words) if unknown else set()
     clips: list[Clip] = []
     sides: list[str] = []
+    unused: list[Clip] = []  # clips of the validation and test sides
     for clip, side in zip(corpus.clips, official, strict=True):
         if clip.word not in words:
-            if clip.name in validating:
+            if clip.path in validating:
                 side = "validation"
             elif not unknown or side != "train" or clip.word in recipe.held_out_words:
+                unused += [] if side == "train" else [clip]
                 continue
         clips.append(clip)
         sides.append(side)
-    return _with_train_only(material, read, _labels(recipe, words, unknown=unknown), clips, sides)
+    return _with_train_only(material, read, _labels(recipe, words, unknown=unknown), clips, sides, unused)
 
 
 def _own(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Split:
@@ -289,12 +297,18 @@ def _own(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Sp
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
     listed = split.listed_sides(corpus, clips)
     sides = [given or drawn for given, drawn in zip(listed, sides, strict=True)]
-    unknown = recipe.unknown_share > 0 and bool(material.other or material.speech or recipe.bank_windows)
-    if unknown and material.other:
-        other = [clip for clip in read(material.other).clips if clip.word not in words]
+    other = [clip for clip in corpus.clips if clip.word == UNKNOWN] if recipe.unknown_share > 0 else []
+    unknown = recipe.unknown_share > 0 and bool(other or material.other or material.speech or recipe.bank_windows)
+    if other or (unknown and material.other):
+        listed = split.listed_sides(corpus, other)
+        if material.other:
+            other += [clip for clip in read(material.other).clips if clip.word not in words]
+            listed += [None] * (len(other) - len(listed))
         drawn: list[str] = list(split.by_speaker(other, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
         side_of = _sides_of_speakers(clips, sides)
-        drawn = [side_of.get(clip.speaker, side) for clip, side in zip(other, drawn, strict=True)]
+        drawn = [
+            given or side_of.get(clip.speaker, side) for clip, given, side in zip(other, listed, drawn, strict=True)
+        ]
         clips += other
         sides += _limit_validation(drawn, sides.count("validation"), recipe.seed)
     return _with_train_only(material, read, _labels(recipe, words, unknown=unknown), clips, sides)
@@ -325,18 +339,35 @@ def _labels(recipe: Recipe, words: tuple[str, ...], *, unknown: bool) -> tuple[s
 
 
 def _with_train_only(
-    material: Material, read: _Read, labels: tuple[str, ...], clips: Sequence[Clip], sides: Sequence[str]
+    material: Material,
+    read: _Read,
+    labels: tuple[str, ...],
+    clips: Sequence[Clip],
+    sides: Sequence[str],
+    unused: Sequence[Clip] = (),
 ) -> _Split:
-    """Append the clips for training only, except for those of speakers who are only on other sides."""
+    """Append the clips for training only, except for copies of clips of other sides, and clips of speakers who are only there.
+
+    `unused` are clips of the validation and test sides that are not among `clips`.
+    """
     if not material.train_only:
         return labels, clips, sides
     train = {clip.speaker for clip, side in zip(clips, sides, strict=True) if side == "train"}
-    held_out = {clip.speaker for clip in clips if clip.speaker} - train
+    held_out = [*unused, *(clip for clip, side in zip(clips, sides, strict=True) if side != "train")]
+    speakers = {clip.speaker for clip in held_out if clip.speaker} - train
     extra = [
         clip
         for clip in read(material.train_only).clips
-        if (UNKNOWN in labels or clip.word in labels) and clip.speaker not in held_out
+        if (UNKNOWN in labels or clip.word in labels) and clip.speaker not in speakers
     ]
+    paths = {clip.path for clip in held_out}
+    copies = {
+        path
+        for _, same in same_content([*paths, *(clip.path for clip in extra)])
+        if not paths.isdisjoint(same)
+        for path in same
+    }
+    extra = [clip for clip in extra if clip.path not in copies]
     return labels, [*clips, *extra], [*sides, *["train"] * len(extra)]
 
 
@@ -396,18 +427,19 @@ def _read_validation_list() -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
-def _unknown_validation_names(
+def _unknown_validation_clips(
     recipe: Recipe, corpus: Corpus, official: Sequence[str], words: Sequence[str]
-) -> set[str]:
-    """Return the names of `_unknown_` clips for validation: those on the list, or a random choice if none of them is present."""
-    listed = {row["name"] for row in _read_validation_list() if row["class"] == UNKNOWN}
-    listed &= {clip.name for clip in corpus.clips if clip.word not in words}
-    if listed:
+) -> set[Path]:
+    """Return the `_unknown_` clips for validation: those on the list, or a random choice if none of them is present."""
+    names = {row["name"] for row in _read_validation_list() if row["class"] == UNKNOWN}
+    # The list also contains clips of the train side: those of words that v12 holds out.
+    if listed := {clip.path for clip in corpus.clips if clip.name in names and clip.word not in words}:
         return listed
     validation = [clip for clip, side in zip(corpus.clips, official, strict=True) if side == "validation"]
-    other = sorted(clip.name for clip in validation if clip.word not in words)
+    # By path, since two speakers may have clips of the same name.
+    other = sorted((clip.name, clip.path) for clip in validation if clip.word not in words)
     wanted = max(1, round(_OFFICIAL_SHARE * (len(validation) - len(other))))
-    return set(np.random.default_rng(recipe.seed).permutation(other)[:wanted].tolist())
+    return {other[row][1] for row in np.random.default_rng(recipe.seed).permutation(len(other))[:wanted]}
 
 
 def _silence_windows(recipe: Recipe, task: Task, noise: Recordings) -> tuple[SilenceWindow, ...]:

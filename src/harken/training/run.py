@@ -1,7 +1,8 @@
 """Train a recipe on folders of recordings, and write a model file. A run can be interrupted and resumed.
 
-train     start a run
-resume    continue a run
+train                 start a run
+resume                continue a run
+require_new_folder    refuse a folder that cannot be that of a new run
 
 The folder of a run contains:
 
@@ -46,7 +47,15 @@ from harken.training.history import History
 from harken.training.initial_weights import initialize_weights, load_published_weights
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
-from harken.training.run_folder import load_checkpoint, load_spotter, load_weights, lock_run, read_run, write_run
+from harken.training.run_folder import (
+    STAGES_FILE,
+    load_checkpoint,
+    load_spotter,
+    load_weights,
+    lock_run,
+    read_run,
+    write_run,
+)
 from harken.training.trained_networks import find_teacher
 from harken.training.waveforms import WaveformLoader
 
@@ -108,15 +117,16 @@ def train(
         loss becomes NaN or infinite.
     """
     recipe = replace(recipe, teacher=tuple(map(_absolute, recipe.teacher)), start_from=_absolute(recipe.start_from))
-    _require_new_folder(out)
+    require_new_folder(out)
     return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices)
 
 
 @rank_zero_only  # the other processes could find what the first one has written already
-def _require_new_folder(out: Path) -> None:
+def require_new_folder(out: Path) -> None:
+    """Raise HarkenError if a folder cannot be that of a new run."""
     if str(out) in bundled_models():  # commands would use the bundled model of that name
         raise HarkenError(f"{out} is the name of a bundled model: choose another folder for the run")
-    if (out / "recipe.json").exists():
+    if (out / "recipe.json").exists() or (out / STAGES_FILE).exists():
         raise HarkenError(f"{out} already contains a run: continue it with --resume {out}, or choose another folder")
     if (out / "last.ckpt").exists():
         raise HarkenError(f"{out} contains the checkpoint of a run, last.ckpt: delete it, or choose another folder")
@@ -298,7 +308,7 @@ def _fit(
             if trainer.is_global_zero:  # only now, when the recipe has passed all checks
                 held.enter_context(lock_run(out))
                 if not resumed:  # another training may have begun one there since the first check
-                    _require_new_folder(out)
+                    require_new_folder(out)
                 write_run(out, recipe, material)
             trainer.fit(module, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=True)
         model = out / "model.onnx"

@@ -66,8 +66,11 @@ def load_trained(source: str, model: ModelFile, recipe: Recipe, task: Task) -> S
     recipe, task
         Where clips come from, to measure the statistics of normalizations on.
     """
-    if source not in bundled_models() and Path(source).is_dir():
-        return load_spotter(Path(source), len(model.card.labels))
+    if source not in bundled_models() and (folder := Path(source)).is_dir():
+        from harken.training.stages import has_stages, last_stage_folder  # which imports this module
+
+        run = last_stage_folder(folder) if has_stages(folder) else folder
+        return load_spotter(run, len(model.card.labels))
     clips = _some_clips(recipe, task)
     missing = max(0, model.card.window - clips.shape[1])
     clips = np.pad(clips, ((0, 0), (0, missing)))[:, : model.card.window]

@@ -172,8 +172,10 @@ def _write(recordings: Iterable[Recording], folder: Path, left_out: LeftOut) -> 
             left_out[f"{word}: names that begin with _ are harken's own; rename it"] += 1
             continue
         speaker = speaker_name(recording.speaker)
-        number = takes[word, speaker]
-        takes[word, speaker] += 1
+        # Some file systems do not distinguish upper and lower case: `Go` and `go` are one folder there.
+        same_path = (word.casefold(), speaker.casefold())
+        number = takes[same_path]
+        takes[same_path] += 1
         # Without `_nohash_` in its name, a clip counts as one of an unknown speaker.
         stem = f"{speaker}_nohash_{number}" if speaker else f"clip-{number:06}"
         path = f"{word}/{stem}{recording.suffix}"
@@ -217,7 +219,10 @@ def _folder_name(word: str) -> str:
     """Return a word as the name of a folder, or "" if that is not possible."""
     name = re.sub(r"\s+", " ", unicodedata.normalize("NFC", word)).strip()
     unsafe = name.startswith(".") or any(sign in '/\\:*?"<>|' or ord(sign) < 32 for sign in name)
-    return "" if unsafe or len(name.encode()) > 200 else name
+    try:
+        return "" if unsafe or len(name.encode()) > 200 else name
+    except UnicodeEncodeError:  # the name of a folder that is not UTF-8
+        return ""
 
 
 def speaker_name(speaker: str) -> str:

@@ -6,7 +6,7 @@ be evaluated on a whole folder, such as an official test archive with its `_unkn
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -77,8 +77,9 @@ def gather_examples(
     folders
         Corpus folders, or a test archive.
     split
-        "validation", "test" or "all". By default, a folder in the layout of a test archive is used whole, and any
-        other folder for its validation set.
+        "validation", "test" or "all". By default, a folder with `_unknown_` or `_silence_` is used whole, and any other
+        folder for its validation set. A folder with `_silence_` is a test archive, which has no sides: it is always used
+        whole.
     noise
         Folders of noise recordings that silence is cut from.
     other
@@ -94,9 +95,10 @@ def gather_examples(
     corpus = read_corpus(folders)
     require_spelling(corpus.words, card.labels, corpus.roots)
     archive = any(word in (UNKNOWN, SILENCE) for word in corpus.words)
-    split = split or ("all" if archive else "validation")
-    if split == "all" or archive:
-        return _all_clips(card, corpus, archive=archive)
+    given, split = split, split or ("all" if archive else "validation")
+    if split == "all" or SILENCE in corpus.words:
+        examples = _all_clips(card, corpus, archive=archive)
+        return replace(examples, notes=(*examples.notes, *_notes_on_split(corpus, given, archive=archive)))
     if "recipe" not in card.fields:
         raise HarkenError("the model does not state how its validation set was made: add --split all")
     recipe = Recipe.from_json(card.fields["recipe"])
@@ -125,15 +127,40 @@ def gather_examples(
     )
 
 
+def _notes_on_split(corpus: Corpus, split: Split | None, *, archive: bool) -> list[str]:
+    """Return a note if all clips of a folder are evaluated and the user may expect only one side of it."""
+    folders = " + ".join(map(str, corpus.roots))
+    if SILENCE in corpus.words:
+        if split in (None, "all"):
+            return []
+        return [
+            f"{folders} contains {SILENCE}, as a test archive does, and has no sides: --split {split} has no effect, and all "
+            "clips were evaluated"
+        ]
+    if archive and split is None:
+        return [
+            f"{folders} contains {UNKNOWN}, as a test archive does, and all clips were evaluated; --split validation evaluates "
+            "only the validation set"
+        ]
+    return []
+
+
 def _overlap_warning(card: Card, recipe: Recipe, task: Task, folders: Sequence[Path]) -> str:
     """Return why the split may differ from that of training, or "": some protocols split by all clips of the folders."""
     counts = {side: len(task.rows(side)) for side in ("train", "validation", "test")}
     trained = card.fields.get("clips", counts)
-    if recipe.protocol not in ("tutorial", "own") or counts["validation"] == trained["validation"]:
+    if recipe.protocol not in ("tutorial", "own"):
+        return ""
+    # Fewer clips for training are usual: those of --train-only are not given here.
+    if counts["validation"] != trained["validation"]:
+        side, name = "validation", "validation"
+    elif counts["train"] > trained["train"]:
+        side, name = "train", "training"
+    else:
         return ""
     return (
-        f"the model's training had {trained['validation']:,} validation clips, {' + '.join(map(str, folders))} "
-        f"gives {counts['validation']:,}: training clips may be among them; give the same folders as in training"
+        f"the model's training had {trained[side]:,} {name} clips, {' + '.join(map(str, folders))} "
+        f"gives {counts[side]:,}: training clips may be among them; give the same folders as in training"
     )
 
 
@@ -152,9 +179,12 @@ def _all_clips(card: Card, corpus: Corpus, *, archive: bool) -> Examples:
             f"{corpus.roots[0]} contains no clips of the model's words ({words}): give another model or folder"
         )
     recipe = card.fields.get("recipe")
-    centered = isinstance(recipe, dict) and recipe.get("protocol") == "own"  # as in training
+    lead_in = card.fields.get("lead_in")
+    centered = lead_in is None and isinstance(recipe, dict) and recipe.get("protocol") == "own"  # as in training
     packed = pack(known, sample_rate=card.sample_rate, samples=card.window, centered=centered)
     waveforms = np.concatenate([shard / np.float32(32768.0) for shard in packed.shards])
+    for row in np.flatnonzero(packed.lengths < card.window) if lead_in else ():  # as Recognizer pads short clips
+        waveforms[row] = np.roll(waveforms[row], min(card.window - packed.lengths[row], lead_in))
     label_of = {label: index for index, label in enumerate(card.labels)}
     truth = np.array([label_of.get(clip.word, label_of.get(UNKNOWN, -1)) for clip in known])
     readable = packed.lengths > 0

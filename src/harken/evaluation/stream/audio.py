@@ -308,7 +308,8 @@ def keyword_clips(card: Card, given: Sequence[str], split: Literal["validation",
 
 
 def _half_of(speaker: str) -> SpeechSide:
-    return "thresholds" if hashlib.sha1(speaker.encode()).digest()[-1] % 2 else "measure"
+    name = speaker.encode(errors="surrogateescape")  # a file's name can be any bytes
+    return "thresholds" if hashlib.sha1(name).digest()[-1] % 2 else "measure"
 
 
 def _folder_side(given: str) -> tuple[str, SpeechSide | None]:

@@ -147,7 +147,8 @@ def source_of(path: Path) -> str:
     """
     parts = path.stem.split("-")
     esc = len(parts) >= 3 and len(parts[0]) == 1 and parts[0].isdecimal() and parts[2].isalpha()
-    return hashlib.sha1("-".join(parts[: 2 if esc else 1]).encode()).hexdigest()[:8]
+    name = "-".join(parts[: 2 if esc else 1]).encode(errors="surrogateescape")  # a file's name can be any bytes
+    return hashlib.sha1(name).hexdigest()[:8]
 
 
 def run_listener(

@@ -65,9 +65,9 @@ export class DetectionHistory {
 
   /** Add a clip to the list. `label` is the folder it goes to in the download, or "" if that is not known yet. */
   #addClip(word, label, note, bytes, extension = "wav") {
-    const downloadable = extension in MEDIA_TYPES, name = `${speaker}_nohash_${this.#nextNumber++}.${extension}`;
+    const downloadable = Object.hasOwn(MEDIA_TYPES, extension), name = `${speaker}_nohash_${this.#nextNumber++}.${extension}`;
     const clip = { label: downloadable ? label : "", name, bytes };
-    const toBlob = () => new Blob([bytes()], { type: MEDIA_TYPES[extension] ?? "" });
+    const toBlob = () => new Blob([bytes()], { type: downloadable ? MEDIA_TYPES[extension] : "" });
 
     const placeholder = new Option(downloadable ? "Label …" : `.${extension} file`, "");
     const options = this.#labels.map((option) => new Option(option, option, option === label, option === label));

@@ -81,7 +81,7 @@ function setUpListening(history) {
     showStatus("Opening the microphone …");
     let stream = null;
     try {
-      const microphone = await Microphone.open((chunk) => stream?.push(chunk));
+      const microphone = await Microphone.open((chunk) => stream?.push(chunk), (problem) => { if (live) stop(problem); });
       // The stream starts a moment after the microphone, and its times count from there.
       let offset_s = 0;
       try {
@@ -103,6 +103,7 @@ function setUpListening(history) {
       }
       offset_s = microphone.sampleCount / microphone.rate;
       live = { microphone, stream };
+      microphone.checkRunning();
       stream.setThresholds(active.bars.thresholds());
       $("visualizer-empty").hidden = true;
       visualizer.start(microphone);

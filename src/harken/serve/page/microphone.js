@@ -1,6 +1,7 @@
 // The microphone: delivers chunks of samples at its own rate, buffers the last seconds, and measures the spectrum.
 
 const BUFFER_S = 10;
+const MAX_LAG_S = 5; // how far the page may be behind
 
 /** Return why this page cannot use the microphone, or "" if it can. */
 export function unavailableReason() {
@@ -21,8 +22,11 @@ const ERROR_MESSAGES = {
 };
 
 export class Microphone {
-  /** Open the microphone. `onChunk` gets a Float32Array about every 20 ms. */
-  static async open(onChunk) {
+  /**
+   * Open the microphone. `onChunk` gets a Float32Array about every 20 ms. `onLost` gets the problem if the microphone stops
+   * before it is closed.
+   */
+  static async open(onChunk, onLost = () => {}) {
     const reason = unavailableReason();
     if (reason) throw new Error(reason);
     const unprocessed = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
@@ -32,7 +36,7 @@ export class Microphone {
       context = new AudioContext();
       await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
       await context.resume();
-      return new Microphone(stream, context, onChunk);
+      return new Microphone(stream, context, onChunk, onLost);
     } catch (error) {
       stream?.getTracks().forEach((track) => track.stop());
       context?.close();
@@ -40,7 +44,7 @@ export class Microphone {
     }
   }
 
-  constructor(stream, context, onChunk) {
+  constructor(stream, context, onChunk, onLost) {
     this.rate = context.sampleRate;
     this.sampleCount = 0;
     this.analyser = new AnalyserNode(context, { fftSize: 2048, smoothingTimeConstant: 0, minDecibels: -92, maxDecibels: -25 });
@@ -49,19 +53,41 @@ export class Microphone {
     this.#buffer = new Float32Array(BUFFER_S * this.rate);
     const source = context.createMediaStreamSource(stream);
     const sender = new AudioWorkletNode(context, "chunk-sender", { numberOfOutputs: 1, channelCount: 1, channelCountMode: "explicit" });
-    sender.port.onmessage = ({ data }) => {
-      for (let i = 0; i < data.length; i++) this.#buffer[(this.sampleCount + i) % this.#buffer.length] = data[i];
-      this.sampleCount += data.length;
-      onChunk(data);
+    sender.port.onmessage = ({ data: { samples, at_s } }) => {
+      if (this.#closed) return;
+      for (let i = 0; i < samples.length; i++) this.#buffer[(this.sampleCount + i) % this.#buffer.length] = samples[i];
+      this.sampleCount += samples.length;
+      onChunk(samples);
+      // Where the model runs in the page, chunks wait in the browser's queue of messages, which has no limit.
+      if (context.currentTime - at_s > MAX_LAG_S)
+        lose("This page can't keep up with the microphone. Close other programs and tabs, then try again.");
     };
     source.connect(this.analyser);
     // The sender outputs silence. Some browsers run a node only if it is connected to the destination.
     source.connect(sender).connect(context.destination);
+
+    const lose = (problem) => {
+      if (this.#closed) return;
+      this.close();
+      this.#problem = problem;
+      onLost(problem);
+    };
+    const unplugged = () => lose("The microphone was disconnected. Connect it, then try again.");
+    stream.getTracks().forEach((track) => track.addEventListener("ended", unplugged));
+    // Some systems interrupt it, for example for a phone call.
+    context.addEventListener("statechange", () => context.state !== "running" && lose("The browser stopped the microphone. Try again."));
   }
 
   #stream;
   #context;
   #buffer; // a ring buffer
+  #closed = false;
+  #problem = ""; // why the microphone stopped
+
+  /** Throw an error if the microphone has stopped by itself. */
+  checkRunning() {
+    if (this.#problem) throw new Error(this.#problem);
+  }
 
   /** Return the samples from start_s to end_s of the recording, as far as they are still in the buffer. */
   slice(start_s, end_s) {
@@ -71,6 +97,8 @@ export class Microphone {
   }
 
   close() {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#stream.getTracks().forEach((track) => track.stop());
     this.#context.close();
   }

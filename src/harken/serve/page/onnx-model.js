@@ -7,6 +7,7 @@ import { Resampler } from "./resampler.js";
 import { WakeListener } from "./wake-listener.js";
 
 const BATCH_WINDOWS = 16;
+const REASONS = new Map([["_silence_", "silence"], ["_unknown_", "unknown"]]);
 const HOPS_PER_WINDOW = 10; // for clips longer than a window, as in harken/runtime/recognizer.py
 
 ort.env.logLevel = "error";
@@ -67,7 +68,8 @@ export async function openModel(card, bytes, wake = null) {
       }
     }
     const probability = Math.max(...best), label = labels[best.indexOf(probability)];
-    const reason = { _silence_: "silence", _unknown_: "unknown" }[label] ?? (probability < (thresholds[label] ?? 0) ? "unsure" : null);
+    const threshold = Object.hasOwn(thresholds, label) ? thresholds[label] : 0;
+    const reason = REASONS.get(label) ?? (probability < threshold ? "unsure" : null);
     const probabilities = Object.fromEntries(labels.map((name, k) => [name, best[k]]));
     return { word: reason ? null : label, reason, label, probability, probabilities };
   }

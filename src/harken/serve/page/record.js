@@ -56,7 +56,10 @@ async function recordWords(files, session) {
         while (!session.stopped) {
           $("record-prompt").textContent = word;
           const start_s = elapsed_s();
-          while (elapsed_s() < start_s + TAKE_S && !session.stopped) await wait(20);
+          while (elapsed_s() < start_s + TAKE_S && !session.stopped) {
+            await wait(20);
+            microphone.checkRunning();
+          }
           if (session.stopped) break;
           const { clip, fault } = checkTake(microphone.slice(start_s, start_s + TAKE_S), microphone.rate);
           $("record-prompt").textContent = "";

@@ -23,6 +23,7 @@ export function checkTake(samples, rate) {
   const loud = powers.map((power) => power > loudest / POWER_RANGE);
   const first = loud.indexOf(true), last = loud.lastIndexOf(true);
   if (last === powers.length - 1) return { fault: "cut off at the end: speak a little sooner" };
+  if (first === 0) return { fault: "cut off at the start: speak a little later" };
   const length = Math.round(rate);
   if ((last + 1 - first) * step > length) return { fault: "longer than a second, or the room is noisy: say one short word" };
   const middle = Math.floor(((first + last + 1) * step) / 2);

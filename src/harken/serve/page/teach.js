@@ -39,7 +39,10 @@ async function recordSamples(onStart, onChunk) {
     recording = true;
     onStart(microphone.rate);
     const start = microphone.sampleCount;
-    while (microphone.sampleCount < start + (TAKE_S + FLUSH_S) * microphone.rate) await wait(20);
+    while (microphone.sampleCount < start + (TAKE_S + FLUSH_S) * microphone.rate) {
+      await wait(20);
+      microphone.checkRunning();
+    }
     const resampler = new Resampler(microphone.rate, SAMPLE_RATE);
     const parts = chunks.map((chunk) => resampler.push(chunk)), take = new Float32Array(TAKE_SAMPLES);
     let position = 0;

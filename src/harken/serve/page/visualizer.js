@@ -75,7 +75,8 @@ export class Visualizer {
     const newColumns = Math.floor((microphone.sampleCount - this.#drawnSamples) / samplesPerColumn);
     if (newColumns < 1) return;
     const columns = Math.min(newColumns, this.#waveform.width);
-    const samples = microphone.slice(this.#drawnSamples / microphone.rate, microphone.sampleCount / microphone.rate);
+    const start = this.#drawnSamples + (newColumns - columns) * samplesPerColumn; // a hidden page has missed the earlier ones
+    const samples = microphone.slice(start / microphone.rate, microphone.sampleCount / microphone.rate);
     this.#drawnSamples += newColumns * samplesPerColumn;
     for (const canvas of [this.#waveform, this.#spectrogram]) {
       const context = canvas.getContext("2d");
