@@ -14,7 +14,8 @@ from harken.tasks.protocol import Material, make_task
 from harken.tasks.recipe_file import Stage
 from harken.training import stages as stages_module
 from harken.training.run_folder import load_spotter
-from harken.training.stages import has_stages, resume_stages, train_stages
+from harken.training.stages import resume_stages, train_stages
+from harken.training.stages_file import has_stages, write_stages
 from harken.training.teachers import NetworkTeacher
 from harken.training.trained_networks import find_teacher, load_trained, open_trained
 from tiny_training import recipe, tiny_networks, weights, write_material
@@ -112,7 +113,7 @@ def test_a_damaged_list_of_stages_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_stage_whose_name_leads_out_of_the_run_is_refused(material: Material, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    stages_module._write_stages(two_stages(), material, out)
+    write_stages(out, two_stages(), material)
     text = (out / "stages.json").read_text(encoding="utf-8")
     (out / "stages.json").write_text(text.replace('"name": "words"', '"name": "../words"'), encoding="utf-8")
     with pytest.raises(HarkenError, match=r"stages\.json is not the list"):

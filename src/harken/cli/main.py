@@ -218,7 +218,8 @@ def train(
     from harken.tasks.recipe_file import is_recipe_file, read_recipe_file
     from harken.training.run import resume as resume_run
     from harken.training.run import train as train_run
-    from harken.training.stages import has_stages, resume_stages, train_stages
+    from harken.training.stages import resume_stages, train_stages
+    from harken.training.stages_file import has_stages
 
     if resume is not None:
         if any((recipe, data, out, settings, network, noise, speech, other, train_only)):
@@ -265,7 +266,7 @@ def train(
 def _hint_at_resume(run: Path) -> Iterator[None]:
     """After Ctrl-C, print how to continue the run."""
     from harken.cli.tables import print_note
-    from harken.training.stages import has_stages
+    from harken.training.stages_file import has_stages
 
     try:
         yield

@@ -11,6 +11,7 @@ memory              settings of the C library that keep freed memory for the nex
 history             writes one CSV line for each epoch
 run                 train and resume
 stages              train and resume the stages of a recipe file
+stages_file         the list of these stages
 run_folder          the files in the folder of a run
 finish              the weights of a run -> the model file, with its thresholds and figures
 initial_weights     start a run with the weights of an earlier one

@@ -47,15 +47,8 @@ from harken.training.history import History
 from harken.training.initial_weights import initialize_weights, load_published_weights
 from harken.training.memory import keep_freed_memory
 from harken.training.module import TrainingModule
-from harken.training.run_folder import (
-    STAGES_FILE,
-    load_checkpoint,
-    load_spotter,
-    load_weights,
-    lock_run,
-    read_run,
-    write_run,
-)
+from harken.training.run_folder import load_checkpoint, load_spotter, load_weights, lock_run, read_run, write_run
+from harken.training.stages_file import has_stages
 from harken.training.trained_networks import find_teacher
 from harken.training.waveforms import WaveformLoader
 
@@ -126,7 +119,7 @@ def require_new_folder(out: Path) -> None:
     """Raise HarkenError if a folder cannot be that of a new run."""
     if str(out) in bundled_models():  # commands would use the bundled model of that name
         raise HarkenError(f"{out} is the name of a bundled model: choose another folder for the run")
-    if (out / "recipe.json").exists() or (out / STAGES_FILE).exists():
+    if (out / "recipe.json").exists() or has_stages(out):
         raise HarkenError(f"{out} already contains a run: continue it with --resume {out}, or choose another folder")
     if (out / "last.ckpt").exists():
         raise HarkenError(f"{out} contains the checkpoint of a run, last.ckpt: delete it, or choose another folder")

@@ -28,8 +28,6 @@ from harken.tasks.protocol import Material
 from harken.tasks.recipe import Recipe
 from harken.training.module import TrainingModule
 
-STAGES_FILE = "stages.json"  # the stages of a recipe file, see `harken.training.stages`
-
 
 def write_run(out: Path, recipe: Recipe, material: Material) -> None:
     """Write a run's recipe, and its folders as absolute paths. The recipe is written last, because it marks a complete run."""

@@ -1,20 +1,17 @@
 """Train the stages of a recipe file, one after the other. An interrupted run can be resumed.
 
-has_stages           whether a folder contains the run of a recipe file
-last_stage_folder    the folder of the last stage
-train_stages         train all stages
-resume_stages        continue an interrupted run
+train_stages     train all stages
+resume_stages    continue an interrupted run
 
 RUN/stages.json     the stages and the folders          RUN/NAME/    the run of each stage
 RUN/model.onnx      the model of the last stage
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,18 +22,7 @@ from harken.tasks.protocol import Material
 from harken.tasks.recipe import Recipe
 from harken.tasks.recipe_file import Stage
 from harken.training.run import TrainingResult, require_new_folder, resume, train
-from harken.training.run_folder import STAGES_FILE
-
-
-def has_stages(out: Path) -> bool:
-    """Return whether a folder contains the run of a recipe file."""
-    return (out / STAGES_FILE).is_file()
-
-
-def last_stage_folder(out: Path) -> Path:
-    """Return the folder of the last stage of a run. Raises HarkenError if RUN/stages.json cannot be read."""
-    stages, _ = _read_stages(out)
-    return out / stages[-1].name
+from harken.training.stages_file import read_stages, write_stages
 
 
 def train_stages(stages: Sequence[Stage], material: Material, out: Path, *, devices: int = 1) -> TrainingResult:
@@ -65,7 +51,8 @@ def train_stages(stages: Sequence[Stage], material: Material, out: Path, *, devi
     """
     _refuse_torchrun()
     if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes find what the first one has written already
-        _write_stages(stages, material, out)
+        require_new_folder(out)
+        write_stages(out, stages, material)
     return resume_stages(out, devices=devices)
 
 
@@ -74,17 +61,6 @@ def _refuse_torchrun() -> None:
         raise HarkenError(
             "torchrun cannot train several stages: use --devices, or train each stage as a run of its own"
         )
-
-
-def _write_stages(stages: Sequence[Stage], material: Material, out: Path) -> None:
-    require_new_folder(out)
-    content = {
-        "stages": [{"name": stage.name, "recipe": asdict(stage.recipe)} for stage in stages],
-        "material": material.to_json(),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    with replacing(out / STAGES_FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
@@ -103,7 +79,7 @@ def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
         If RUN/stages.json cannot be read, a stage cannot be trained, or torchrun started the processes.
     """
     _refuse_torchrun()
-    stages, material = _read_stages(out)
+    stages, material = read_stages(out)
     names = {stage.name for stage in stages}
     last = stages[-1]
     for stage in stages:
@@ -120,19 +96,6 @@ def resume_stages(out: Path, *, devices: int = 1) -> TrainingResult:
     with replacing(out / "model.onnx") as temporary:
         shutil.copyfile(result.model, temporary)
     return replace(result, model=out / "model.onnx")
-
-
-def _read_stages(out: Path) -> tuple[list[Stage], Material]:
-    """Return the stages of a run, at least one, and its folders of recordings."""
-    try:
-        content = json.loads((out / STAGES_FILE).read_text(encoding="utf-8"))
-        stages = [Stage(str(stage["name"]), Recipe.from_json(stage["recipe"])) for stage in content["stages"]]
-        material = Material.from_json(content["material"])
-        if not stages:
-            raise ValueError("no stages")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise HarkenError(f"{out / STAGES_FILE} is not the list of a run's stages: start the run again") from error
-    return stages, material
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from harken.tasks.protocol import Task, side_waveforms
 from harken.tasks.recipe import Recipe
 from harken.training.restore import restore_spotter
 from harken.training.run_folder import load_spotter
+from harken.training.stages_file import has_stages, last_stage_folder
 from harken.training.teachers import FileTeacher, NetworkTeacher, Teacher
 
 _RESTORE_CLIPS = 300  # number of clips that a model file is restored with
@@ -67,8 +68,6 @@ def load_trained(source: str, model: ModelFile, recipe: Recipe, task: Task) -> S
         Where clips come from, to measure the statistics of normalizations on.
     """
     if source not in bundled_models() and (folder := Path(source)).is_dir():
-        from harken.training.stages import has_stages, last_stage_folder  # which imports this module
-
         run = last_stage_folder(folder) if has_stages(folder) else folder
         return load_spotter(run, len(model.card.labels))
     clips = _some_clips(recipe, task)
