@@ -117,6 +117,35 @@ def test_the_best_and_the_last_epoch_are_kept(finished_run: tuple[TrainingResult
     assert kept == {"best.ckpt": int(np.argmax(accuracies)), "last.ckpt": EPOCHS - 1}
 
 
+def test_a_terminal_shows_the_search_for_hard_negatives(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = tmp_path / "talk"
+    talk.mkdir()
+    for speaker in range(6):  # some are kept for measuring
+        soundfile.write(talk / f"{speaker}-1.wav", 0.1 * np.random.default_rng(0).standard_normal(40 * RATE), RATE)
+    bars: list[tuple[str, float | None]] = []
+    counted: list[str] = []
+
+    class Bars(CustomProgress):
+        def add_task(self, description: str, *args: Any, **options: Any) -> TaskID:
+            bars.append((description, options["total"]))
+            return super().add_task(description, *args, **options)
+
+        def advance(self, task_id: TaskID, advance: float = 1) -> None:
+            counted.append(self.tasks[task_id].description)
+            super().advance(task_id, advance)
+
+    monkeypatch.setattr(run_module, "Console", lambda **_: SimpleNamespace(is_terminal=True))
+    monkeypatch.setattr(rich_progress, "CustomProgress", Bars)
+    wanted = recipe("epochs=2", "hard_share=0.5", "unknown_share=0.5", "speech_share=1")
+    train(wanted, replace(material, speech=(talk,)), tmp_path / "run")
+    searches = [(what, total) for what, total in bars if what.startswith("searching")]
+    assert len(searches) == 2
+    assert counted == [what for what, total in searches for _ in range(int(total or 0))]
+    assert counted
+
+
 # Resuming a run.
 
 
@@ -209,35 +238,6 @@ def test_an_interrupted_checkpoint_leaves_the_old_one(tmp_path: Path) -> None:
         checkpoints.save_checkpoint({"a": torch.zeros(3), "b": Unwritable()}, path)
     assert torch.equal(checkpoints.load_checkpoint(path)["state_dict"]["a"], torch.ones(3))
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
-
-
-def test_a_terminal_shows_the_search_for_hard_negatives(
-    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    talk = tmp_path / "talk"
-    talk.mkdir()
-    for speaker in range(6):  # some are kept for measuring
-        soundfile.write(talk / f"{speaker}-1.wav", 0.1 * np.random.default_rng(0).standard_normal(40 * RATE), RATE)
-    bars: list[tuple[str, float | None]] = []
-    counted: list[str] = []
-
-    class Bars(CustomProgress):
-        def add_task(self, description: str, *args: Any, **options: Any) -> TaskID:
-            bars.append((description, options["total"]))
-            return super().add_task(description, *args, **options)
-
-        def advance(self, task_id: TaskID, advance: float = 1) -> None:
-            counted.append(self.tasks[task_id].description)
-            super().advance(task_id, advance)
-
-    monkeypatch.setattr(run_module, "Console", lambda **_: SimpleNamespace(is_terminal=True))
-    monkeypatch.setattr(rich_progress, "CustomProgress", Bars)
-    wanted = recipe("epochs=2", "hard_share=0.5", "unknown_share=0.5", "speech_share=1")
-    train(wanted, replace(material, speech=(talk,)), tmp_path / "run")
-    searches = [(what, total) for what, total in bars if what.startswith("searching")]
-    assert len(searches) == 2
-    assert counted == [what for what, total in searches for _ in range(int(total or 0))]
-    assert counted
 
 
 # Failures in the middle.

@@ -1,4 +1,12 @@
-"""The error that harken raises for bad input."""
+"""The error that harken raises for bad input.
+
+HarkenError             the error
+reporting_unreadable    turn the errors of a path that cannot be opened into it
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class HarkenError(Exception):
@@ -7,3 +15,18 @@ class HarkenError(Exception):
     The message is one line. It names the file or value, says what is wrong with it, and then how to fix it. The command
     line prints this message and exits with code 2.
     """
+
+
+@contextmanager
+def reporting_unreadable(what: str | Path) -> Iterator[None]:
+    """Raise a HarkenError if the block fails to look up or open a path.
+
+    Parameters
+    ----------
+    what
+        The path as the message shall name it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise HarkenError(f"{what} cannot be opened: {error.strerror}; check the path and its permissions") from error

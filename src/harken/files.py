@@ -10,6 +10,10 @@ from pathlib import Path
 from harken.errors import HarkenError
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no space, quota used up, file too large
+_FIXES: dict[int | None, str] = {
+    **dict.fromkeys(DISK_FULL, "free some disk space"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 def require_writable(*paths: str | Path) -> None:
@@ -72,8 +76,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
     except OSError as error:
-        fix = "free some disk space" if error.errno in DISK_FULL else "choose a folder you may write to"
-        fix = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else fix
+        fix = _FIXES.get(error.errno, "choose a folder you may write to")
         raise HarkenError(f"cannot write {path}: {error.strerror}; {fix}") from error
     except RuntimeError as error:  # Python before 3.13 raises it for links that lead to themselves
         raise HarkenError(f"cannot write {path}: it is a link that leads to itself; name another file") from error
@@ -86,22 +89,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def reporting_unreadable(what: str | Path) -> Iterator[None]:
-    """Raise a HarkenError if the block fails to look up or open a path.
-
-    Parameters
-    ----------
-    what
-        The path as the message shall name it.
-    """
-    try:
-        yield
-    except OSError as error:
-        fix = "check the path and its permissions"
-        raise HarkenError(f"{what} cannot be opened: {error.strerror}; {fix}") from error
 
 
 @contextmanager

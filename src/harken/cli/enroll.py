@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harken.errors import HarkenError
+from harken.errors import HarkenError, reporting_unreadable
 
 if TYPE_CHECKING:
     from harken.enrollment import Enrollment
@@ -100,7 +100,6 @@ def _default_name(phrase: str) -> Path:
     """Return the name of the model file, if there is no model of other phrases with this name."""
     from harken.enrollment.existing import read_enrolled
     from harken.enrollment.typed import check_phrase, normalize_phrase
-    from harken.files import reporting_unreadable
 
     phrase = normalize_phrase(phrase)
     check_phrase(phrase)

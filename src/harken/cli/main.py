@@ -282,7 +282,9 @@ def evaluate(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Corpus folders, or an official test archive.")],
     split: Annotated[
         str | None,
-        typer.Option(help="Clips to evaluate on: validation, test or all. Default: validation; all of a test archive."),
+        typer.Option(
+            help="Clips to evaluate: validation, test or all. Default: validation; all of a folder with _unknown_ or _silence_."
+        ),
     ] = None,
     json_file: _JsonFile = None,
     report: Annotated[

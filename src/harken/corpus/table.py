@@ -45,8 +45,8 @@ from harken.corpus.layout import (
     note_on_skipped,
 )
 from harken.corpus.walk import FileRow, combine_digests, fingerprint, leads_up, walk
-from harken.errors import HarkenError
-from harken.files import replacing, reporting_unreadable
+from harken.errors import HarkenError, reporting_unreadable
+from harken.files import replacing
 from harken.labels import normalize_word
 
 SYNTHESIS_NOTE = "synthesis.json"  # file that harken.synth writes beside the sides of a synthetic corpus

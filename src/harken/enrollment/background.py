@@ -14,8 +14,7 @@ from harken.corpus.table import audio_files, skipped_audio
 from harken.enrollment.bank import hours_of
 from harken.enrollment.calibration import fit_tail, logit_of, peaks_of
 from harken.enrollment.phrase import LearnedPhrase
-from harken.errors import HarkenError
-from harken.files import reporting_unreadable
+from harken.errors import HarkenError, reporting_unreadable
 from harken.models.speech_embedding import SAMPLE_RATE, STEP, SpeechEmbedding
 
 _MIN_BACKGROUND_S = 60.0

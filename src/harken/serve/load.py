@@ -137,21 +137,27 @@ class StreamLoad:
     def must_close(self, meter: StreamMeter, now: float) -> bool:
         """Return whether a stream has to be closed, so that those that were opened before it keep up."""
         if now >= self._next_check:
-            lag = self.lag(now)
-            is_behind, catching_up = lag > self._max_lag_s, lag < self._checked_lag
-            self._next_check = now + (_SETTLING_S if is_behind else _CHECK_S)
-            self._checked_lag = lag if is_behind else self._checked_lag
-            if is_behind and not catching_up:
-                # Each live stream needs a second of audio to be processed per second.
-                start, before_s = self._history[0] if self._history else (now, self._processed_s)
-                rate = (self._processed_s - before_s) / max(now - start, _SETTLING_S)
-                self._capacity = max(1, min(len(self._meters) - 1, math.floor(FULL_LOAD * rate)))
-                self._capacity_until = now + _MEMORY_S
+            self._check(now)
         return (
             len(self._meters) > self._capacity
             and now < self._capacity_until
             and self._meters.index(meter) >= self._capacity
         )
+
+    def _check(self, now: float) -> None:
+        """If the live streams are too far behind and do not catch up, note how many of them the server can process."""
+        lag, earlier_lag = self.lag(now), self._checked_lag
+        if lag <= self._max_lag_s:
+            self._next_check = now + _CHECK_S
+            return
+        self._next_check, self._checked_lag = now + _SETTLING_S, lag
+        if lag < earlier_lag:
+            return
+        # Each live stream needs a second of audio to be processed per second.
+        start, before_s = self._history[0] if self._history else (now, self._processed_s)
+        rate = (self._processed_s - before_s) / max(now - start, _SETTLING_S)
+        self._capacity = max(1, min(len(self._meters) - 1, math.floor(FULL_LOAD * rate)))
+        self._capacity_until = now + _MEMORY_S
 
 
 def estimate_cost(recognizer: Recognizer | StreamFile) -> float:

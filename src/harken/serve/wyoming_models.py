@@ -18,8 +18,7 @@ from typing import Any
 from wyoming.info import Attribution, Info, WakeModel, WakeProgram
 
 from harken import __version__
-from harken.errors import HarkenError
-from harken.files import reporting_unreadable
+from harken.errors import HarkenError, reporting_unreadable
 from harken.runtime.listener import Listener
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, bundled_models, find_model

@@ -284,7 +284,8 @@ def _official(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -
             if clip.path in validating:
                 side = "validation"
             elif not unknown or side != "train" or clip.word in recipe.held_out_words:
-                unused += [] if side == "train" else [clip]
+                if side != "train":
+                    unused.append(clip)
                 continue
         clips.append(clip)
         sides.append(side)
@@ -297,13 +298,14 @@ def _own(recipe: Recipe, material: Material, corpus: Corpus, read: _Read) -> _Sp
     sides: list[str] = list(split.by_speaker(clips, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
     listed = split.listed_sides(corpus, clips)
     sides = [given or drawn for given, drawn in zip(listed, sides, strict=True)]
-    other = [clip for clip in corpus.clips if clip.word == UNKNOWN] if recipe.unknown_share > 0 else []
-    unknown = recipe.unknown_share > 0 and bool(other or material.other or material.speech or recipe.bank_windows)
-    if other or (unknown and material.other):
+    unknown = False
+    if recipe.unknown_share > 0:
+        other = [clip for clip in corpus.clips if clip.word == UNKNOWN]
         listed = split.listed_sides(corpus, other)
         if material.other:
             other += [clip for clip in read(material.other).clips if clip.word not in words]
             listed += [None] * (len(other) - len(listed))
+        unknown = bool(other or material.other or material.speech or recipe.bank_windows)
         drawn: list[str] = list(split.by_speaker(other, validation=_OWN_VALIDATION, test=0, seed=recipe.seed))
         side_of = _sides_of_speakers(clips, sides)
         drawn = [
