@@ -1,7 +1,7 @@
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,8 +10,7 @@ import pytest
 import soundfile
 from sklearn.model_selection import train_test_split
 
-from conftest import OTHER_WORDS, TEN_WORDS, MakeModel, tone
-from harken.audio.clip import load_clip
+from conftest import OTHER_WORDS, TEN_WORDS, tone
 from harken.corpus.pack import PackedClips
 from harken.corpus.recordings import Recordings
 from harken.corpus.split import official_side
@@ -20,33 +19,10 @@ from harken.errors import HarkenError
 from harken.evaluation.clips.examples import gather_examples
 from harken.labels import COMMANDS, SILENCE, UNKNOWN
 from harken.runtime.modelfile import Card
-from harken.runtime.recognizer import Recognizer
 from harken.tasks import protocol
 from harken.tasks.protocol import Material, Task, make_task, side_waveforms
-from harken.tasks.recipe import RECIPES, Recipe, with_settings
-
-RATE = 4_000
-SMALL = [f"sample_rate={RATE}", "window_s=0.05"]
-
-
-def recipe(name: str, *settings: str) -> Recipe:
-    return with_settings(RECIPES[name], [*SMALL, *settings])
-
-
-def write_corpus(root: Path, names: Iterable[str], *, seconds: float = 0.05) -> Path:
-    """Write clips `word/stem`, each with other samples."""
-    for number, name in enumerate(names):
-        path = root / f"{name}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, tone(100 + number, seconds, RATE), RATE)
-    return root
-
-
-def write_noise(root: Path, *names: str) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(names):
-        soundfile.write(root / f"{name}.wav", 0.1 * np.random.default_rng(number).standard_normal(RATE), RATE)
-    return root
+from harken.tasks.recipe import RECIPES
+from small_corpora import PEOPLE, RATE, own_names, recipe, write_corpus, write_noise
 
 
 @pytest.fixture(scope="module")
@@ -279,13 +255,6 @@ def test_notes_on_all_folders_are_kept(tmp_path: Path, noise: Path) -> None:
 # own: any folder.
 
 
-def own_names(words: Sequence[str], speakers: Sequence[str], takes: int = 2) -> list[str]:
-    return [f"{word}/{speaker}/take{take}" for word in words for speaker in speakers for take in range(takes)]
-
-
-PEOPLE = [f"person{number}" for number in range(12)]
-
-
 def test_own_splits_by_speaker_over_both_corpora(tmp_path: Path, noise: Path) -> None:
     data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
     other = write_corpus(tmp_path / "other", own_names(["cup", "lamp"], [*PEOPLE, "stranger0", "stranger1"]))
@@ -415,68 +384,6 @@ def test_own_uses_the_given_words(tmp_path: Path, noise: Path) -> None:
     task = make_task(recipe("own", "words=lamp,cup"), Material(data=(data,), noise=(noise,)))
     assert task.labels == ("lamp", "cup", SILENCE)
     assert {clip.word for clip in task.clips} == {"lamp", "cup"}
-
-
-def test_own_evaluates_unknown_if_other_words_are_given(tmp_path: Path, noise: Path) -> None:
-    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
-    other = write_corpus(tmp_path / "other", own_names(["cup"], PEOPLE))
-    wanted = recipe("own")
-    task = make_task(wanted, Material(data=(data,), other=(other,), noise=(noise,)))
-    card = Card(task.labels, RATE, wanted.samples, {}, {"recipe": asdict(wanted)})
-    examples = gather_examples(card, [data], None, noise=[noise], other=[other])
-    assert sorted(set(examples.truth.tolist())) == [0, 1, 2, 3]
-    without = gather_examples(card, [data], None, noise=[noise])
-    assert sorted(set(without.truth.tolist())) == [0, 1, 3]
-    with pytest.raises(HarkenError, match=r"are not the model's \(door, lamp\)"):
-        gather_examples(card, [other], None, noise=[noise])
-
-
-def test_a_folder_with_unknown_is_evaluated_whole_or_on_the_given_side(tmp_path: Path, noise: Path) -> None:
-    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door", UNKNOWN], PEOPLE))
-    wanted = recipe("own")
-    task = make_task(wanted, Material(data=(data,), noise=(noise,)))
-    card = Card(task.labels, RATE, wanted.samples, {}, {"recipe": asdict(wanted)})
-    whole = gather_examples(card, [data], None, noise=[noise])
-    assert len(whole.truth) == 72
-    (note,) = whole.notes
-    assert "all clips were evaluated; --split validation evaluates only the validation set" in note
-    assert not gather_examples(card, [data], "all", noise=[noise]).notes
-    validation = gather_examples(card, [data], "validation", noise=[noise])
-    assert len(validation.truth) == len(task.rows("validation")) + len(task.silence)
-    assert set(validation.truth.tolist()) == {0, 1, 2, 3}
-
-    write_corpus(data, [f"{SILENCE}/quiet"])
-    archive = gather_examples(card, [data], "validation", noise=[noise])
-    assert len(archive.truth) == 73
-    (note,) = archive.notes
-    assert "--split validation has no effect" in note
-    assert not gather_examples(card, [data], None, noise=[noise]).notes
-
-
-def test_another_split_than_in_training_is_noticed(tmp_path: Path, noise: Path) -> None:
-    data = write_corpus(tmp_path / "mine", own_names(["lamp", "door"], PEOPLE))
-    wanted = recipe("own")
-    task = make_task(wanted, Material(data=(data,), noise=(noise,)))
-    train, validation = (len(task.rows(side)) for side in ("train", "validation"))
-
-    def warning(train: int, validation: int) -> str:
-        clips = {"train": train, "validation": validation, "test": 0}
-        card = Card(task.labels, RATE, wanted.samples, {}, {"recipe": asdict(wanted), "clips": clips})
-        return gather_examples(card, [data], None, noise=[noise]).overlap_warning
-
-    assert warning(train, validation) == ""
-    assert warning(train + 5, validation) == ""  # of --train-only
-    assert f"had {train - 2} training clips" in warning(train - 2, validation)
-    assert f"had {validation + 1} validation clips" in warning(train, validation + 1)
-
-
-def test_short_clips_are_placed_as_for_a_prediction(tmp_path: Path, make_model: MakeModel) -> None:
-    data = write_corpus(tmp_path / "data", ["yes/short"], seconds=0.5)
-    for fields in ({"lead_in": 500}, {"lead_in": 5000}, {"recipe": asdict(recipe("own")), "lead_in": 200}, {}):
-        recognizer = Recognizer(make_model(sample_rate=RATE, window=8000, **fields))
-        (row,) = gather_examples(recognizer.card, [data], "all").waveforms
-        expected = recognizer.best_window(load_clip(data / "yes" / "short.wav", RATE))
-        np.testing.assert_array_equal(row, expected)
 
 
 def test_own_generates_noise_if_none_is_given(tmp_path: Path, noise: Path) -> None:
