@@ -6,11 +6,7 @@ is in the second quarter, half a second after it ended, and `yes` while it is in
 
 import asyncio
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +17,6 @@ import pytest
 
 pytest.importorskip("wyoming")
 
-from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncClient, AsyncTcpClient
 from wyoming.error import Error
 from wyoming.event import Event, async_read_event
@@ -29,17 +24,13 @@ from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 from wyoming.wake import Detect, Detection, NotDetected
 
-from conftest import MakeModel, Run
+from conftest import MakeModel
 from harken.errors import HarkenError
-from harken.runtime.listener_settings import ListenerSettings
-from harken.runtime.modelfile import bundled_models
 from harken.serve.limits import Limits
 from harken.serve.wyoming_messages import AudioFormat
 from harken.serve.wyoming_models import Thresholds, WakeWords
 from harken.serve.wyoming_server import Address, WyomingServer, parse_uri
-
-RATE = 16_000
-LISTENER = {"hop_ms": 50.0, "smoothing_ms": 0.0, "refractory_ms": 0.0, "gate_db": -60.0, "isolation": 0.0}
+from wyoming_client import LISTENER, RATE, answers, burst, encode, names, send_audio
 
 
 @pytest.fixture
@@ -68,58 +59,6 @@ def with_server(words: WakeWords, talk: Callable[[int], Awaitable[None]], **limi
             await talk(port)
 
     asyncio.run(run())
-
-
-def burst(rate: int = RATE, *, before_s: float = 0.3, seconds: float = 0.2, after_s: float = 1.2) -> Any:
-    """Return a tone between silences, floats within 1."""
-    tone = 0.9 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
-    return np.pad(tone, (round(before_s * rate), round(after_s * rate)))
-
-
-def encode(samples: Any, width: int, channels: int) -> bytes:
-    """Return floats as raw audio."""
-    if width == 1:
-        frames = np.round(samples * 127 + 128).astype(np.uint8)[:, None]
-    else:
-        whole = np.round(samples * (2 ** (8 * width - 1) - 1)).astype("<i4")
-        frames = whole.view(np.uint8).reshape(-1, 4)[:, :width]
-    return np.repeat(frames[:, None], channels, axis=1).tobytes()
-
-
-async def send_audio(
-    client: AsyncClient,
-    samples: Any,
-    rate: int = RATE,
-    *,
-    width: int = 2,
-    channels: int = 1,
-    chunk: int = 2000,
-    timestamps: bool = True,
-    start: bool = True,
-) -> None:
-    """Send a stream in chunks of so many bytes."""
-    if start:
-        await client.write_event(AudioStart(rate, width, channels).event())
-    audio = encode(samples, width, channels)
-    for begin in range(0, len(audio), chunk):
-        stamp = 1000 * begin // (width * channels * rate) if timestamps else None
-        await client.write_event(AudioChunk(rate, width, channels, audio[begin : begin + chunk], stamp).event())
-
-
-async def answers(client: AsyncClient) -> list[Event]:
-    """End the stream, and return the answers to it."""
-    await client.write_event(AudioStop().event())
-    await client.write_event(Ping(text="end").event())
-    received = []
-    while (event := await client.read_event()) is not None:
-        if Pong.is_type(event.type):
-            return received
-        received.append(event)
-    raise AssertionError(f"the server left after {received}")
-
-
-def names(events: list[Event]) -> list[str | None]:
-    return [Detection.from_event(event).name for event in events if Detection.is_type(event.type)]
 
 
 def test_describe_is_answered_with_what_home_assistant_reads(words: WakeWords) -> None:
@@ -479,97 +418,6 @@ def test_a_bundled_model_detects_speech() -> None:
     with_server(WakeWords(["base.stream"], thresholds=Thresholds.read(["0.5"])), talk)
 
 
-def test_bundled_models_are_described() -> None:
-    words = WakeWords(["base", "tiny"])
-    models = words.info().wake[0].models
-    assert [model.name for model in models[:3]] == ["yes", "no", "up"]
-    assert models[10].name == "yes_tiny"
-    assert all(model.languages == ["en"] for model in models)
-    assert {"base", "tiny"} <= set(bundled_models())
-
-
-def test_the_command_serves_a_unix_socket(model: Path, tmp_path: Path) -> None:
-    path = tmp_path / "wake.sock"
-    command = [sys.executable, "-m", "harken.cli.main", "wyoming", "--uri", f"unix://{path}", "--model", str(model)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.readline().strip() == f"unix://{path}"
-
-    async def talk() -> None:
-        async with AsyncClient.from_uri(f"unix://{path}") as client:
-            await send_audio(client, burst())
-            assert names(await answers(client)) == ["no"]
-
-    try:
-        asyncio.run(talk())
-        again = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert again.returncode == 2
-        assert f"another server listens at {path}" in again.stderr
-    finally:
-        process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "client 1: 'no', confidence" in log
-    assert not path.exists()
-
-
-def test_the_command_serves_a_pipe(model: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "harken.cli.main",
-        "wyoming",
-        "--uri",
-        "stdio://",
-        "--model",
-        str(model),
-        "--debug",
-    ]
-    asked = b'{"type": "ping"}\n{"type": "describe"}\n'
-    result = subprocess.run(command, input=asked, capture_output=True, check=False, timeout=120)
-    assert result.returncode == 0, result.stderr
-    assert b'"type": "pong"' in result.stdout
-    assert b'"phrase": "yes"' in result.stdout
-    assert b"DEBUG" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "part"),
-    [
-        (["--uri", "http://x:1"], "write it as tcp://HOST:PORT"),
-        (["--uri", "tcp://0.0.0.0"], "write it as tcp://HOST:PORT"),
-        (["--uri", "tcp://0.0.0.0:99999"], "write it as tcp://HOST:PORT"),
-        (["--uri", "unix://"], "write it as tcp://HOST:PORT"),
-        (["--uri", "tcp://256.0.0.1:0"], "no address 256.0.0.1"),
-        (["--uri", "unix:///nowhere/at/all"], "cannot create the socket"),
-        (["--uri", f"unix://{__file__}"], "is a file and not a socket"),
-        (["--model", "nothing"], "neither a model file nor a bundled model"),
-        (["--custom-model-dir", "/nowhere"], "--custom-model-dir /nowhere is not a folder"),
-        pytest.param(
-            ["--custom-model-dir", "x" * 300],
-            "x cannot be opened: File name too long",
-            marks=pytest.mark.skipif(os.name == "nt", reason="Windows reports another error"),
-        ),
-        (["--threshold", "high"], "write it as a number"),
-        (["--threshold", "2"], "must be from 0 to 1"),
-        (["--threshold", "hello=0.5"], "no model has this word"),
-        (["--limit", "clip_s=3"], "the limits are connections"),
-        (["--log-format", "%(nothing)"], "--log-format"),
-        (["--log-format", "%(nothing)s", "--uri", "nowhere"], "--log-format"),
-        (["--log-format", "%(message)d", "--uri", "nowhere"], "--log-format"),
-        (["--zeroconf", "--uri", "tcp://127.0.0.1:0"], "other machines"),
-        (["--zeroconf", "a.b"], "without dots"),
-        (["--zeroconf", "--uri", "stdio://"], "other machines"),
-    ],
-)
-def test_bad_options_get_one_line(run: Run, options: list[str], part: str) -> None:
-    code, _, error = run("wyoming", *options)
-    assert code == 2
-    assert error.count("\n") <= 2  # the log line of the model may come first
-    assert part in error
-
-
 def test_a_port_in_use_gets_one_line(words: WakeWords) -> None:
     async def talk(port: int) -> None:
         server = WyomingServer(words, limits=Limits(), threads=1)
@@ -579,56 +427,3 @@ def test_a_port_in_use_gets_one_line(words: WakeWords) -> None:
         server.close()
 
     with_server(words, talk)
-
-
-def test_the_server_is_announced(words: WakeWords, monkeypatch: pytest.MonkeyPatch) -> None:
-    zeroconf = pytest.importorskip("zeroconf.asyncio")
-    import harken.serve.wyoming_discovery as discovery
-
-    seen: list[Any] = []
-
-    class Recorder:
-        async def async_register_service(self, service: Any) -> None:
-            seen.append(service)
-
-        async def async_unregister_all_services(self) -> None:
-            seen.append("unregistered")
-
-        async def async_close(self) -> None:
-            seen.append("closed")
-
-    monkeypatch.setattr(zeroconf, "AsyncZeroconf", Recorder)
-
-    async def run() -> None:
-        async with discovery.announce("kitchen", "192.0.2.7", 10400):
-            service = seen[0]
-            assert service.type == "_wyoming._tcp.local."
-            assert service.name == "kitchen._wyoming._tcp.local."
-            assert service.port == 10400
-            assert service.parsed_addresses() == ["192.0.2.7"]
-
-    asyncio.run(run())
-    assert seen[1:] == ["unregistered", "closed"]
-    assert discovery.default_name().startswith("harken-")
-
-
-def test_sensitivity_moves_the_thresholds_of_all_models() -> None:
-    plain, lenient = (WakeWords(["tiny"], sensitivity=sensitivity) for sensitivity in (None, 1.0))
-    thresholds = [ListenerSettings.from_card(next(iter(words._given)).card).thresholds for words in (plain, lenient)]
-    assert all(thresholds[1][word] < thresholds[0][word] for word in thresholds[0])
-
-
-def test_a_threshold_can_be_for_the_word_of_one_of_two_models(make_model: MakeModel, tmp_path: Path) -> None:
-    models = [make_model(tmp_path / f"{name}.onnx", listener=LISTENER) for name in ("one", "two")]
-    words = WakeWords([str(model) for model in models], thresholds=Thresholds.read(["yes_two=0.9", "yes=0.8", "0.7"]))
-    assert [word.name for word in words.words] == ["yes", "no", "yes_two", "no_two"]
-    found = [words.listener(model, ["yes", "no"], RATE).settings.thresholds for model in words._given]
-    assert [(thresholds["yes"], thresholds["no"]) for thresholds in found] == [(0.8, 0.7), (0.9, 0.7)]
-
-
-def test_a_server_with_an_ipv6_address_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("zeroconf")
-    from harken.serve.wyoming_discovery import _packed_address
-
-    assert _packed_address("192.0.2.7") == bytes([192, 0, 2, 7])
-    assert _packed_address("2001:db8::7") == bytes.fromhex("20010db8000000000000000000000007")

@@ -1,0 +1,36 @@
+"""The wake words of several models, and their thresholds."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("wyoming")
+
+from conftest import MakeModel
+from harken.runtime.listener_settings import ListenerSettings
+from harken.runtime.modelfile import bundled_models
+from harken.serve.wyoming_models import Thresholds, WakeWords
+from wyoming_client import LISTENER, RATE
+
+
+def test_bundled_models_are_described() -> None:
+    words = WakeWords(["base", "tiny"])
+    models = words.info().wake[0].models
+    assert [model.name for model in models[:3]] == ["yes", "no", "up"]
+    assert models[10].name == "yes_tiny"
+    assert all(model.languages == ["en"] for model in models)
+    assert {"base", "tiny"} <= set(bundled_models())
+
+
+def test_sensitivity_moves_the_thresholds_of_all_models() -> None:
+    plain, lenient = (WakeWords(["tiny"], sensitivity=sensitivity) for sensitivity in (None, 1.0))
+    thresholds = [ListenerSettings.from_card(next(iter(words._given)).card).thresholds for words in (plain, lenient)]
+    assert all(thresholds[1][word] < thresholds[0][word] for word in thresholds[0])
+
+
+def test_a_threshold_can_be_for_the_word_of_one_of_two_models(make_model: MakeModel, tmp_path: Path) -> None:
+    models = [make_model(tmp_path / f"{name}.onnx", listener=LISTENER) for name in ("one", "two")]
+    words = WakeWords([str(model) for model in models], thresholds=Thresholds.read(["yes_two=0.9", "yes=0.8", "0.7"]))
+    assert [word.name for word in words.words] == ["yes", "no", "yes_two", "no_two"]
+    found = [words.listener(model, ["yes", "no"], RATE).settings.thresholds for model in words._given]
+    assert [(thresholds["yes"], thresholds["no"]) for thresholds in found] == [(0.8, 0.7), (0.9, 0.7)]
