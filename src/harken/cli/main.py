@@ -283,7 +283,8 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Clips to evaluate: validation, test or all. Default: validation; all of a folder with _unknown_ or _silence_."
+            help="Clips to evaluate: validation, test or all. Default: validation; all of a folder with `_unknown_` or "
+            "`_silence_`."
         ),
     ] = None,
     json_file: _JsonFile = None,
