@@ -1,5 +1,7 @@
 """Restoring a trainable network from a model file."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from harken.training.restore import restore_spotter
 from trained_spotter import RATE, train_spotter, words
 
 CLASSES = 4
+
+Trained = Callable[[str], tuple[Spotter, Path]]
 
 
 def v12(network: str) -> Recipe:
@@ -35,11 +39,22 @@ def write_model(spotter: Spotter, recipe: Recipe, path: Path, temperature: float
     return path
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Return a network by its name, trained, and its model file, which is to be read only."""
+    root = tmp_path_factory.mktemp("restore")
+
+    @cache
+    def train_and_write(network: str) -> tuple[Spotter, Path]:
+        spotter = train_spotter(v12(network), None, CLASSES)
+        return spotter, write_model(spotter, v12(network), root / f"{network}.onnx", 0.7)
+
+    return train_and_write
+
+
 @pytest.mark.parametrize("network", ["harken_tiny", "ds_cnn_s"])
-def test_a_restored_network_computes_the_same_and_has_weights_of_the_usual_size(network: str, tmp_path: Path) -> None:
-    recipe = v12(network)
-    source = train_spotter(recipe, None, CLASSES)
-    path = write_model(source, recipe, tmp_path / "model.onnx", 0.7)
+def test_a_restored_network_computes_the_same_and_has_weights_of_the_usual_size(network: str, trained: Trained) -> None:
+    source, path = trained(network)
     known_voices = torch.from_numpy(words(RATE, 1, 2))
     restored = restore_spotter(path, known_voices)
     new_voices = torch.from_numpy(words(RATE, 30))
@@ -51,7 +66,7 @@ def test_a_restored_network_computes_the_same_and_has_weights_of_the_usual_size(
         restored(known_voices)
         torch.testing.assert_close(norm.running_mean, entered[0].mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
         torch.testing.assert_close(norm.running_var, entered[0].var((0, 2, 3), correction=0), atol=1e-4, rtol=1e-3)
-    fresh = {name: weight.std().item() for name, weight in Spotter(recipe, CLASSES).network.named_parameters()}
+    fresh = {name: weight.std().item() for name, weight in Spotter(v12(network), CLASSES).network.named_parameters()}
     stem = next(name for name, weight in restored.network.named_parameters() if weight.ndim == 4)
     assert dict(restored.network.named_parameters())[stem].std().item() == pytest.approx(fresh[stem], rel=0.5)
 
@@ -78,15 +93,13 @@ def test_a_file_without_recipe_or_weights_is_refused(make_model: MakeModel, tmp_
         restore_spotter(path, torch.zeros(2, 8000))
 
 
-def test_the_message_names_three_of_many_layers_without_weights(tmp_path: Path) -> None:
-    path = write_model(
-        train_spotter(v12("harken_tiny"), None, CLASSES), v12("harken_tiny"), tmp_path / "model.onnx", 1.0
-    )
-    model = onnx.load(str(path))
+def test_the_message_names_three_of_many_layers_without_weights(trained: Trained, tmp_path: Path) -> None:
+    model = onnx.load(str(trained("harken_tiny")[1]))
     for tensor in model.graph.initializer:  # as a quantizer renames them
         for node in model.graph.node:
             node.input[:] = [f"{name}_quantized" if name == tensor.name else name for name in node.input]
         tensor.name += "_quantized"
+    path = tmp_path / "model.onnx"
     onnx.save(model, str(path))
     with pytest.raises(
         HarkenError, match=r"contains no trainable weights of [\w.]+, [\w.]+, [\w.]+ and \d+ more layers: give"
@@ -94,9 +107,8 @@ def test_the_message_names_three_of_many_layers_without_weights(tmp_path: Path) 
         restore_spotter(path, torch.from_numpy(words(RATE, 1)))
 
 
-def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    recipe = v12("harken_tiny")
-    path = write_model(train_spotter(recipe, None, CLASSES), recipe, tmp_path / "model.onnx", 1.0)
-    change_metadata(path, path, {"temperature": 5.0})
+def test_a_file_that_computes_something_else_is_refused(trained: Trained, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    change_metadata(trained("harken_tiny")[1], path, {"temperature": 5.0})
     with pytest.raises(HarkenError, match=r"differ by 0\.\d"):
         restore_spotter(path, torch.from_numpy(words(RATE, 1)))
