@@ -444,7 +444,9 @@ def test_tutorial_keeps_exact_clips_and_splits_like_scikit_learn(tmp_path: Path)
 def test_tutorial_without_exact_length_keeps_all_readable_clips(tmp_path: Path) -> None:
     data = write_corpus(tmp_path, [f"{word}/take{take}" for word in ("up", "go") for take in range(10)], seconds=0.04)
     asked = ["words=up,go"]
-    with pytest.raises(HarkenError, match=r"contains 0 clips of exactly 0\.05 s, too few .* or set exact_length=false"):
+    with pytest.raises(
+        HarkenError, match=r"0 clips of exactly 0\.05 s, and 20 of other lengths: .* --set exact_length=false"
+    ):
         make_task(recipe("tutorial", *asked), Material(data=(data,)))
     task = make_task(recipe("tutorial", *asked, "exact_length=false"), Material(data=(data,)))
     assert [len(task.rows(side)) for side in ("train", "validation", "test")] == [12, 4, 4]

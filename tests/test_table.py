@@ -347,7 +347,8 @@ def test_same_content_distinguishes_files_that_differ_in_one_byte(tmp_path):
 @pytest.mark.parametrize(
     ("folder", "message"),
     [("missing", "does not exist: give a folder with one folder for each word"), ("file.wav", "is a file: give a folder"),
-     ("empty", "contains no clips: a corpus has one folder for each word"), ("loose", "contains no clips")],
+     ("empty", "contains no clips: a corpus has one folder for each word"),
+     ("loose", "contains clips, but no folders of words: give the folder that contains loose, or move")],
 )  # fmt: skip
 def test_other_folders_are_refused(tmp_path, tiny_corpus, folder, message):
     put(tmp_path, "file.wav", "loose/clip.wav", "loose/_background_noise_/hum.wav")

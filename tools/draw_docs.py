@@ -85,8 +85,8 @@ def sound() -> Figure:
     _titled(whole, "“yes”: the pressure of the air", "time (s)")
     time = np.arange(count) * 1000 / RATE
     near.plot(time, word[start : start + count], color=SOFT, linewidth=0.8)
-    near.plot(time[::2], word[start : start + count : 2], "o", color=SECOND, markersize=2.2)
-    _titled(near, "20 ms of it, with the samples at 8 kHz", "time (ms)")
+    near.plot(time, word[start : start + count], "o", color=SECOND, markersize=1.6)
+    _titled(near, "20 ms of it, with the samples", "time (ms)")
     for axes in (whole, near):
         style_axes(axes)
         axes.set_ylim(-1, 1)
@@ -150,7 +150,7 @@ def recurrence() -> Figure:
         picture = axes.inset_axes((left + 0.34, 0.08, 0.24, 0.46), transform=axes.transData)
         picture.imshow(frame, aspect="auto", origin="lower", cmap="magma", vmin=features.min(), vmax=features.max())
         picture.set_axis_off()
-        axes.text(left + 0.66, 0.3, f"frame {number + 1}", fontsize=FONT_PT, color=SOFT, va="center")
+        axes.text(left + 0.66, 0.3, f"frame {8 * number + 1}", fontsize=FONT_PT, color=SOFT, va="center")
     axes.text(0.06, 1.11, "empty state", fontsize=FONT_PT, color=SECOND, va="center")
     axes.text(3.05, 1.5, "the state: what is kept of all frames so far", fontsize=FONT_PT, color=SECOND)
     axes.text(7.92, 1.11, "…", fontsize=12, color=SECOND, va="center", ha="right")
@@ -169,8 +169,8 @@ def lstm() -> Figure:
     for step in steps:
         opened = _sigmoid(14 * wanted[step] - 8)
         kept = _sigmoid(5 - 14 * reset[step])
-        shown = _sigmoid(4 * cell - 1.5)
-        cell = kept * cell + opened * np.tanh(2 * wanted[step]) * 0.4
+        shown = _sigmoid(8 * output[step - 1] - 1.5)  # at step 0, the last value, which is 0
+        cell = kept * cell + opened * np.tanh(0.42 * wanted[step])
         gates["input gate"][step], gates["forget gate"][step], gates["output gate"][step] = opened, kept, shown
         state[step], output[step] = cell, shown * np.tanh(cell)
     figure = new_figure(WIDTH, 420)
@@ -248,8 +248,8 @@ def pipeline() -> Figure:
     for left, text in ((1.13, ""), (2.43, "window"), (3.81, ""), (5.13, "probabilities"), (6.67, "")):
         _arrow(axes, (left, 1.61), (left + (0.46 if text == "probabilities" else 0.3 if text else 0.22), 1.61))
     axes.text(2.94, 1.02, "the last second,\nevery 100 ms", fontsize=FONT_PT, color=SOFT, ha="center", va="top")
-    axes.text(5.36, 1.02, "one per class", fontsize=FONT_PT, color=SOFT, ha="center", va="top")
-    axes.text(1.88, 1.02, "16 kHz, mono", fontsize=FONT_PT, color=SOFT, ha="center", va="top")
+    axes.text(5.36, 1.02, "one probability\nper class", fontsize=FONT_PT, color=SOFT, ha="center", va="top")
+    axes.text(1.88, 1.02, "the model's rate,\nmono", fontsize=FONT_PT, color=SOFT, ha="center", va="top")
     steps = (
         "silent? then skip",
         "average 500 ms",

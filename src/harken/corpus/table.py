@@ -234,6 +234,11 @@ def read_corpus(
         with reporting_unreadable(root):
             known_here = _read_folder(root, words, rows, clip_folders, notes)
         if not known_here:
+            if audio_files(root):
+                raise HarkenError(
+                    f"{root} contains clips, but no folders of words: give the folder that contains {root.name}, or move "
+                    "the clips into a folder for each word"
+                )
             raise HarkenError(
                 f"{root} contains no clips: a corpus has one folder for each word, with WAV, FLAC, OGG, MP3 or AIFF files"
             )

@@ -260,9 +260,11 @@ def _tutorial_sides(
         drawn = split.tutorial([words.index(clips[row].word) for row in kept], seed=recipe.seed)
     except HarkenError as error:
         exact = f" of exactly {recipe.window_s} s" if recipe.exact_length else ""
+        others = f", and {len(clips) - len(kept)} of other lengths" if len(kept) < len(clips) else ""
+        any_length = ", or train with --set exact_length=false" if exact else ""
         raise HarkenError(
-            f"{_names(material.data)} contains {len(kept)} clips{exact}, too few to split {len(words)} words like the "
-            f"tutorial: add clips{', or set exact_length=false' if exact else ''}"
+            f"{_names(material.data)} contains {len(kept)} clips{exact}{others}: too few to split {len(words)} words like the "
+            f"tutorial; add clips{any_length}, or evaluate a model on all of them with --split all"
         ) from error
     sides = [""] * len(clips)
     for row, side in zip(kept, drawn, strict=True):

@@ -55,9 +55,9 @@ def confusions(evaluation: ClipEvaluation) -> Section:
         figures.word_scores(evaluation), "Misses and wrong predictions of each word", min_px=0 if roomy else 900
     )
     shares = (
-        "count and percentage of the row"
+        "count and percentage of the row; errors are drawn stronger"
         if roomy
-        else "counts; at the end of each row, the percentage of right answers"
+        else "counts; at the end of each row, the percentage of right answers; errors are drawn stronger"
     )
     cards = [
         card("Spoken and recognized words", heat_map, aside=f"{shares}; blue is right, orange is wrong"),

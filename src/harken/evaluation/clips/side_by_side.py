@@ -93,7 +93,8 @@ def side_by_side_figure(contenders: Sequence[Contender], words: Sequence[str]) -
     figure.text(
         _LEFT_PX / width,
         14 / height,
-        f"Rows: the word that was spoken. Columns: the answer. Percent of the row, {clips:,} clips by unseen speakers.",
+        f"Rows: the word that was spoken. Columns: the answer. Percent of the row, {clips:,} clips by unseen speakers; "
+        "errors are drawn stronger.",
         color=_SOFT,
         fontsize=FONT_PT,
     )
