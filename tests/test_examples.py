@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from conftest import MakeModel
 from harken.audio.clip import load_clip
 from harken.errors import HarkenError
+from harken.evaluation.clips.evaluate import evaluate_clips
 from harken.evaluation.clips.examples import gather_examples
 from harken.labels import SILENCE, UNKNOWN
-from harken.runtime.modelfile import Card
+from harken.runtime.modelfile import Card, ModelFile
 from harken.runtime.recognizer import Recognizer
 from harken.tasks.protocol import Material, make_task
 from small_corpora import PEOPLE, RATE, own_names, recipe, write_corpus, write_noise
@@ -76,6 +78,15 @@ def test_another_split_than_in_training_is_noticed(tmp_path: Path, noise: Path) 
     assert f"had {validation + 1} validation clips" in warning(train, validation + 1)
 
 
+def test_all_clips_of_a_training_folder_are_noticed(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "mine", ["yes/one"])
+    for fields, warned in (({"corpus": ["other", "mine"]}, True), ({"corpus": ["other"]}, False), ({}, False)):
+        card = Card(("yes",), RATE, RATE, {}, fields)
+        warning = gather_examples(card, [data], "all").overlap_warning
+        assert warning.startswith(f"{data} has the name of a folder that the model was trained on") == warned
+        assert bool(warning) == warned
+
+
 def test_short_clips_are_placed_as_for_a_prediction(tmp_path: Path, make_model: MakeModel) -> None:
     data = write_corpus(tmp_path / "data", ["yes/short"], seconds=0.5)
     for fields in ({"lead_in": 500}, {"lead_in": 5000}, {"recipe": asdict(recipe("own")), "lead_in": 200}, {}):
@@ -83,3 +94,25 @@ def test_short_clips_are_placed_as_for_a_prediction(tmp_path: Path, make_model: 
         (row,) = gather_examples(recognizer.card, [data], "all").waveforms
         expected = recognizer.best_window(load_clip(data / "yes" / "short.wav", RATE))
         np.testing.assert_array_equal(row, expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"split": "foo"}, "^split='foo': give validation, test or all$"),
+        ({"split": "train"}, "^split='train': give validation, test or all$"),
+        ({"folders": "sc"}, "^folders is a single folder: pass a list of folders$"),
+        ({"folders": Path("sc")}, "^folders is a single folder"),
+        ({"noise": Path("noise")}, "^noise is a single folder: pass a list of folders$"),
+        ({"other": "other"}, "^other is a single folder"),
+        ({"model": "base"}, r"^model is of the type str: pass an opened model, such as ModelFile\('base'\)$"),
+    ],
+)
+def test_wrong_arguments_of_an_evaluation_are_refused(
+    tmp_path: Path, make_model: MakeModel, changed: dict[str, Any], message: str
+) -> None:
+    data = write_corpus(tmp_path / "data", ["yes/clip", "no/clip"])
+    given: dict[str, Any] = {"model": ModelFile(make_model()), "folders": [data], "split": "all"}
+    assert evaluate_clips(**given).clips == 2
+    with pytest.raises(HarkenError, match=message):
+        evaluate_clips(**given | changed)

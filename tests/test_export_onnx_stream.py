@@ -142,6 +142,40 @@ def test_bad_input_is_an_error(written: tuple[Spotter, Path], make_model: MakeMo
         Listener(StreamFile(written[1]), source_rate=RATE, hop_ms=50)
 
 
+def test_samples_of_any_float_type_are_converted() -> None:
+    stream_file = StreamFile("tiny.stream")
+    samples = np.round(speech_like(stream_file.step, 3)[None], 3).astype(np.float16)
+    wanted = stream_file.advance(samples.astype(np.float32), stream_file.start())
+    for kind in (np.float16, np.float64):
+        for found, expected in zip(stream_file.advance(samples.astype(kind), stream_file.start()), wanted, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_samples_and_states_that_do_not_fit_are_refused() -> None:
+    stream_file = StreamFile("tiny.stream")
+    step, state = stream_file.step, stream_file.start()
+    for samples in (np.zeros((1, step // 2), np.float32), np.zeros(step, np.float32)):
+        with pytest.raises(HarkenError, match=rf"^samples of shape .* do not fit the model: pass \[streams, {step}\]$"):
+            stream_file.advance(samples, state)
+    with pytest.raises(HarkenError, match=r"^samples has the type int16: pass floats, .* divide int16 by 32768$"):
+        stream_file.advance(np.zeros((1, step), np.int16), state)
+    with pytest.raises(HarkenError, match=r"^samples is of the type list: pass an array"):
+        stream_file.advance([[0.0] * step], state)
+    zeros = np.zeros((2, step), np.float32)
+    for other in (state, state[0], np.zeros((2, 5), np.float32)):
+        with pytest.raises(HarkenError, match=r"^a state of shape .* pass one of shape \(2, .*\), from start\(2\) or"):
+            stream_file.advance(zeros, other)
+    for wrong in (stream_file.start(2).astype(np.float64), None):
+        with pytest.raises(HarkenError, match=r"^the state is not an array of float32: pass the one from start"):
+            stream_file.advance(zeros, wrong)
+
+
+@pytest.mark.parametrize("streams", [-1, 1.5, "1", None])
+def test_a_wrong_number_of_streams_is_refused(streams: int) -> None:
+    with pytest.raises(HarkenError, match=f"^streams={streams!r}: give a whole number, 0 or more$"):
+        StreamFile("tiny.stream").start(streams)
+
+
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_only_networks_that_are_called_causal_can_stream(name: str) -> None:
     network = Spotter(with_settings(find_recipe("v12"), [f"network={name}"]), CLASSES)

@@ -86,6 +86,38 @@ def test_windows_of_the_wrong_shape_are_refused(make_model, shape):
         ModelFile(make_model()).probabilities(np.zeros(shape, np.float32))
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float64, ">f4"])
+def test_windows_of_any_float_type_are_converted(make_model, kind):
+    model, windows = ModelFile(make_model()), windows_of(0.125, 0.5, 0.25, 0.375)  # which float16 holds exactly
+    np.testing.assert_array_equal(model.probabilities(windows.astype(kind)), model.probabilities(windows))
+
+
+@pytest.mark.parametrize(
+    ("windows", "message"),
+    [
+        (np.zeros((1, 8000), np.int16), r"^windows has the type int16: pass floats, .* divide int16 by 32768$"),
+        (np.zeros((1, 8000), bool), "^windows has the type bool: pass floats"),
+        ([[0.0] * 8000], "^windows is of the type list: pass an array"),
+        (
+            windows_of(0.1, np.nan, 0.2, 0.3),
+            "^windows contains NaN or infinite samples: export it again from its source$",
+        ),
+        (windows_of(0.1, -np.inf, 0.2, 0.3), "^windows contains NaN or infinite samples"),
+        (np.full((1, 8000), 1e300), "^windows contains NaN or infinite samples"),
+    ],
+)
+def test_windows_that_are_not_finite_floats_are_refused(make_model, windows, message):
+    with pytest.raises(HarkenError, match=message):
+        ModelFile(make_model()).probabilities(windows)
+
+
+@pytest.mark.parametrize("threads", ["2", 1.5, 0, -1, None])
+def test_a_wrong_number_of_threads_is_not_blamed_on_the_model(make_model, threads):
+    for open_file, model in ((ModelFile, make_model()), (Recognizer, make_model()), (StreamFile, "tiny.stream")):
+        with pytest.raises(HarkenError, match=f"^threads={threads!r}: give a whole number, 1 or more$"):
+            open_file(model, threads=threads)
+
+
 @pytest.mark.parametrize("missing", ["labels", "sample_rate", "window"])
 def test_a_model_without_required_metadata_is_refused(make_model, missing):
     path = make_model(**{missing: None})
@@ -229,6 +261,14 @@ def test_a_model_that_does_not_exist_is_refused(tmp_path):
     path = tmp_path / "none.onnx"
     with pytest.raises(HarkenError, match=rf"^{path} is neither a model file nor a bundled model \(there are "):
         find_model(path)
+
+
+@pytest.mark.parametrize("model", [None, 5, b"base", ["base"]])
+def test_what_is_neither_a_name_nor_a_path_is_refused(model):
+    message = f"^{type(model).__name__} is not a model: pass the path of a model file or the name of a bundled model$"
+    for open_file in (Recognizer, ModelFile, StreamFile):
+        with pytest.raises(HarkenError, match=message):
+            open_file(model)
 
 
 def test_a_path_that_cannot_be_looked_up_is_refused_in_one_line():

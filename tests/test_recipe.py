@@ -62,6 +62,43 @@ def test_invalid_settings_are_refused(setting: str, message: str) -> None:
     assert message in str(refused.value)
 
 
+def test_settings_can_be_a_mapping_of_names_to_values() -> None:
+    changed = with_settings(
+        V12, {"epochs": 2, "gain_db": 5, "channels_last": True, "words": ["up", "down"], "keep": "last"}
+    )
+    assert changed == replace(V12, epochs=2, gain_db=5.0, channels_last=True, words=("up", "down"), keep="last")
+    assert type(changed.gain_db) is float
+    assert with_settings(V12, {}) == V12
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("learning_rat", 1, "no recipe value is called 'learning_rat'; did you mean learning_rate?"),
+        ("protocol", "own", "no recipe value is called 'protocol'"),
+        ("epochs", "2", "epochs='2' is not possible: give a whole number"),
+        ("epochs", 2.5, "epochs=2.5 is not possible: give a whole number"),
+        ("epochs", True, "epochs=True is not possible: give a whole number"),
+        ("gain_db", None, "gain_db=None is not possible: give a number"),
+        ("channels_last", 1, "channels_last=1 is not possible: give True or False"),
+        ("optimizer", "sgd", "optimizer='sgd' is not possible: give one of adam, adamw"),
+        ("words", "up", "words='up' is not possible: give a list of texts"),
+        ("start_from", 5, "start_from=5 is not possible: give a text"),
+        ("epochs", 0, "epochs=0 must be greater than 0"),
+    ],
+)
+def test_invalid_values_of_a_mapping_are_refused(name: str, value: object, message: str) -> None:
+    with pytest.raises(HarkenError) as refused:
+        with_settings(V12, {name: value})
+    assert message in str(refused.value)
+    assert "--set" not in str(refused.value)
+
+
+def test_a_single_setting_in_place_of_a_list_is_refused() -> None:
+    with pytest.raises(HarkenError, match=r"^settings='epochs=2' is a single text: pass a list of texts"):
+        with_settings(V12, "epochs=2")
+
+
 def test_protocol_is_not_suggested() -> None:
     with pytest.raises(HarkenError) as refused:
         with_settings(V12, ["protocol=own"])

@@ -60,6 +60,29 @@ def test_a_probability_equal_to_the_threshold_is_enough(make_model):
     assert recognizer.decide(np.array([0.499, 0.3, 0.1, 0.101], np.float32)).reason == "unsure"
 
 
+def test_probabilities_can_be_a_list(recognizer):
+    probabilities = [0.1, 0.7, 0.1, 0.1]
+    assert recognizer.decide(probabilities) == recognizer.decide(np.array(probabilities))
+    assert recognizer.decide(probabilities).word == "no"
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "message"),
+    [
+        (np.array([0.1, np.nan, 0.1, 0.1], np.float32), "contain NaN or infinite values: check the model or the calc"),
+        ([np.inf, 0.1, 0.1, 0.1], "contain NaN or infinite values"),
+        (np.full(3, 0.3, np.float32), r"of shape \(3,\) do not fit the model: pass \[4\], one for each label$"),
+        (np.full((1, 4), 0.25, np.float32), r"of shape \(1, 4\) do not fit the model"),
+        (0.5, r"of shape \(\) do not fit the model"),
+        ([[0.5], [0.2, 0.3], 0.1, 0.1], r"are not numbers: pass \[4\], one for each label$"),
+        (["a", "b", "c", "d"], "are not numbers"),
+    ],
+)
+def test_probabilities_that_do_not_fit_the_model_are_refused(recognizer, probabilities, message):
+    with pytest.raises(HarkenError, match=message):
+        recognizer.decide(probabilities)
+
+
 def test_clips_can_be_paths_file_objects_and_arrays_at_any_rate(recognizer, tmp_path):
     path = tmp_path / "clip.flac"
     soundfile.write(path, np.repeat(loud(NO), 6), 48_000)
@@ -160,6 +183,14 @@ def test_predict_many_can_go_on_after_clips_that_cannot_be_read(recognizer, tmp_
     assert [prediction and prediction.word for prediction in predictions] == [None, *["no"] * 64, None, "no", None]
     assert [clip for clip, _ in errors] == [bad, bad, tmp_path / "missing.wav"]
     assert all(str(clip) in str(error) for clip, error in errors)
+
+
+def test_predict_many_refuses_a_single_clip(recognizer, tmp_path):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, loud(NO), RATE)
+    for clip in (path, str(path), io.BytesIO(path.read_bytes()), loud(NO), np.stack([loud(NO), loud(NO)], 1)):
+        with pytest.raises(HarkenError, match=r"^clips is a single recording: pass a list of recordings$"):
+            next(recognizer.predict_many(clip, on_error=print))
 
 
 def test_a_long_recording_needs_no_more_memory_than_its_samples(recognizer):

@@ -140,7 +140,17 @@ def test_the_model_card_the_page_and_the_api_description_are_served(server: Serv
     assert set(paths) == {"/v1/predict", "/v1/model", "/healthz", "/metrics"}
     for path in ("/page/app.py", "/page/../app.py", "/page/%2e%2e%2fapp.py", "/nothing"):
         assert httpx.get(server.url + path).status_code == 404
-    assert httpx.get(f"{server.url}/v1/predict").status_code == 405
+    refused = httpx.get(f"{server.url}/v1/predict")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
+    assert error_of(refused)
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz"])
+def test_load_balancers_can_probe_with_head(server: Server, path: str) -> None:
+    whole, head = httpx.get(server.url + path), httpx.head(server.url + path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("Content-Type", "Content-Length", "Content-Security-Policy"):
+        assert head.headers[name] == whole.headers[name]
 
 
 def test_the_listener_settings_in_the_card_are_those_of_the_streaming_model() -> None:

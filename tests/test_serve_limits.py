@@ -1,10 +1,13 @@
 """The limits of the server. A request that exceeds one gets an immediate answer of one line."""
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import httpx
 import numpy as np
@@ -32,6 +35,50 @@ def test_a_body_that_is_too_large_is_refused(limited_server: Server) -> None:
         response = httpx.post(f"{limited_server.url}/v1/predict", content=body)
         assert response.status_code == 413
         assert "100,000 bytes" in error_of(response)
+
+
+def test_a_client_that_sends_the_whole_body_first_gets_the_answer(limited_server: Server) -> None:
+    def parts() -> Iterator[bytes]:
+        for _ in range(90):
+            yield bytes(100_000)
+
+    for body in (bytes(9_000_000), parts()):
+        # Unlike httpx, urllib reads no answer when the connection is reset while it sends.
+        with pytest.raises(HTTPError) as refused:
+            urlopen(Request(f"{limited_server.url}/v1/predict", data=body))
+        assert refused.value.code == 413
+        assert "100,000 bytes" in json.load(refused.value)["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "shortest_s", "longest_s"),
+    [
+        ("Content-Length: 1000000", 1.5, 5),  # the client sends nothing: the server waits for 2 s
+        ("Content-Length: 1000000\r\nExpect: 100-continue", 0, 1.5),
+        ("Content-Length: 100000000", 0, 1.5),  # more than the server reads
+    ],
+)
+def test_the_rest_of_a_body_that_is_too_large_is_awaited_within_limits(
+    limited_server: Server, headers: str, shortest_s: float, longest_s: float
+) -> None:
+    host, port = limited_server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        started = time.monotonic()
+        client.sendall(f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 413 ")
+        assert shortest_s < time.monotonic() - started < longest_s
+
+
+def test_no_more_than_64_mb_of_a_body_that_is_too_large_are_read(limited_server: Server) -> None:
+    host, port = limited_server.url.removeprefix("http://").split(":")
+    sent = 0
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while sent < 200:
+                client.sendall(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
+                sent += 1
+    assert sent < 100  # including what the buffers of the system hold
 
 
 def test_a_clip_that_is_too_long_is_refused(limited_server: Server) -> None:

@@ -1,19 +1,27 @@
 """Detecting words in streams over WebSocket."""
 
+import asyncio
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import numpy as np
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from harken.runtime.listener import Listener
 from harken.runtime.recognizer import Recognizer
+from harken.serve.app import create_app
+from harken.serve.limits import Limits
+from harken.serve.protocols import websocket_protocol
 from serving import LOW_LIMITS, Server, read_until_closed, serving, synthesize
 
 WORDS = ("left", "stop", "yes")
@@ -120,6 +128,68 @@ def test_invalid_messages_close_a_stream(server: Server) -> None:
             stream.recv()
             stream.send(message)
             assert read_until_closed(stream)[0] == code
+
+
+def test_a_message_that_is_too_long_before_the_first_answer_is_counted_and_logs_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limits = Limits(message_bytes=20_000)
+    app = create_app(Recognizer("tiny"), limits=limits)
+
+    async def send_at_once() -> tuple[bytes, str]:
+        config = uvicorn.Config(app, ws_max_size=limits.message_bytes, lifespan="off", log_level="critical")
+        config.load()
+        server: Any = websocket_protocol(limits)
+        state = ServerState()
+        protocol = server(config, state, {})
+        transport = Mock(spec=asyncio.Transport)
+        transport.get_extra_info.return_value = None
+        transport.is_closing.return_value = False
+        written = bytearray()
+
+        def write(data: bytes) -> None:
+            written.extend(data)
+            if data.startswith(b"HTTP/1.1 101"):  # the client sends as soon as it may
+                frame = b"\x82\xfe" + (30_000).to_bytes(2) + bytes(4) + bytes(30_000)
+                asyncio.get_running_loop().call_soon(protocol.data_received, frame)
+
+        transport.write = write
+        protocol.connection_made(transport)
+        protocol.data_received(
+            b"GET /v1/listen?rate=16000 HTTP/1.1\r\nhost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        await asyncio.gather(*state.tasks)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            return bytes(written), (await client.get("/metrics")).text
+
+    with caplog.at_level(logging.ERROR):
+        written, metrics = asyncio.run(send_at_once())
+    assert b"exceeds limit of 20000 bytes" in written
+    assert b"ready" not in written
+    assert 'harken_streams_closed_total{code="1009"} 1' in metrics
+    assert "harken_streams 0" in metrics
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("first", [0, 20])
+def test_a_message_that_is_too_long_is_counted_with_its_code(first: int) -> None:
+    with serving("--limit", "message_bytes=20000", model="tiny") as server:
+        for _ in range(5):
+            with connect(f"{server.socket}?rate=16000&posteriors=true&hop_ms=20") as stream:
+                for _ in range(first):
+                    stream.send(bytes(16_000))
+                stream.send(bytes(30_000))
+                assert read_until_closed(stream)[0] == 1009
+        deadline = time.monotonic() + 10
+        while "harken_streams 0" not in (metrics := httpx.get(f"{server.url}/metrics").text):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert [line for line in metrics.splitlines() if line.startswith("harken_streams_closed_total")] == [
+            'harken_streams_closed_total{code="1009"} 5'
+        ]
+        server.process.terminate()
+        assert server.process.communicate(timeout=30) == ("", "")
 
 
 def test_streams_are_limited(limited_server: Server) -> None:

@@ -362,6 +362,12 @@ def test_missing_folders_are_refused():
         read_corpus([])
 
 
+def test_a_single_folder_in_place_of_a_list_is_refused(tiny_corpus):
+    for folder in (tiny_corpus, str(tiny_corpus)):
+        with pytest.raises(HarkenError, match=r"^folders is a single folder: pass a list of folders$"):
+            read_corpus(folder)
+
+
 def test_audio_files_of_a_file_a_folder_and_a_missing_path(tmp_path):
     put(tmp_path, "b.wav", "a/z.flac", "a/.hidden/x.wav", "a/b/c.mp3")
     assert audio_files(tmp_path) == [tmp_path / "a/b/c.mp3", tmp_path / "a/z.flac", tmp_path / "b.wav"]

@@ -39,6 +39,7 @@ from harken.training.run_folder import expect_run, load_checkpoint, load_spotter
 from harken.training.waveforms import WaveformLoader
 from tiny_training import (
     EPOCHS,
+    PLAIN,
     RATE,
     WORDS,
     history,
@@ -172,6 +173,31 @@ def test_a_run_resumed_between_epochs_equals_an_uninterrupted_one(
     assert_same_weights(tmp_path / "run", finished_run[1])
     assert_same_weights(tmp_path / "run", finished_run[1], "best.ckpt")
     assert history(tmp_path / "run") == history(finished_run[1])
+
+
+def test_a_run_is_not_resumed_on_other_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "finish", not_finished)
+    data, out = tmp_path / "data", tmp_path / "run"
+    train(recipe(*PLAIN, "epochs=1"), write_material(data), out)
+    weights_before = (out / "last.ckpt").read_bytes()
+    clip = data / "low" / "speaker0" / "0.wav"
+    (data / "low").rename(data / "zero")  # as many classes as before, in another order
+    with pytest.raises(
+        HarkenError, match=rf"^{data} gives the classes high, middle, zero, .*{out} began with high, low, m"
+    ):
+        resume(out)
+    (data / "zero").rename(data / "low")
+    (data / "new").mkdir()
+    shutil.copy(clip, data / "new")
+    with pytest.raises(HarkenError, match=rf"^{data} gives the classes high, low, middle, new"):
+        resume(out)
+    shutil.rmtree(data / "new")
+    clip.rename(tmp_path / "kept.wav")
+    with pytest.raises(HarkenError, match=rf"^the clips of {data} are not those that {out} began with: restore them"):
+        resume(out)
+    assert (out / "last.ckpt").read_bytes() == weights_before
+    (tmp_path / "kept.wav").rename(clip)
+    assert resume(out).epochs == 1
 
 
 @pytest.mark.parametrize("calls", [3, 17])  # an epoch has 8 steps: before the first checkpoint, and after two

@@ -1,6 +1,8 @@
 """Test the files that an export of the page writes."""
 
+import errno
 import json
+import os
 import sys
 from http.client import BadStatusLine, IncompleteRead, InvalidURL
 from pathlib import Path
@@ -58,6 +60,33 @@ def test_an_interrupted_export_leaves_the_earlier_one(
         web.write_web(model, out, ort=ort)
     assert (out / "index.html").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "quarters.onnx"]
+
+
+@pytest.mark.parametrize("failing", ["pathlib.Path.write_bytes", "shutil.copyfile", "pathlib.Path.mkdir"])
+def test_a_full_disk_is_reported_with_the_folder(
+    ort: Path,
+    make_model: MakeModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failing: str,
+) -> None:
+    model, out = make_model(), tmp_path / "out"
+
+    def full(*paths: object, **_: object) -> None:
+        # shutil.copyfile names the file that it reads, and the other functions name none.
+        names = [str(paths[0])] if failing == "shutil.copyfile" else []
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *names)
+
+    monkeypatch.setattr(failing, full)
+    monkeypatch.setattr(
+        sys, "argv", ["harken", "export", str(model), "--to", "web", "--out", str(out), "--ort", str(ort)]
+    )
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 2
+    assert capsys.readouterr().err == f"harken: cannot write {out}: No space left on device; free some disk space\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["quarters.onnx"]
 
 
 def test_a_link_to_an_earlier_export_is_followed_and_the_current_folder_is_kept(

@@ -218,9 +218,11 @@ def read_corpus(
     Raises
     ------
     HarkenError
-        If a folder is missing, contains no clips, or does not have one folder for each word. If one of `words` has no
-        clips.
+        If `folders` is a single folder. If a folder is missing, contains no clips, or does not have one folder for each
+        word. If one of `words` has no clips.
     """
+    if isinstance(folders, str | os.PathLike):  # a text would be taken for a list of its letters
+        raise HarkenError("folders is a single folder: pass a list of folders")
     roots = tuple(Path(folder) for folder in folders)
     words = None if words is None else [normalize_word(word) for word in words]
     if not roots:

@@ -21,6 +21,7 @@ from harken.enrollment.templates import KINDS, Templates
 from harken.errors import HarkenError
 from harken.models.encoders import load_embedding
 from harken.models.onnx_bytes import read_initializers, read_metadata
+from harken.runtime.modelfile import bundled_models
 
 _FIX = "give a model that `harken enroll` wrote"
 
@@ -58,6 +59,8 @@ def read_enrolled(path: str | os.PathLike[str]) -> EnrolledModel:
     HarkenError
         If the file cannot be read, was not written by this version's `enroll`, or is a streaming file or an 8-bit export.
     """
+    if str(path) in bundled_models():
+        raise HarkenError(f"{path} is a bundled model of words: {_FIX}")
     try:
         content = Path(path).read_bytes()
         metadata, constants = read_metadata(content), read_initializers(content)

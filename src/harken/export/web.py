@@ -23,7 +23,7 @@ from pathlib import Path
 from harken.cache import default_cache
 from harken.enrollment.teaching import teaching_files
 from harken.errors import HarkenError
-from harken.files import replacing
+from harken.files import DISK_FULL, replacing
 from harken.progress import progress
 from harken.runtime.listener import Listener
 from harken.runtime.modelfile import ModelFile
@@ -201,12 +201,13 @@ def _require_ort_files(folder: Path) -> Path:
 
 
 @contextmanager
-def _replacing_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside `target`. On success it replaces `target`; on any error it is deleted.
+def _replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`. On success it replaces `folder`; on any error it is deleted.
 
-    A folder with anything else in it than an earlier export, such as `.git`, is never replaced.
+    A folder with anything else in it than an earlier export, such as `.git`, is never replaced. If the disk is full, the
+    OSError names `folder`.
     """
-    target = target.resolve()
+    target = folder.resolve()
     if target == Path.cwd():
         raise HarkenError("the current folder cannot be replaced: give the name of a new folder")
     names = {path.name for path in target.iterdir()} if target.is_dir() else set()
@@ -219,7 +220,8 @@ def _replacing_folder(target: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
-        raise HarkenError(f"cannot write {target}: {error.strerror}; choose a folder you may write to") from error
+        fix = "free some disk space" if error.errno in DISK_FULL else "choose a folder you may write to"
+        raise HarkenError(f"cannot write {target}: {error.strerror}; {fix}") from error
     try:
         yield temporary
         # The earlier export is moved aside first: at any time one of the two is whole.
@@ -233,5 +235,9 @@ def _replacing_folder(target: Path) -> Iterator[Path]:
                 aside.rename(target)
             raise
         shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        if error.errno in DISK_FULL:  # Python names no file, or the one that was to be copied
+            error.filename = str(folder)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

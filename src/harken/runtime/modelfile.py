@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from harken.audio.clip import is_number
+from harken.audio.clip import is_number, peak_of
 from harken.errors import HarkenError
 from harken.labels import SILENCE, UNKNOWN, normalize_word
 from harken.runtime.hub import fetch_model, is_hub_uri
@@ -79,7 +80,7 @@ class ModelFile:
     model
         Path of a model file, folder of a finished training run, or name of a bundled model.
     threads
-        Number of onnxruntime threads.
+        Number of onnxruntime threads, 1 or more.
 
     Attributes
     ----------
@@ -91,7 +92,7 @@ class ModelFile:
     Raises
     ------
     HarkenError
-        If the file does not exist or is not a harken model file.
+        If the file does not exist or is not a harken model file, or `threads` is not a whole number of 1 or more.
     """
 
     def __init__(self, model: str | os.PathLike[str], *, threads: int = 1) -> None:
@@ -105,13 +106,13 @@ class ModelFile:
         check_tensor(self.path, self._session.get_inputs(), "waveform", self.card.window)
         check_tensor(self.path, self._session.get_outputs(), "probabilities", len(self.card.labels))
 
-    def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def probabilities(self, windows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Classify windows.
 
         Parameters
         ----------
         windows
-            Float samples [N, window] at the model's sample rate. Full scale is 1.0.
+            Samples [N, window] at the model's sample rate, of any float type. Full scale is 1.0. They are converted to float32.
 
         Returns
         -------
@@ -121,10 +122,13 @@ class ModelFile:
         Raises
         ------
         HarkenError
-            If the shape is wrong.
+            If `windows` is not an array of floats of this shape, or contains NaN or infinity.
         """
+        windows = as_float32(windows, "windows")
         if windows.ndim != 2 or windows.shape[1] != self.card.window:
             raise HarkenError(f"windows of shape {windows.shape} do not fit the model: pass [N, {self.card.window}]")
+        if not math.isfinite(peak_of(windows)):
+            raise HarkenError("windows contains NaN or infinite samples: export it again from its source")
         if not len(windows):
             return np.zeros((0, len(self.card.labels)), np.float32)
         batches = [
@@ -134,6 +138,31 @@ class ModelFile:
             for start in range(0, len(windows), _BATCH_SIZE)
         ]
         return np.concatenate(batches)
+
+
+def as_float32(samples: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Return an array of floats as float32.
+
+    Parameters
+    ----------
+    samples
+        Array of any shape.
+    name
+        Name of the argument, for messages.
+
+    Raises
+    ------
+    HarkenError
+        If `samples` is not an array of floats.
+    """
+    if not isinstance(samples, np.ndarray):
+        raise HarkenError(f"{name} is of the type {type(samples).__name__}: pass an array, numpy.float32({name})")
+    if samples.dtype.kind != "f":
+        raise HarkenError(
+            f"{name} has the type {samples.dtype}: pass floats, where full scale is 1.0; divide int16 by 32768"
+        )
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinity
+        return samples.astype(np.float32, copy=False)
 
 
 class _Session(onnxruntime.InferenceSession):  # type: ignore[misc]
@@ -176,7 +205,7 @@ def open_model(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, 
     path
         Path of a model file or of a streaming model.
     threads
-        Number of onnxruntime threads.
+        Number of onnxruntime threads, 1 or more.
 
     Returns
     -------
@@ -186,8 +215,10 @@ def open_model(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, 
     Raises
     ------
     HarkenError
-        If the file cannot be run or was not written by harken.
+        If `threads` is not a whole number of 1 or more, or the file cannot be run or was not written by harken.
     """
+    if not isinstance(threads, Integral) or threads < 1:
+        raise HarkenError(f"threads={threads!r}: give a whole number, 1 or more")
     session = _open_session(path, threads)
     try:
         metadata = session.get_modelmeta().custom_metadata_map
@@ -223,8 +254,12 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     Raises
     ------
     HarkenError
-        If there is no such model, or its folder cannot be read.
+        If there is no such model, its folder cannot be read, or `model` is neither a text nor a path.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise HarkenError(
+            f"{type(model).__name__} is not a model: pass the path of a model file or the name of a bundled model"
+        )
     if is_hub_uri(model):
         return fetch_model(str(model))
     try:

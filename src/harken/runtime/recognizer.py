@@ -66,7 +66,7 @@ class Recognizer:
         Path of a model file, folder of a finished training run, name of a bundled model, or an opened model file. Default: the
         bundled `base`.
     threads
-        Number of onnxruntime threads. An opened model file keeps its own number.
+        Number of onnxruntime threads, 1 or more. An opened model file keeps its own number.
     sensitivity
         0 to 1: move the thresholds along the model's measured trade-off, for clips and for a `Listener` that is given
         this recognizer. 0: fewest false alarms. 1: fewest misses. Default: 0.5, the thresholds of the model file.
@@ -83,7 +83,8 @@ class Recognizer:
     Raises
     ------
     HarkenError
-        If the model does not exist or is not a harken model file.
+        If the model does not exist or is not a harken model file, `threads` is not a whole number of 1 or more, or
+        `sensitivity` is not from 0 to 1.
 
     Examples
     --------
@@ -181,6 +182,7 @@ class Recognizer:
         ------
         HarkenError
             If a clip cannot be read and there is no `on_error`. The results for the clips before it are yielded first.
+            If `clips` is a single clip, at the first result.
 
         Examples
         --------
@@ -189,6 +191,9 @@ class Recognizer:
         >>> for path, prediction in zip(paths, Recognizer().predict_many(paths, on_error=report)):
         ...     print(path, prediction and prediction.word)
         """
+        # A text would be taken for a list of its letters, and an array for a list of its samples.
+        if isinstance(clips, str | os.PathLike | np.ndarray) or hasattr(clips, "read"):
+            raise HarkenError("clips is a single recording: pass a list of recordings")
         remaining = iter(clips)
         while True:
             waveforms: list[NDArray[np.float32] | None] = []
@@ -273,16 +278,35 @@ class Recognizer:
         """Return the number of the window, of probabilities [windows, classes], in which a word is most probable."""
         return int(probabilities[:, self._is_word].max(axis=1).argmax())
 
-    def decide(self, probabilities: NDArray[np.float32]) -> Prediction:
+    def decide(self, probabilities: NDArray[np.floating[Any]] | Sequence[float]) -> Prediction:
         """Turn probabilities into a prediction: the most probable class, if it is a word and reaches its threshold.
 
         Parameters
         ----------
         probabilities
             Probabilities of one clip [classes], in the order of `labels`.
+
+        Raises
+        ------
+        HarkenError
+            If there is not one number for each class, or one of them is NaN or infinite.
         """
-        top = int(probabilities.argmax())
-        label, probability = self.labels[top], float(probabilities[top])
+        try:
+            row = np.asarray(probabilities, np.float64)
+        except (ValueError, TypeError) as error:
+            raise HarkenError(
+                f"the probabilities are not numbers: pass [{len(self.labels)}], one for each label"
+            ) from error
+        if row.shape != (len(self.labels),):
+            raise HarkenError(
+                f"probabilities of shape {row.shape} do not fit the model: pass [{len(self.labels)}], one for each label"
+            )
+        if not np.isfinite(row).all():
+            raise HarkenError(
+                "the probabilities contain NaN or infinite values: check the model or the calculation that they come from"
+            )
+        top = int(row.argmax())
+        label, probability = self.labels[top], float(row[top])
         reason: Reason | None = None
         if label == SILENCE:
             reason = "silence"
@@ -290,7 +314,7 @@ class Recognizer:
             reason = "unknown"
         elif probability < self.card.thresholds.get(label, 0.0):
             reason = "unsure"
-        by_label = dict(zip(self.labels, map(float, probabilities), strict=True))
+        by_label = dict(zip(self.labels, map(float, row), strict=True))
         return Prediction(None if reason else label, reason, label, probability, by_label)
 
     def _window_starts(self, samples: int) -> list[int]:

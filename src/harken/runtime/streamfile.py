@@ -5,12 +5,14 @@ open_stream_model   open a model file or a streaming form
 """
 
 import os
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harken.errors import HarkenError
-from harken.runtime.modelfile import Card, check_tensor, find_model, is_streaming, open_model
+from harken.runtime.modelfile import Card, as_float32, check_tensor, find_model, is_streaming, open_model
 from harken.runtime.recognizer import Recognizer
 from harken.runtime.sensitivity import with_sensitivity
 
@@ -25,7 +27,7 @@ class StreamFile:
     model
         Path of the streaming model, or the name of a bundled one, such as `base.stream`.
     threads
-        Number of onnxruntime threads.
+        Number of onnxruntime threads, 1 or more.
     sensitivity
         0 to 1: move the thresholds along the model's measured trade-off. Default: the thresholds of the model file.
 
@@ -41,7 +43,8 @@ class StreamFile:
     Raises
     ------
     HarkenError
-        If the file does not exist or is not a streaming model, or `sensitivity` is not from 0 to 1.
+        If the file does not exist or is not a streaming model, `threads` is not a whole number of 1 or more, or
+        `sensitivity` is not from 0 to 1.
     """
 
     card: Card
@@ -80,32 +83,58 @@ class StreamFile:
         Parameters
         ----------
         streams
-            Number of streams that are processed together.
+            Number of streams that are processed together, 0 or more.
 
         Returns
         -------
         ndarray of float32
             The state [streams, size].
+
+        Raises
+        ------
+        HarkenError
+            If `streams` is not a whole number of 0 or more.
         """
+        if not isinstance(streams, Integral) or streams < 0:
+            raise HarkenError(f"streams={streams!r}: give a whole number, 0 or more")
         return np.zeros((streams, self._size), np.float32)
 
     def advance(
-        self, samples: NDArray[np.float32], state: NDArray[np.float32]
+        self, samples: NDArray[np.floating[Any]], state: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Process the next step of each stream.
 
         Parameters
         ----------
         samples
-            The next samples [streams, step]. Full scale is 1.0.
+            The next samples [streams, step], of any float type. Full scale is 1.0. They are converted to float32.
+            NaN and infinity are not refused, and make the state useless.
         state
-            The state [streams, size], from `start` or from the previous step.
+            The state [streams, size], float32, from `start` or from the previous step.
 
         Returns
         -------
         tuple of ndarrays
             The probabilities [streams, classes] and the next state [streams, size].
+
+        Raises
+        ------
+        HarkenError
+            If an array has another type or shape, or the two have different numbers of streams.
         """
+        # Only types and shapes are checked: a server calls this ten times a second for each of its streams.
+        samples = as_float32(samples, "samples")
+        if samples.ndim != 2 or samples.shape[1] != self.step:
+            raise HarkenError(f"samples of shape {samples.shape} do not fit the model: pass [streams, {self.step}]")
+        if not isinstance(state, np.ndarray) or state.dtype != np.float32:
+            raise HarkenError(
+                "the state is not an array of float32: pass the one from start() or from the previous step"
+            )
+        if state.shape != (len(samples), self._size):
+            raise HarkenError(
+                f"a state of shape {state.shape} does not fit samples of shape {samples.shape}: "
+                f"pass one of shape {(len(samples), self._size)}, from start({len(samples)}) or from the previous step"
+            )
         probabilities, next_state = self._session.run(
             ["probabilities", "next_state"], {"waveform": np.ascontiguousarray(samples), "state": state}
         )
@@ -122,14 +151,15 @@ def open_stream_model(
     model
         Path of a file, folder of a finished training run, or name of a bundled model.
     threads
-        Number of onnxruntime threads.
+        Number of onnxruntime threads, 1 or more.
     sensitivity
         0 to 1, as in `Recognizer`.
 
     Raises
     ------
     HarkenError
-        If the file does not exist or is not a model.
+        If the file does not exist or is not a model, `threads` is not a whole number of 1 or more, or `sensitivity` is not
+        from 0 to 1.
     """
     path = find_model(model)  # once: a name on the Hub can mean another file a moment later
     session, _ = open_model(path, threads)

@@ -198,6 +198,8 @@ def create_app(
         )
         return ModelCard(**card)
 
+    # Load balancers send HEAD. The server leaves out the body of the response.
+    @app.head("/healthz", include_in_schema=False)
     @app.get(
         "/healthz",
         responses={503: {"description": "The server is behind with its live streams."}},
@@ -213,7 +215,7 @@ def create_app(
     async def prometheus_metrics() -> Response:
         return Response(metrics.text(load), headers={"Content-Type": CONTENT_TYPE})
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index(request: Request) -> Response:
         return _page_response(page, "page/index.html", request)
 

@@ -6,6 +6,8 @@ predict_clip   recognize the word in it
 
 import asyncio
 import io
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from email.message import Message
 
 import soundfile
@@ -25,6 +27,8 @@ _FIELD = "file"
 _FORMATS = "WAV, FLAC, OGG or MP3"
 _MAX_PART_HEADER_BYTES = 4096
 _MAX_PARTS = 100
+_MAX_DISCARD_BYTES = 64 * 2**20
+_MAX_DISCARD_S = 2.0
 
 
 async def read_clip(request: Request, limits: Limits, workers: Workers) -> bytes:
@@ -51,9 +55,10 @@ async def read_clip(request: Request, limits: Limits, workers: Workers) -> bytes
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RequestError(415, "the body is compressed: send the clip without Content-Encoding")
+    parts = request.stream()
     try:
         async with asyncio.timeout(limits.upload_s):
-            body = await _read_body(request, limits.body_bytes)
+            body = await _read_body(request, parts, limits.body_bytes)
     except TimeoutError as error:
         raise RequestError(
             408,
@@ -61,6 +66,9 @@ async def read_clip(request: Request, limits: Limits, workers: Workers) -> bytes
         ) from error
     except ClientDisconnect as error:
         raise RequestError(400, "the connection closed before the clip was complete: send it again") from error
+    if body is None:
+        await _discard_rest(request, parts)
+        raise RequestError(413, f"the body is larger than {limits.body_bytes:,} bytes: send a shorter clip, or FLAC")
     content_type = Message()
     content_type["content-type"] = request.headers.get("content-type", "")
     if content_type.get_content_type() != "multipart/form-data":
@@ -105,17 +113,40 @@ class _NamedClip(io.BytesIO):
     name = "the clip"  # in messages
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    too_large = RequestError(413, f"the body is larger than {max_bytes:,} bytes: send a shorter clip, or FLAC")
-    stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated) > max_bytes:
-        raise too_large
+async def _read_body(request: Request, parts: AsyncGenerator[bytes, None], max_bytes: int) -> bytes | None:
+    """Return the body, or None as soon as it is known to be too large."""
+    if _stated_length(request) > max_bytes:
+        return None
     body = bytearray()
-    async for part in request.stream():
+    async for part in parts:
         body += part
         if len(body) > max_bytes:
-            raise too_large
+            return None
     return bytes(body)
+
+
+async def _discard_rest(request: Request, parts: AsyncGenerator[bytes, None]) -> None:
+    """Read the rest of a body that is too large, within limits.
+
+    If the server closed the connection with unread data, most clients would report a reset connection instead of the answer.
+    """
+    stated = _stated_length(request)
+    # If the length is stated, nothing has been read yet. A client that expects "100 Continue" has then sent nothing, either.
+    if stated > _MAX_DISCARD_BYTES or (stated and request.headers.get("expect", "").lower() == "100-continue"):
+        return
+    discarded = 0
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_MAX_DISCARD_S):
+            async for part in parts:
+                discarded += len(part)
+                if discarded > _MAX_DISCARD_BYTES:
+                    return
+
+
+def _stated_length(request: Request) -> int:
+    """Return the length of the body by its header, or 0 if the header does not state it."""
+    stated = request.headers.get("content-length", "")
+    return int(stated) if stated.isdecimal() else 0
 
 
 def _file_field(body: bytes, boundary: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -81,6 +82,16 @@ def websocket_protocol(limits: Limits) -> type[asyncio.Protocol]:
                 self.queue.put_nowait(SERVER_STOPS)  # type: ignore[arg-type]
             else:
                 super().shutdown()
+
+        async def send(self, message: Any) -> None:
+            """Send a message, or raise WebSocketDisconnect with the close code if the connection is closed already.
+
+            uvicorn closes it by itself after a message that is too long, and would then raise RuntimeError here.
+            """
+            await self.writable.wait()
+            if self.conn.close_sent is not None:
+                raise WebSocketDisconnect(self.conn.close_sent.code)
+            await super().send(message)
 
     return StreamProtocol
 

@@ -330,6 +330,9 @@ def _posteriors_message(listener: Listener | WakeListener) -> dict[str, Any]:
 
 
 async def _close(socket: WebSocket, metrics: Metrics, code: int, reason: str) -> None:
-    metrics.closed[code] += 1
     if WebSocketState.DISCONNECTED not in (socket.client_state, socket.application_state):
-        await socket.close(code, reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore"))
+        try:
+            await socket.close(code, reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore"))
+        except WebSocketDisconnect as disconnect:  # it was closed in the meantime
+            code = disconnect.code
+    metrics.closed[code] += 1

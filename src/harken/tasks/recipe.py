@@ -225,7 +225,7 @@ def find_recipe(name: str) -> Recipe:
     raise HarkenError(f"there is no recipe {name!r}: {_suggestion(name, RECIPES)}")
 
 
-def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+def with_settings(recipe: Recipe, settings: Iterable[str] | Mapping[str, Any]) -> Recipe:
     """Return a recipe with some of its values changed.
 
     Parameters
@@ -233,14 +233,19 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     recipe
         The recipe to start from.
     settings
-        Texts of the form `name=value`. A later one replaces an earlier one of the same name.
+        Texts of the form `name=value`, as in `["epochs=2"]`, or a mapping of names to values, as in `{"epochs": 2}`. A later
+        text replaces an earlier one of the same name.
 
     Raises
     ------
     HarkenError
-        If a name is unknown (the message suggests the closest one), or a value has the wrong type.
+        If a name is unknown (the message suggests the closest one), or a value has the wrong type or is out of range.
     """
     types = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in ("name", "protocol")}
+    if isinstance(settings, Mapping):
+        return replace(recipe, **{name: _typed(name, value, types) for name, value in settings.items()})
+    if isinstance(settings, str):  # it would be taken for a list of its letters
+        raise HarkenError(f"settings={settings!r} is a single text: pass a list of texts, such as ['epochs=2']")
     changes: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -250,6 +255,25 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             raise HarkenError(f"--set {setting}: no recipe value is called {name!r}; {_suggestion(name, types)}")
         changes[name] = _parse(name, text, types[name])
     return replace(recipe, **changes)
+
+
+def _typed(name: str, value: Any, types: Mapping[str, Any]) -> Any:
+    """Return a value of a mapping in the type that a recipe stores."""
+    if name not in types:
+        raise HarkenError(f"no recipe value is called {name!r}; {_suggestion(str(name), types)}")
+    kind = types[name]
+    value = tuple(value) if isinstance(value, list) else value
+    if not _is_of(value, kind):
+        raise HarkenError(f"{name}={value!r} is not possible: give {_wanted(kind)}")
+    return float(value) if kind is float else value
+
+
+def _wanted(kind: Any) -> str:
+    if kind == tuple[str, ...]:
+        return "a list of texts"
+    if choices := get_args(kind):
+        return f"one of {', '.join(choices)}"
+    return {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}[kind]
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

@@ -9,6 +9,7 @@ module              network, loss and optimizer as a LightningModule
 cuda_graphs         forward and backward passes recorded and replayed on a GPU
 memory              settings of the C library that keep freed memory for the next step
 history             writes one CSV line for each epoch
+clip_record         the clips of a run, kept in its checkpoints
 run                 train and resume
 stages              train and resume the stages of a recipe file
 stages_file         the list of these stages

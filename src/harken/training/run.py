@@ -42,6 +42,7 @@ from harken.runtime.modelfile import ModelFile, bundled_models
 from harken.tasks.protocol import Material, Task, make_task
 from harken.tasks.recipe import RECIPES, Recipe
 from harken.training.batches import BatchStream, EpochSampler, validation_rows
+from harken.training.clip_record import ClipRecord
 from harken.training.finish import finish
 from harken.training.history import History
 from harken.training.initial_weights import initialize_weights, load_published_weights
@@ -140,7 +141,8 @@ def resume(out: Path, *, cache: Path | None = None, devices: int = 1) -> Trainin
     Raises
     ------
     HarkenError
-        If `out` does not contain a run, another process is training it, or the loss becomes NaN or infinite.
+        If `out` does not contain a run, its folders contain other clips than at its start, another process is training it, or
+        the loss becomes NaN or infinite.
     """
     recipe, material = read_run(out)
     return _fit(recipe, material, make_task(recipe, material, cache=cache), out, devices, resumed=True)
@@ -250,6 +252,9 @@ def _fit(
     if recipe.channels_last:
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = out / "last.ckpt"
+    record = ClipRecord(task)
+    if last.is_file():
+        record.check(load_checkpoint(last), out, material)
     notes: list[str] = []
     if not last.is_file():  # a resumed run has its own weights
         load_published_weights(spotter)
@@ -271,7 +276,7 @@ def _fit(
     )
     # A checkpoint of its own, because Lightning's save_last writes one only when there is a new best epoch.
     latest = ModelCheckpoint(out, filename="last", enable_version_counter=False)
-    callbacks: list[Callback] = [_AttachWaveforms(task, recipe), _StopAtDivergence(recipe)]
+    callbacks: list[Callback] = [_AttachWaveforms(task, recipe), _StopAtDivergence(recipe), record]
     callbacks += [History(out / "history.csv"), best, latest]
     if recipe.patience:
         callbacks.append(

@@ -4,16 +4,18 @@ evaluate_clips     run a model on the clips of corpus folders
 ClipEvaluation     its answers, and the figures that follow from them
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harken.audio.clip import load_clip
+from harken.errors import HarkenError
 from harken.evaluation.clips.examples import Examples, Split, gather_examples
 from harken.evaluation.metrics import (
     Calibration,
@@ -156,8 +158,18 @@ def evaluate_clips(
     Raises
     ------
     HarkenError
-        A folder cannot be used, or has no clips to evaluate on.
+        If a folder cannot be used, or has no clips to evaluate on. If a single folder is given in place of a list, `model` is
+        not an opened model file, or there is no such split.
     """
+    if not isinstance(model, ModelFile):
+        raise HarkenError(
+            f"model is of the type {type(model).__name__}: pass an opened model, such as ModelFile('base')"
+        )
+    if split is not None and split not in get_args(Split):
+        raise HarkenError(f"split={split!r}: give validation, test or all")
+    for name, given in (("folders", folders), ("noise", noise), ("other", other)):
+        if isinstance(given, str | os.PathLike):  # a text would be taken for a list of its letters
+            raise HarkenError(f"{name} is a single folder: pass a list of folders")
     examples = gather_examples(model.card, folders, split, noise=noise, other=other)
     probabilities = predict_in_batches(model, examples.waveforms)
     if examples.long_clips:

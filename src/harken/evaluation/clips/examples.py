@@ -98,7 +98,9 @@ def gather_examples(
     given, split = split, split or ("all" if archive else "validation")
     if split == "all" or SILENCE in corpus.words:
         examples = _all_clips(card, corpus, archive=archive)
-        return replace(examples, notes=(*examples.notes, *_notes_on_split(corpus, given, archive=archive)))
+        warning = "" if SILENCE in corpus.words else _training_folder_warning(card, folders)
+        notes = (*examples.notes, *_notes_on_split(corpus, given, archive=archive))
+        return replace(examples, overlap_warning=warning, notes=notes)
     if "recipe" not in card.fields:
         raise HarkenError("the model does not state how its validation set was made: add --split all")
     recipe = Recipe.from_json(card.fields["recipe"])
@@ -143,6 +145,18 @@ def _notes_on_split(corpus: Corpus, split: Split | None, *, archive: bool) -> li
             "only the validation set"
         ]
     return []
+
+
+def _training_folder_warning(card: Card, folders: Sequence[Path]) -> str:
+    """Return a warning if all clips of a folder are evaluated that has the name of one that the model was trained on, or ""."""
+    trained = card.fields.get("corpus")
+    same = [str(folder) for folder in folders if isinstance(trained, list) and folder.resolve().name in trained]
+    if not same:
+        return ""
+    return (
+        f"{' + '.join(same)} has the name of a folder that the model was trained on, so training clips may be among these: "
+        "--split validation leaves them out"
+    )
 
 
 def _overlap_warning(card: Card, recipe: Recipe, task: Task, folders: Sequence[Path]) -> str:
