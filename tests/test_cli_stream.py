@@ -162,7 +162,7 @@ def test_options_of_listen_replace_the_settings_of_the_model(run: Run, stream: l
     ("options", "message"),
     [
         (["--threshold", "yes"], "WORD=VALUE"),
-        (["--threshold", "dog=0.5"], "there is a threshold for dog"),
+        (["--threshold", "dog=0.5"], "thresholds: the model does not know dog"),
         (["--threshold", "yes=2"], "it must be from 0 to 1"),
         (["--hop-ms", "0"], "hop_ms=0.0"),
         (["--smoothing-ms", "-1"], "smoothing_ms=-1.0"),

@@ -178,6 +178,7 @@ def test_recorded_takes_are_kept_whatever_fails(run: Command, monkeypatch: pytes
         (["--false-alarms", "100"], "100.0 false alarms per hour: give a number from 0.001 to below 60"),
         (["--into", "take0.wav"], "take0.wav is not a complete ONNX model"),
         (["--stream", "s.wav"], "s.wav is the name of a recording"),
+        (["--out", "notes.txt"], "notes.txt is not the name of a model file: name it notes.onnx"),
         (["--background", "nowhere"], "nowhere is not a folder"),
         (["--encoder", "other"], "other"),
         (["missing.ogg"], "missing.ogg does not exist"),
@@ -229,3 +230,16 @@ def test_names_that_cannot_be_used_are_one_line(
     code, _, err = run(*arguments, "take0.wav", "take1.wav")
     assert (code, err.count("\n")) == (2, 1)
     assert problem in err
+
+
+def test_a_forgotten_phrase_or_quotation_mark_is_noticed(run: Command, clips: list[Path], tmp_path: Path) -> None:
+    names = [clip.name for clip in clips]
+    before = sorted(tmp_path.iterdir())
+    for arguments, problem in (
+        (names, "take0.wav is a recording, not a phrase: write the phrase before it"),
+        (["hey", "tune", *names], 'tune does not exist: check the path, or write the phrase in quotes, "hey tune"'),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert problem in err
+    assert sorted(tmp_path.iterdir()) == before

@@ -157,7 +157,7 @@ def test_thresholds_can_be_changed_while_listening():
     events += listener.push(stream()) + listener.finish()
     assert [event.word for event in events] == ["low", "high"]
     assert listener.settings.thresholds["low"] == 0.1
-    with pytest.raises(HarkenError, match="there is a threshold for middle: the model's words are high, low"):
+    with pytest.raises(HarkenError, match="thresholds: the model does not know middle; its words are high, low"):
         listener.set_thresholds({"middle": 0.5})
     with pytest.raises(HarkenError, match="from 0 to 1"):
         listener.set_thresholds({"low": 1.5})

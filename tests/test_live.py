@@ -331,6 +331,14 @@ def test_commands_that_cannot_run_are_refused(runs, message):
         read_actions(runs, WORDS)
 
 
+def test_a_word_and_its_command_may_contain_an_equals_sign():
+    actions = read_actions(["a=b=ls --color=auto", "a=ls x=y"], ["a", "a=b"])
+    assert {word: action.command for word, action in actions.items()} == {
+        "a=b": ("ls", "--color=auto"),
+        "a": ("ls", "x=y"),
+    }
+
+
 def test_a_program_that_is_not_executable_is_refused(tmp_path):
     (tmp_path / "light.sh").write_text("#!/bin/sh\n")
     with pytest.raises(HarkenError, match=r"light\.sh is not executable; run chmod \+x .*light\.sh$"):

@@ -94,7 +94,7 @@ def test_thresholds_can_be_changed_while_listening(server: Server) -> None:
         stream.send(json.dumps({"type": "thresholds", "thresholds": {"stop": 1.0, "left": 1.0, "yes": 0.5}}))
         assert json.loads(stream.recv())["settings"]["thresholds"]["stop"] == 1.0
         stream.send(json.dumps({"type": "thresholds", "thresholds": {"hello": 1.0}}))
-        assert "there is a threshold for hello" in json.loads(stream.recv())["error"]
+        assert "thresholds: the model does not know hello" in json.loads(stream.recv())["error"]
         stream.send(json.dumps({"type": "thresholds", "thresholds": {"stop": 7}}))
         assert "must be from 0 to 1" in json.loads(stream.recv())["error"]
         stream.send(pcm)

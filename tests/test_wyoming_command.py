@@ -76,6 +76,7 @@ def test_the_command_serves_a_pipe(model: Path) -> None:
         (["--uri", "tcp://0.0.0.0:99999"], "write it as tcp://HOST:PORT"),
         (["--uri", "unix://"], "write it as tcp://HOST:PORT"),
         (["--uri", "tcp://256.0.0.1:0"], "no address 256.0.0.1"),
+        (["--uri", "tcp://192.0.2.1:0"], "no address 192.0.2.1"),  # of nobody's network, for documentation
         (["--uri", "unix:///nowhere/at/all"], "cannot create the socket"),
         (["--uri", f"unix://{__file__}"], "is a file and not a socket"),
         (["--model", "nothing"], "neither a model file nor a bundled model"),

@@ -4,8 +4,9 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,6 +69,7 @@ def enroll(
     from harken.enrollment.request import check_request
     from harken.enrollment.takes import read_takes
 
+    _require_quotation_marks(phrase, clips or [])
     target = out or into or _default_name(phrase)
     takes: list[Any] = list(clips or [])
     options: dict[str, Any] = {
@@ -94,6 +96,14 @@ def enroll(
     for note in notes:
         print_note(note)
     _print_result(enrolled)
+
+
+def _require_quotation_marks(phrase: str, clips: Sequence[Path]) -> None:
+    rest = [clip.name for clip in takewhile(lambda clip: not clip.suffix and not clip.exists(), clips)]
+    if rest:
+        raise HarkenError(
+            f'{rest[0]} does not exist: check the path, or write the phrase in quotes, "{" ".join([phrase, *rest])}"'
+        )
 
 
 def _default_name(phrase: str) -> Path:

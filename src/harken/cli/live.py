@@ -74,8 +74,7 @@ def read_actions(runs: Sequence[str], words: Sequence[str], *, shell: bool = Fal
     """
     actions: dict[str, Action] = {}
     for run in runs:
-        word, equals, line = run.partition("=")
-        word = normalize_word(word)
+        word, equals, line = _split_at_word(run, words)
         if not equals or not line.strip():
             raise HarkenError(f"--run {run}: write it as WORD=COMMAND")
         if word not in words:
@@ -95,6 +94,13 @@ def read_actions(runs: Sequence[str], words: Sequence[str], *, shell: bool = Fal
             raise HarkenError(f"--run {run}: program {arguments[0]} not found; check its name, or add --shell")
         actions[word] = Action(arguments)
     return actions
+
+
+def _split_at_word(run: str, words: Sequence[str]) -> tuple[str, str, str]:
+    """Split WORD=COMMAND. The command may contain "=", and so may an enrolled phrase."""
+    places = [place for place, character in enumerate(run) if character == "=" and normalize_word(run[:place]) in words]
+    place = places[-1] if places else run.find("=") if "=" in run else len(run)
+    return normalize_word(run[:place]), run[place : place + 1], run[place + 1 :]
 
 
 def read_thresholds(given: Sequence[str]) -> dict[str, float]:

@@ -126,3 +126,6 @@ def _check_outputs(clips: Iterable[Any], outputs: list[Path]) -> None:
     if len({_real_path(path) for path in outputs}) < len(outputs):
         raise HarkenError(f"{outputs[0]} cannot be both the model file and the streaming file: name two files")
     require_writable(*outputs)
+    for path in outputs:
+        if path.suffix.lower() != ".onnx":  # other commands look for models by this suffix
+            raise HarkenError(f"{path} is not the name of a model file: name it {path.stem}.onnx")

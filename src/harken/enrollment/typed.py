@@ -10,10 +10,12 @@ import re
 import sys
 import unicodedata
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import soxr
 
+from harken.audio.clip import AUDIO_SUFFIXES
 from harken.enrollment.takes import LONGEST_S, Take, read_take
 from harken.errors import HarkenError
 from harken.models.speech_embedding import SAMPLE_RATE
@@ -100,10 +102,14 @@ def check_phrase(phrase: str) -> None:
     Raises
     ------
     HarkenError
-        If it is empty, too long, or contains no letter or digit.
+        If it is empty, too long, the name of a recording, or contains no letter or digit.
     """
     if not phrase.strip() or phrase != phrase.strip():
         raise HarkenError(f"the phrase {phrase!r} is empty or has spaces around it: write it as it is spoken")
+    if Path(phrase).suffix.lower() in AUDIO_SUFFIXES:
+        raise HarkenError(
+            f'{phrase} is a recording, not a phrase: write the phrase before it, such as "view glass" {phrase}'
+        )
     if len(phrase) > _LONGEST_PHRASE:
         raise HarkenError(
             f"the phrase has {len(phrase)} characters: it must be spoken within {LONGEST_S:g} s, so {_LONGEST_PHRASE} at most"

@@ -450,4 +450,4 @@ def _settings(card: Card, thresholds: Mapping[str, float] | None, **given: float
 def _check_words(thresholds: Mapping[str, float], words: Iterable[str]) -> None:
     if unknown := set(thresholds) - set(words):
         known = ", ".join(sorted(words))
-        raise HarkenError(f"there is a threshold for {', '.join(sorted(unknown))}: the model's words are {known}")
+        raise HarkenError(f"thresholds: the model does not know {', '.join(sorted(unknown))}; its words are {known}")

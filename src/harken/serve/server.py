@@ -1,5 +1,6 @@
 """Run the application on a port until a signal stops it."""
 
+import errno
 import signal
 import socket
 import ssl
@@ -91,6 +92,8 @@ def _bind(host: str, port: int) -> socket.socket:
         listening.listen(_BACKLOG)  # from now on clients wait, even if the application takes long to start
     except OSError as error:
         listening.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise HarkenError(f"--host {host}: this machine has no such address; use 127.0.0.1") from error
         raise HarkenError(f"cannot open port {port} on {host} ({error.strerror}): choose another --port") from error
     return listening
 

@@ -6,6 +6,7 @@ Address         where the server listens
 """
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -250,6 +251,8 @@ def _bind_tcp(host: str, port: int) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         bound.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise HarkenError(f"--uri: this machine has no address {host}; use tcp://0.0.0.0:{port}") from error
         raise HarkenError(
             f"--uri: cannot open port {port} on {host} ({error.strerror}); choose another port"
         ) from error
