@@ -69,7 +69,7 @@ def test_thresholds_are_those_of_the_commands(server: Server) -> None:
         stream.send(json.dumps({"type": "thresholds", "thresholds": {"yes": 1.0, "no": 1.0}}))
         assert json.loads(stream.recv())["settings"]["thresholds"] == {"yes": 1.0, "no": 1.0}
         stream.send(json.dumps({"type": "thresholds", "thresholds": {"hi": 1.0}}))
-        assert "the model's words are no, yes" in json.loads(stream.recv())["error"]
+        assert "does not know hi; its words are no, yes" in json.loads(stream.recv())["error"]
         stream.send(bursts(1, 4).tobytes())
         stream.send(json.dumps({"type": "finish"}))
         kinds = {message.get("kind") for message in map(json.loads, stream)}
