@@ -465,6 +465,7 @@ def test_only_models_of_enrolled_phrases_take_another_phrase(model: Path, clips:
         (clips[0], "is not a complete ONNX model: give a model that `harken enroll` wrote"),
         (cut, r"cut\.onnx is not a complete ONNX model"),
         (tmp_path / "missing.onnx", r"missing\.onnx cannot be read"),
+        (Path("base"), "base is a bundled model of words: give a model that `harken enroll` wrote"),
     ):
         with pytest.raises(HarkenError, match=problem):
             enroll("other", clips[:2], out=tmp_path / "out.onnx", into=into)

@@ -2,8 +2,10 @@
 
 HarkenError             the error
 reporting_unreadable    turn the errors of a path that cannot be opened into it
+require_list            refuse a single recording or folder in place of a list
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,3 +32,19 @@ def reporting_unreadable(what: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise HarkenError(f"{what} cannot be opened: {error.strerror}; check the path and its permissions") from error
+
+
+def require_list(given: object, name: str, kind: str) -> None:
+    """Raise a HarkenError if an argument is a single recording or folder. A text would be taken for a list of its letters.
+
+    Parameters
+    ----------
+    given
+        The argument: a list, or a path, a text, an array or an open file.
+    name
+        Name of the argument.
+    kind
+        What the list should contain, such as `recording`.
+    """
+    if isinstance(given, str | os.PathLike) or hasattr(given, "dtype") or hasattr(given, "read"):
+        raise HarkenError(f"{name} is a single {kind}: pass a list of {kind}s")

@@ -97,10 +97,12 @@ def read_actions(runs: Sequence[str], words: Sequence[str], *, shell: bool = Fal
 
 
 def _split_at_word(run: str, words: Sequence[str]) -> tuple[str, str, str]:
-    """Split WORD=COMMAND. The command may contain "=", and so may an enrolled phrase."""
-    places = [place for place, character in enumerate(run) if character == "=" and normalize_word(run[:place]) in words]
-    place = places[-1] if places else run.find("=") if "=" in run else len(run)
-    return normalize_word(run[:place]), run[place : place + 1], run[place + 1 :]
+    """Return WORD, = and COMMAND. Both may contain "="; if several words fit, it is the longest one."""
+    word, equals, line = run.partition("=")
+    for place, character in enumerate(run):
+        if character == "=" and normalize_word(run[:place]) in words:
+            word, line = run[:place], run[place + 1 :]
+    return normalize_word(word), equals, line
 
 
 def read_thresholds(given: Sequence[str]) -> dict[str, float]:

@@ -45,7 +45,7 @@ from harken.corpus.layout import (
     note_on_skipped,
 )
 from harken.corpus.walk import FileRow, combine_digests, fingerprint, leads_up, walk
-from harken.errors import HarkenError, reporting_unreadable
+from harken.errors import HarkenError, reporting_unreadable, require_list
 from harken.files import replacing
 from harken.labels import normalize_word
 
@@ -221,8 +221,7 @@ def read_corpus(
         If `folders` is a single folder. If a folder is missing, contains no clips, or does not have one folder for each
         word. If one of `words` has no clips.
     """
-    if isinstance(folders, str | os.PathLike):  # a text would be taken for a list of its letters
-        raise HarkenError("folders is a single folder: pass a list of folders")
+    require_list(folders, "folders", "folder")
     roots = tuple(Path(folder) for folder in folders)
     words = None if words is None else [normalize_word(word) for word in words]
     if not roots:

@@ -57,7 +57,8 @@ def read_enrolled(path: str | os.PathLike[str]) -> EnrolledModel:
     Raises
     ------
     HarkenError
-        If the file cannot be read, was not written by this version's `enroll`, or is a streaming file or an 8-bit export.
+        If the file cannot be read, was not written by this version's `enroll`, or is a bundled model, a streaming file or
+        an 8-bit export.
     """
     if str(path) in bundled_models():
         raise HarkenError(f"{path} is a bundled model of words: {_FIX}")

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harken.audio.clip import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, AudioSource, is_number
 from harken.enrollment.background import recordings_in
 from harken.enrollment.calibration import REFERENCE_PER_HOUR
 from harken.enrollment.existing import EnrolledModel, read_enrolled
 from harken.enrollment.typed import check_phrase, normalize_phrase
-from harken.errors import HarkenError
+from harken.errors import HarkenError, require_list
 from harken.files import require_writable
 from harken.models.encoders import DEFAULT, load_embedding
 
@@ -79,8 +77,7 @@ def check_request(
         raise HarkenError(f"phrase={phrase!r}: give the phrase as text")
     phrase = normalize_phrase(phrase)
     check_phrase(phrase)
-    if isinstance(clips, str | os.PathLike | np.ndarray) or hasattr(clips, "read"):
-        raise HarkenError("clips is a single recording: pass a list of recordings")
+    require_list(clips, "clips", "recording")
     sources = list(clips)
     if not is_number(false_alarms_per_hour) or not _FEWEST_FALSE_ALARMS <= false_alarms_per_hour < REFERENCE_PER_HOUR:
         raise HarkenError(

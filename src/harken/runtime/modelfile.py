@@ -128,7 +128,7 @@ class ModelFile:
         if windows.ndim != 2 or windows.shape[1] != self.card.window:
             raise HarkenError(f"windows of shape {windows.shape} do not fit the model: pass [N, {self.card.window}]")
         if not math.isfinite(peak_of(windows)):
-            raise HarkenError("windows contains NaN or infinite samples: export it again from its source")
+            raise HarkenError("windows contains NaN or infinite samples: check where they come from")
         if not len(windows):
             return np.zeros((0, len(self.card.labels)), np.float32)
         batches = [

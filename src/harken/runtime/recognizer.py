@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.audio.clip import AudioSource, load_clip
-from harken.errors import HarkenError
+from harken.errors import HarkenError, require_list
 from harken.labels import SILENCE, UNKNOWN
 from harken.runtime.modelfile import ModelFile
 from harken.runtime.sensitivity import DEFAULT_SENSITIVITY, with_sensitivity
@@ -191,9 +191,7 @@ class Recognizer:
         >>> for path, prediction in zip(paths, Recognizer().predict_many(paths, on_error=report)):
         ...     print(path, prediction and prediction.word)
         """
-        # A text would be taken for a list of its letters, and an array for a list of its samples.
-        if isinstance(clips, str | os.PathLike | np.ndarray) or hasattr(clips, "read"):
-            raise HarkenError("clips is a single recording: pass a list of recordings")
+        require_list(clips, "clips", "recording")
         remaining = iter(clips)
         while True:
             waveforms: list[NDArray[np.float32] | None] = []

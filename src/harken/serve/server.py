@@ -80,11 +80,12 @@ def serve(
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    no_address = HarkenError(f"--host {host}: this machine has no such address; use 127.0.0.1")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
     except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: no name of a host
-        raise HarkenError(f"--host {host}: this machine has no such address; use 127.0.0.1") from error
+        raise no_address from error
     if sys.platform != "win32":  # on Windows, two servers could then share a port
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -93,7 +94,7 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRNOTAVAIL:
-            raise HarkenError(f"--host {host}: this machine has no such address; use 127.0.0.1") from error
+            raise no_address from error
         raise HarkenError(f"cannot open port {port} on {host} ({error.strerror}): choose another --port") from error
     return listening
 

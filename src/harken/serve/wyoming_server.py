@@ -240,11 +240,12 @@ class WyomingServer:
 
 
 def _bind_tcp(host: str, port: int) -> socket.socket:
+    no_address = HarkenError(f"--uri: this machine has no address {host}; use tcp://0.0.0.0:{port}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
-        raise HarkenError(f"--uri: this machine has no address {host}; use tcp://0.0.0.0:{port}") from error
+        raise no_address from error
     if sys.platform != "win32":  # on Windows, two servers could then share a port
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -252,7 +253,7 @@ def _bind_tcp(host: str, port: int) -> socket.socket:
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRNOTAVAIL:
-            raise HarkenError(f"--uri: this machine has no address {host}; use tcp://0.0.0.0:{port}") from error
+            raise no_address from error
         raise HarkenError(
             f"--uri: cannot open port {port} on {host} ({error.strerror}); choose another port"
         ) from error

@@ -259,11 +259,13 @@ def _tutorial_sides(
     try:
         drawn = split.tutorial([words.index(clips[row].word) for row in kept], seed=recipe.seed)
     except HarkenError as error:
-        exact = f" of exactly {recipe.window_s} s" if recipe.exact_length else ""
-        others = f", and {len(clips) - len(kept)} of other lengths" if len(kept) < len(clips) else ""
-        any_length = ", or train with --set exact_length=false" if exact else ""
+        exact = any_length = ""
+        if recipe.exact_length:
+            others = np.count_nonzero(lengths > 0) - len(kept)
+            exact = f" of exactly {recipe.window_s} s, and {others} of other lengths"
+            any_length = ", or train with --set exact_length=false"
         raise HarkenError(
-            f"{_names(material.data)} contains {len(kept)} clips{exact}{others}: too few to split {len(words)} words like the "
+            f"{_names(material.data)} contains {len(kept)} clips{exact}: too few to split {len(words)} words like the "
             f"tutorial; add clips{any_length}, or evaluate a model on all of them with --split all"
         ) from error
     sides = [""] * len(clips)

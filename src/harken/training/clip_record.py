@@ -3,7 +3,7 @@
 ClipRecord    write the record, and refuse to resume on other clips
 
 Weights belong to the classes that they were trained for, and a network must not be validated on clips that it learned from. Both
-would happen without an error if folders changed between the start and the resume of a run.
+would happen without an error if the folders changed before a run is resumed.
 """
 
 import hashlib
@@ -42,11 +42,11 @@ class ClipRecord(Callback):
         Checkpoints of earlier versions of harken contain no record, and are accepted.
         """
         before = checkpoint.get("callbacks", {}).get(self.state_key)
-        if before is None or before == self._record:
+        if not isinstance(before, Mapping) or before == self._record:
             return
         folders = " + ".join(map(str, material.data))
-        if (labels := before["labels"]) != self._record["labels"]:
-            now, then = (", ".join(names) for names in (self._record["labels"], labels))
+        if (labels := before.get("labels")) != self._record["labels"]:
+            now, then = (", ".join(map(str, names)) for names in (self._record["labels"], labels or ()))
             raise HarkenError(
                 f"{folders} gives the classes {now}, but {out} began with {then}: restore the folders, or start a new run"
             )

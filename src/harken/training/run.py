@@ -253,8 +253,6 @@ def _fit(
         spotter.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = out / "last.ckpt"
     record = ClipRecord(task)
-    if last.is_file():
-        record.check(load_checkpoint(last), out, material)
     notes: list[str] = []
     if not last.is_file():  # a resumed run has its own weights
         load_published_weights(spotter)
@@ -269,7 +267,9 @@ def _fit(
             recipe = replace(recipe, start_from="")
     teachers = [find_teacher(teacher, recipe, task) for teacher in recipe.teacher]
     module = TrainingModule(recipe, spotter, steps_per_epoch=batches.steps_per_epoch, teachers=teachers)
-    if last.is_file():  # Lightning would load them too, but would end in a traceback if they do not fit
+    if last.is_file():
+        record.check(load_checkpoint(last), out, material)
+        # Lightning would load them too, but would end in a traceback if they do not fit.
         load_weights(module, last)
     best = ModelCheckpoint(
         out, filename="best", monitor="validation_accuracy", mode="max", enable_version_counter=False

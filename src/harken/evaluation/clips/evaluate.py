@@ -4,7 +4,6 @@ evaluate_clips     run a model on the clips of corpus folders
 ClipEvaluation     its answers, and the figures that follow from them
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harken.audio.clip import load_clip
-from harken.errors import HarkenError
+from harken.errors import HarkenError, require_list
 from harken.evaluation.clips.examples import Examples, Split, gather_examples
 from harken.evaluation.metrics import (
     Calibration,
@@ -168,8 +167,7 @@ def evaluate_clips(
     if split is not None and split not in get_args(Split):
         raise HarkenError(f"split={split!r}: give validation, test or all")
     for name, given in (("folders", folders), ("noise", noise), ("other", other)):
-        if isinstance(given, str | os.PathLike):  # a text would be taken for a list of its letters
-            raise HarkenError(f"{name} is a single folder: pass a list of folders")
+        require_list(given, name, "folder")
     examples = gather_examples(model.card, folders, split, noise=noise, other=other)
     probabilities = predict_in_batches(model, examples.waveforms)
     if examples.long_clips:

@@ -55,12 +55,16 @@ def confusions(evaluation: ClipEvaluation) -> Section:
         figures.word_scores(evaluation), "Misses and wrong predictions of each word", min_px=0 if roomy else 900
     )
     shares = (
-        "count and percentage of the row; errors are drawn stronger"
+        "count and percentage of the row"
         if roomy
-        else "counts; at the end of each row, the percentage of right answers; errors are drawn stronger"
+        else "counts; at the end of each row, the percentage of right answers"
     )
     cards = [
-        card("Spoken and recognized words", heat_map, aside=f"{shares}; blue is right, orange is wrong"),
+        card(
+            "Spoken and recognized words",
+            heat_map,
+            aside=f"{shares}; blue is right, orange is wrong and drawn stronger",
+        ),
         card("Errors by word", bars, aside="the thin lines are 95 % intervals"),
     ]
     return Section("Confusions", [grid(cards, min_width_px=440) if roomy else stack(cards)])
