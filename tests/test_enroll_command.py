@@ -93,16 +93,16 @@ def test_one_recording_beside_synthetic_voices_is_what_was_tested(
     voices = [read_take(path) for path in clips[1:]]
     monkeypatch.setattr("harken.enrollment.learn.speak_phrase", lambda _: (voices, "espeak (3 takes)"))
     monkeypatch.setattr(import_module("harken.synth.voices"), "voices", list)
-    code, out, err = run("hey [/tune]", str(clips[0]), "--typed", "--out", "hey.onnx")
+    code, out, err = run("hey [b]tune", str(clips[0]), "--typed", "--out", "hey.onnx")
     assert code == 0, err
     assert "100 % of the takes would be recognized" in out
 
 
 def test_a_phrase_in_the_prompt_is_text(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     speak(monkeypatch, *(tune(TUNE, seed) for seed in range(2)))
-    code, _, err = run("hey [/tune] :smile:", "--record", "2", "--out", "hey.onnx")
+    code, _, err = run("hey [b]tune", "--record", "2", "--out", "hey.onnx")
     assert code == 0, err
-    assert "say “hey [/tune] :smile:”, 2 of 2" in err
+    assert "say “hey [b]tune”, 2 of 2" in err
 
 
 def test_a_background_is_checked_before_the_user_speaks(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,9 +219,11 @@ def test_the_default_name_does_not_overwrite_another_phrase(run: Command, clips:
         (["hey tune", "--out", "x" * 300], "cannot write x"),
         (["hey tune", "--background", "x" * 300], "x cannot be opened: File name too long"),
         (["x" * 400], "the phrase has 400 characters"),
+        (["what's up?"], "cannot contain ?: leave it out, or spell it as it sounds"),
+        (["on/off = 1"], "cannot contain / =: leave it out"),
         (["hey tune", "--record", "3", "--out", "a.onnx", "--stream", "loop"], "cannot write loop"),
     ],
-    ids=["out", "background", "phrase", "loop"],
+    ids=["out", "background", "phrase", "question", "slash", "loop"],
 )
 def test_names_that_cannot_be_used_are_one_line(
     arguments: list[str], problem: str, run: Command, clips: list[Path]

@@ -84,8 +84,12 @@ def test_a_device_or_a_pipe_is_refused(tmp_path):
 def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     target = tmp_path / "file" / "note"
-    with pytest.raises(HarkenError, match=f"^cannot write {target}: .*; choose a folder"), replacing(target):
-        pytest.fail("the body ran")
+    for path in (target, target / "below"):
+        with (
+            pytest.raises(HarkenError, match=f"^cannot write {path}: .*; a part of the path is a file"),
+            replacing(path),
+        ):
+            pytest.fail("the body ran")
 
 
 def test_require_writable_leaves_no_files_or_folders(tmp_path):

@@ -14,6 +14,7 @@ from harken.runtime.listener import Event, Listener
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card
 from harken.runtime.recognizer import Recognizer
+from harken.runtime.wake_listener import WakeEvent
 from tones import RATE, WINDOW, ToneModel, ToneRecognizer, quiet, tone
 
 
@@ -306,6 +307,13 @@ def test_the_runtime_imports_nothing_heavy():
     heavy = "{'torch', 'matplotlib', 'sklearn', 'sounddevice'}"
     code = f"import sys, harken.runtime.listener, harken.cli.live; print(*{heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_events_are_rounded_for_json():
+    event = WakeEvent("stop", 1.00049, 2.0006, 0.98765432, "command", 7.123456)
+    assert event.to_json() == {
+        "word": "stop", "start_s": 1.0, "end_s": 2.001, "confidence": 0.9877, "kind": "command", "until_s": 7.123
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("recognizer", ["base", None, Recognizer])

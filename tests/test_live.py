@@ -92,6 +92,20 @@ def test_other_formats_in_a_pipe_are_refused(start, name):
         read_pcm(start + bytes(1_000), sample_rate=RATE)
 
 
+@pytest.mark.parametrize("rate", [48_000, 44_100, 22_050, 8_000])
+def test_mp3_without_a_tag_in_a_pipe_is_refused(rate):
+    encoded = io.BytesIO()
+    soundfile.write(encoded, 0.1 * np.sin(np.arange(rate) / 5), rate, format="MP3")
+    content = encoded.getvalue()
+    start = content.index(b"\xff", 12) if content.startswith(b"ID3") else 0
+    with pytest.raises(HarkenError, match=r"^standard input is MP3, not PCM: "):
+        read_pcm(content[start:], sample_rate=RATE)
+    # The same four bytes as the start of sound: nothing of it is lost.
+    sound = content[start : start + 4] + bytes(20_000)
+    assert read_pcm(sound, sample_rate=RATE)[1].tobytes() == sound
+    assert read_pcm(sound[:100], sample_rate=RATE)[1].tobytes() == sound[:100]
+
+
 def test_a_closed_standard_input_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(HarkenError, match="no audio on standard input"):

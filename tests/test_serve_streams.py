@@ -47,7 +47,7 @@ def recognizer() -> Recognizer:
 def expected_events(recognizer: Recognizer, pcm: Any, rate: int) -> list[dict[str, Any]]:
     listener = Listener(recognizer, source_rate=rate, thresholds=dict.fromkeys(recognizer.card.words, 0.5))
     events = listener.push(pcm) + listener.finish()
-    return [{"type": "event", **vars(event)} for event in events]
+    return [{"type": "event", **event.to_json()} for event in events]
 
 
 @pytest.mark.parametrize("rate", [16_000, 48_000])

@@ -46,7 +46,7 @@ def test_a_stream_gives_the_events_of_a_wake_listener(server: Server, models: tu
     pcm = bursts(1, 3.5, 7.5)
     commands, wake = (Listener(Recognizer(model), source_rate=8000) for model in models)
     listener = WakeListener(wake, commands, command_s=3)
-    expected = [{"type": "event", **vars(event)} for event in listener.push(pcm) + listener.finish()]
+    expected = [{"type": "event", **event.to_json()} for event in listener.push(pcm) + listener.finish()]
     assert {event["kind"] for event in expected} == {"wake", "command"}
     with connect(f"{server.socket}?rate=8000&posteriors=true") as stream:
         ready = json.loads(stream.recv())

@@ -338,6 +338,10 @@ def test_backgrounds_are_folders_or_one_group_of_their_speakers(tmp_path):
     (measuring,) = read_backgrounds([f"{folder}:measure"]).values()
     assert [path.stem for path in measuring] == ["3170-1-1", "8842-1-1"]
     assert len(read_backgrounds([f"{folder}:measure", f"{folder}:thresholds"])) == 2
+    (folder / "3170-1-1.wav").rename(tmp_path / "elsewhere.wav")
+    (folder / "8842-1-1.wav").unlink()
+    with pytest.raises(HarkenError, match=r"speech contains recordings, but of no speaker on the side measure: add"):
+        read_backgrounds([f"{folder}:measure"])
     for overlapping in ([str(folder), f"{folder}:thresholds"], [str(folder), f"{folder.parent}/./{folder.name}"]):
         with pytest.raises(HarkenError, match=r"contain the same recording, .*: give it once"):
             read_backgrounds(overlapping)

@@ -231,6 +231,10 @@ def test_a_user_teaches_the_page_a_phrase(chromium: str, ort: Path, silence: Pat
         assert not any("/teach/" in request or "/ort/" in request for request in sent)
         page.fill("#teach-phrase", "<b>hey</b> tune")
         page.keyboard.press("Enter")
+        assert page.inner_text("#teach-status").startswith("Leave out / ")
+        label = "hey &lt;b&gt; tune"  # not markup
+        page.fill("#teach-phrase", label)
+        page.keyboard.press("Enter")
         assert page.inner_text("#teach-status") == "Record 3 more first."
         assert record_take(page, 0) == "Take 1: Too quiet. Move closer to the microphone."
         assert "Too quiet" in page.inner_text("#teach-takes li:first-child .take-picture")
@@ -245,14 +249,13 @@ def test_a_user_teaches_the_page_a_phrase(chromium: str, ort: Path, silence: Pat
         assert page.evaluate("document.activeElement.id") == "teach-start"
         page.keyboard.press("Enter")
         page.wait_for_selector("#teach-result", timeout=120_000)
-        label = "<b>hey</b> tune"
         assert page.inner_text("#teach-result-title") == f"The page now detects “{label}”"
         assert "in 2.3 hours of other people's speech: at most" in page.inner_text("#teach-expect")
         assert page.locator("#hint-words li").all_inner_texts() == [label]
         assert page.evaluate("document.activeElement.id") == "teach-listen"
         with page.expect_download() as download:
             page.click("#teach-download")
-        assert download.value.suggested_filename == "b-hey-b-tune.onnx"
+        assert download.value.suggested_filename == "hey-lt-b-gt-tune.onnx"
         download.value.save_as(tmp_path / "browser.onnx")
         with page.expect_download() as download:
             page.click("#teach-recordings")

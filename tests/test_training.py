@@ -508,6 +508,20 @@ def test_weights_that_nobody_asked_for_and_that_do_not_fit_are_left_out_with_a_n
     assert not read_run(tmp_path / "run")[0].start_from
 
 
+def test_words_without_validation_clips_are_named_in_a_note(material: Material, tmp_path: Path) -> None:
+    (data,) = material.data
+    shutil.copytree(data, tmp_path / "data")
+    rows = [f"{path.relative_to(data)},train" for path in sorted((data / "low").rglob("*.wav"))]
+    (tmp_path / "data" / "splits.csv").write_text("\n".join(["path,split", *rows]))
+    for folder, expected in (
+        (data, []),
+        (tmp_path / "data", ["there are no validation clips of low, so the validatio"]),
+    ):
+        given = Material(data=(folder,))
+        notes = run_module._notes(recipe(), make_task(recipe(), given), given, Path("unused.onnx"))
+        assert [note[:54] for note in notes if "validation clips" in note] == expected
+
+
 def test_a_student_learns_from_its_teacher_only(
     finished_run: tuple[TrainingResult, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

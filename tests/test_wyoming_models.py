@@ -34,3 +34,19 @@ def test_a_threshold_can_be_for_the_word_of_one_of_two_models(make_model: MakeMo
     assert [word.name for word in words.words] == ["yes", "no", "yes_two", "no_two"]
     found = [words.listener(model, ["yes", "no"], RATE).settings.thresholds for model in words._given]
     assert [(thresholds["yes"], thresholds["no"]) for thresholds in found] == [(0.8, 0.7), (0.9, 0.7)]
+
+
+def test_a_folder_without_models_and_thresholds_of_no_word_are_warned_of(
+    make_model: MakeModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    WakeWords([], [tmp_path], thresholds=Thresholds.read(["yes=0.9"]))
+    assert [record.getMessage() for record in caplog.records] == [
+        "--threshold yes=...: no model has this word yet; there are none",
+        f"there is no wake word yet: put a model file (.onnx) into {tmp_path}",
+    ]
+    caplog.clear()
+    make_model(tmp_path / "one.onnx", listener=LISTENER)
+    WakeWords([], [tmp_path], thresholds=Thresholds.read(["yes=0.9", "maybe=0.8"]))
+    assert [record.getMessage() for record in caplog.records] == [
+        "--threshold maybe=...: no model has this word yet; there are yes, no"
+    ]

@@ -13,6 +13,8 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no space, qu
 _FIXES: dict[int | None, str] = {
     **dict.fromkeys(DISK_FULL, "free some disk space"),
     errno.ENAMETOOLONG: "choose a shorter name",
+    # A file stands where a folder is needed.
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a part of the path is a file; name a file in a folder"),
 }
 
 

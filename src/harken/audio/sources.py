@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from harken.audio.clip import check_channel, open_blocks
 from harken.audio.completeness import STREAMED_WAV_SIZE
+from harken.audio.mp3_frame import HEADER_BYTES, frame_length, is_same_stream
 from harken.audio.pcm_format import PCM_FORMATS, FormatCheck
 from harken.errors import HarkenError
 from harken.extras import install_command
@@ -138,7 +139,11 @@ def open_pcm(
         If the sample rate is missing, if an argument differs from the WAV header, or if the stream is not PCM.
     """
     start = _read(pipe, 12)
-    if other := _OTHER_FORMATS.get(start[:4]):
+    other = _OTHER_FORMATS.get(start[:4])
+    if length := frame_length(start):  # sound can look like this, too, but not twice at this distance
+        start += _read(pipe, length + HEADER_BYTES - len(start))
+        other = "MP3" if is_same_stream(start, start[length:]) else None
+    if other:
         raise HarkenError(f"{name} is {other}, not PCM: pass the path of the file, or decode it first")
     if pcm_format is not None and pcm_format not in PCM_FORMATS:
         raise HarkenError(f"--format {pcm_format}: give {', '.join(PCM_FORMATS)}")

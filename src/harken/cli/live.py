@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -276,7 +276,7 @@ class _JsonLines:
         pass
 
     def show_word(self, event: Event) -> None:
-        print(json.dumps(asdict(event)), flush=True)
+        print(json.dumps(event.to_json()), flush=True)
 
 
 class _LiveDisplay:

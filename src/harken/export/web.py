@@ -23,7 +23,7 @@ from pathlib import Path
 from harken.cache import default_cache
 from harken.enrollment.teaching import teaching_files
 from harken.errors import HarkenError
-from harken.files import DISK_FULL, replacing
+from harken.files import DISK_FULL, replacing, require_writable
 from harken.progress import progress
 from harken.runtime.listener import Listener
 from harken.runtime.modelfile import ModelFile
@@ -165,6 +165,7 @@ def fetch_ort(cache: Path | None = None) -> Path:
         return folder
     registry = os.environ.get("NPM_CONFIG_REGISTRY", _REGISTRY).rstrip("/")
     url = f"{registry}/onnxruntime-web/-/onnxruntime-web-{ORT_VERSION}.tgz"
+    _require_writable_cache(folder)
     archive = _download(url)
     found = base64.b64encode(hashlib.sha512(archive).digest()).decode()
     if f"sha512-{found}" != _ORT_INTEGRITY:
@@ -178,6 +179,15 @@ def fetch_ort(cache: Path | None = None) -> Path:
             with replacing(folder / name) as temporary:
                 temporary.write_bytes(member.read())
     return folder
+
+
+def _require_writable_cache(folder: Path) -> None:
+    try:
+        require_writable(folder / ORT_FILES[0])
+    except HarkenError as error:
+        raise HarkenError(
+            f"{error}; set HARKEN_CACHE to such a folder, or give one that contains onnxruntime-web {ORT_VERSION} with --ort DIR"
+        ) from error
 
 
 def _download(url: str) -> bytes:

@@ -6,7 +6,7 @@ Event              a detected word, with its time and confidence
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,13 @@ class Event:
     start_s: float
     end_s: float
     confidence: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attributes for JSON, with times to a millisecond and the confidence to four decimal places."""
+        return {
+            name: round(value, 4 if name == "confidence" else 3) if isinstance(value, float) else value
+            for name, value in asdict(self).items()
+        }
 
 
 class Listener:

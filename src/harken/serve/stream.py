@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -313,7 +313,7 @@ async def _handle_text(text: str, listener: Listener, socket: WebSocket) -> bool
 async def _send_events(socket: WebSocket, events: Sequence[Event], metrics: Metrics) -> None:
     for event in events:
         metrics.words[event.word] += 1
-        await socket.send_json({"type": "event", **asdict(event)})
+        await socket.send_json({"type": "event", **event.to_json()})
 
 
 def _posteriors_message(listener: Listener | WakeListener) -> dict[str, Any]:

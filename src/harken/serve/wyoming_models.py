@@ -211,10 +211,15 @@ class WakeWords:
         ] = {}  # path -> stamp of the file, and its model
         words = self.refresh()
         known = {_key(name) for word in words for name in (word.name, word.word)}
-        unknown = [name for name in self._thresholds.by_name if name not in known]
-        if unknown and not folders:  # a file with this word could still be put into a folder
-            names = ", ".join(word.name for word in words)
-            raise HarkenError(f"--threshold {unknown[0]}=...: no model has this word; there are {names}")
+        names = ", ".join(word.name for word in words)
+        for name in self._thresholds.by_name:
+            if name not in known and not folders:
+                raise HarkenError(f"--threshold {name}=...: no model has this word; there are {names}")
+            if name not in known:  # a file with this word could still be put into a folder
+                logger.warning("--threshold %s=...: no model has this word yet; there are %s", name, names or "none")
+        if not words:
+            where = " or ".join(str(folder) for folder in folders)
+            logger.warning("there is no wake word yet: put a model file (%s) into %s", MODEL_SUFFIX, where)
 
     @property
     def words(self) -> tuple[WakeWord, ...]:

@@ -325,6 +325,12 @@ def _notes(recipe: Recipe, task: Task, material: Material, model: Path) -> list[
     if unreadable := task.packed.unreadable:
         clips = "1 damaged clip" if len(unreadable) == 1 else f"{len(unreadable):,} damaged clips"
         notes.append(f"skipped {clips}; the first: {unreadable[0][1]}")
+    evaluated = {task.labels[number] for number in task.classes[task.rows("validation")]}
+    if missing := [word for word in task.labels[: task.words] if word not in evaluated]:
+        notes.append(
+            f"there are no validation clips of {', '.join(missing)}, so the validation accuracy does not include "
+            f"{'it' if len(missing) == 1 else 'them'}: add clips by other speakers"
+        )
     if UNKNOWN not in task.labels and recipe.protocol == "own":
         notes.append(
             f"the model knows no other words: it takes each of them for one of its {task.words} words, which the validation "

@@ -337,10 +337,13 @@ def read_backgrounds(folders: Sequence[str]) -> dict[str, list[Path]]:
     for given in folders:
         folder, side = _folder_side(given)
         paths = audio_files(folder)
-        if side:
-            paths = speech_side(paths, side)
         if not paths:
-            raise HarkenError(f"{given} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
+            raise HarkenError(f"{folder} contains no recordings: give a folder with WAV, FLAC, OGG or MP3 files")
+        if side and not (paths := speech_side(paths, side)):
+            raise HarkenError(
+                f"{folder} contains recordings, but of no speaker on the side {side}: add other speakers, or give the folder "
+                f"without :{side}"
+            )
         real = [path.resolve() for path in paths]
         for path in real:
             if path in seen:  # its hours and false alarms would count twice
