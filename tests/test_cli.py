@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import soundfile
 
 from conftest import TEN_WORDS, MakeModel, Run
 from harken import __version__
+from harken.cli import main as main_module
 from harken.cli.tables import print_evaluation
 from harken.extras import install_command
 from harken.runtime.modelfile import ModelFile
@@ -218,6 +220,18 @@ def test_a_page_about_a_corpus_never_replaces_a_recording(run: Run, tiny_corpus:
     assert (code, recording.read_bytes()) == (2, before)
     assert err.count("\n") == 1
     assert "is the name of a recording" in err
+
+
+def test_ctrl_c_during_the_import_of_a_compiled_module_ends_quietly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: Any) -> None:
+        raise ImportError("initialization failed") from cause
+
+    monkeypatch.setattr(main_module, "app", interrupted)
+    cause: BaseException = KeyboardInterrupt()
+    assert run("models") == (130, "", "")
+    cause = OSError("libgomp.so.1")
+    with pytest.raises(ImportError, match="initialization failed"):
+        run("models")
 
 
 def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -340,7 +340,7 @@ def listener() -> Figure:
 
 def isolation() -> Figure:
     """A sentence and a command through two listeners: one with isolation, one without."""
-    sentence, command, threshold = "Is the door on the left? Yes, on the left.", "left", 0.6
+    sentence, command, threshold = "No, there was no answer.", "no", 0.6
     before, between, after = (np.zeros(round(seconds * RATE), np.float32) for seconds in (1.0, 1.8, 1.2))
     stream = np.concatenate([before, spoken(sentence), between, spoken(command), after])
     stream += 0.001 * np.random.default_rng(0).standard_normal(stream.size).astype(np.float32)

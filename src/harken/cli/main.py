@@ -108,6 +108,11 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except ImportError as error:
+        # A compiled module reports Ctrl-C during its import as a failed import.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        sys.exit(130)
     except OSError as error:
         if error.errno in DISK_FULL:
             what = error.filename or "a file or standard output"
