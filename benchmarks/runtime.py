@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument(
         "--noise", type=Path, action="append", default=[], help="folder of noise to cut silence from; repeatable"
     )
-    parser.add_argument("--clips", type=int, default=400, help="number of clips, evenly from all classes")
+    parser.add_argument("--clips", type=int, default=400, help="number of validation clips, of all classes")
     parser.add_argument("--models", default="tiny,base,large", help="bundled models to measure")
     parser.add_argument("--litert-python", type=Path, help="Python that has harken[train,litert]; default: this one")
     parser.add_argument("--out", type=Path, default=HERE / "runtime.md", help="page to write")
