@@ -19,7 +19,7 @@ import soxr
 
 from harken.errors import HarkenError
 from harken.runtime.listener import Event, Listener
-from harken.runtime.streamfile import open_stream_model
+from harken.runtime.two_stage import open_stream_model
 from harken.synth.voices import draw_voices, voices
 from tutorial import HERE, machine
 

@@ -26,7 +26,8 @@ from harken.models.spotter import Spotter
 from harken.runtime.listener import Listener
 from harken.runtime.modelfile import ModelFile, find_model
 from harken.runtime.recognizer import Recognizer
-from harken.runtime.streamfile import StreamFile, open_stream_model
+from harken.runtime.streamfile import StreamFile
+from harken.runtime.two_stage import open_stream_model
 from harken.tasks.recipe import find_recipe, with_settings
 from trained_spotter import RATE, speech_like, train_spotter, words
 

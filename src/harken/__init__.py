@@ -11,6 +11,7 @@ Streams
     WakeListener    detect commands only after a wake phrase
     WakeEvent       a detected wake phrase or command, with the time until which commands count
     StreamFile      a model that computes step by step, for less work in streams
+    TwoStage        a streaming model that wakes a more accurate one, for less work in streams
 
 Own phrases
     enroll          learn a wake phrase from a few recordings or from its spelling
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from harken.runtime.modelfile import ModelFile, bundled_models
     from harken.runtime.recognizer import Prediction, Recognizer
     from harken.runtime.streamfile import StreamFile
+    from harken.runtime.two_stage import TwoStage
     from harken.runtime.wake_listener import WakeEvent, WakeListener
 
 __version__ = "0.1.0"
@@ -49,6 +51,7 @@ __all__ = [
     "Prediction",
     "Recognizer",
     "StreamFile",
+    "TwoStage",
     "WakeEvent",
     "WakeListener",
     "bundled_models",
@@ -67,6 +70,7 @@ _MODULES = {
     "Prediction": "harken.runtime.recognizer",
     "Recognizer": "harken.runtime.recognizer",
     "StreamFile": "harken.runtime.streamfile",
+    "TwoStage": "harken.runtime.two_stage",
     "WakeEvent": "harken.runtime.wake_listener",
     "WakeListener": "harken.runtime.wake_listener",
     "bundled_models": "harken.runtime.modelfile",

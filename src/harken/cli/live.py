@@ -29,8 +29,7 @@ from harken.errors import HarkenError
 from harken.labels import normalize_word
 from harken.runtime.clip_saver import ClipSaver
 from harken.runtime.listener import Event, Listener
-from harken.runtime.recognizer import Recognizer
-from harken.runtime.streamfile import StreamFile
+from harken.runtime.two_stage import StreamModel
 from harken.runtime.wake_listener import DEFAULT_COMMAND_S, WakeEvent, WakeListener
 
 _FRAMES_PER_SECOND = 10
@@ -129,7 +128,7 @@ def read_thresholds(given: Sequence[str]) -> dict[str, float]:
 
 
 def listen(
-    recognizer: Recognizer | StreamFile,
+    recognizer: StreamModel,
     source: str | None,
     *,
     sample_rate: int | None = None,
@@ -140,7 +139,7 @@ def listen(
     actions: Mapping[str, Action] | None = None,
     settings: Mapping[str, Any] | None = None,
     save: Path | None = None,
-    wake: Recognizer | StreamFile | None = None,
+    wake: StreamModel | None = None,
     command_s: float = DEFAULT_COMMAND_S,
 ) -> None:
     """Detect words in a source until it ends: print each word, and start its program.
@@ -198,8 +197,8 @@ def listen(
 
 
 def _make_listener(
-    recognizer: Recognizer | StreamFile,
-    wake: Recognizer | StreamFile | None,
+    recognizer: StreamModel,
+    wake: StreamModel | None,
     source_rate: int,
     settings: Mapping[str, Any],
     command_s: float,

@@ -96,7 +96,7 @@ def listen(
     from harken.audio.sources import input_devices
     from harken.cli.live import listen as run_live
     from harken.cli.live import read_actions, read_thresholds
-    from harken.runtime.streamfile import open_stream_model
+    from harken.runtime.two_stage import open_stream_model
 
     if devices:
         print(*input_devices(), sep="\n")
@@ -236,7 +236,7 @@ def evaluate_stream(
     from harken.models.onnx_writer import change_metadata
     from harken.runtime.listener import Listener
     from harken.runtime.modelfile import find_model, report_folder
-    from harken.runtime.streamfile import open_stream_model
+    from harken.runtime.two_stage import JOIN, open_stream_model, two_stages
     from harken.runtime.wake_listener import WakeListener
 
     given: dict[str, Any] = {
@@ -275,7 +275,8 @@ def evaluate_stream(
     listener = Listener(recognizer, source_rate=recognizer.sample_rate, **given)
     if wake_recognizer is not None:
         WakeListener(Listener(wake_recognizer, source_rate=recognizer.sample_rate), listener, command_s=command_s)
-    path = find_model(model)
+    paths = [find_model(name) for name in two_stages(model) or (model,)]
+    path, title = paths[-1], JOIN.join(path.stem for path in paths)
     page = report or report_folder(path) / "stream.html"
     require_writable(*filter(None, (out, page, json_file)))
     audio = StreamAudio(
@@ -288,10 +289,10 @@ def evaluate_stream(
     )
     check_readable(file for files in audio.backgrounds.values() for file in files)
     listener_run = run_listener(recognizer, audio, wake=wake_recognizer, **given)
-    settings, title = listener_run.settings, path.stem
+    settings = listener_run.settings
     if tune is not None and out is not None:
         settings = tune_listener(listener_run, false_alarms_per_hour=tune)
-        title = f"{path.stem}, tuned for {tune:g} false alarms per hour"
+        title = f"{title}, tuned for {tune:g} false alarms per hour"
         if listener_run.hours < _MIN_EXPECTED_ALARMS / tune:
             print_note(
                 f"{listener_run.hours:.2f} hours of background are too few to tune for {tune:g} false alarms per hour: "

@@ -20,8 +20,8 @@ from harken.labels import SILENCE, normalize_word
 from harken.runtime.isolation import Isolation, subtract_logits
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, ModelFile
-from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile
+from harken.runtime.two_stage import StreamModel, TwoStage
 
 _BUFFER_WINDOWS = 4  # length of the buffer in windows; the last window is moved to the front once every three windows
 
@@ -83,6 +83,7 @@ class Listener:
     recognizer
         A `Recognizer`, or a `StreamFile` for less computation. With a `StreamFile`, each hop is one step of the streaming
         model and costs a fraction of a window. Its probabilities depend on all the audio so far, averaged over a window.
+        A `TwoStage` classifies windows only when a streaming model has found something like a word.
     source_rate
         Sample rate of the stream in Hz, 4,000 to 192,000.
     hop_ms
@@ -132,7 +133,7 @@ class Listener:
 
     def __init__(
         self,
-        recognizer: Recognizer | StreamFile,
+        recognizer: StreamModel,
         *,
         source_rate: int,
         hop_ms: float | None = None,
@@ -168,16 +169,13 @@ class Listener:
                 f"hop_ms={self.settings.hop_ms} must be at least one sample, and at most the window of {window_ms:g} ms"
             )
         self._recognizer = recognizer
-        self._network: _WindowNetwork | _StreamingNetwork
-        if isinstance(recognizer, StreamFile):
-            if self.hop != recognizer.step:
-                step_ms = 1000 * recognizer.step / self.sample_rate
-                raise HarkenError(
-                    f"hop_ms={self.settings.hop_ms} does not match the step of {recognizer.path}: set it to {step_ms:g}"
-                )
-            self._network = _StreamingNetwork(recognizer, self.window)
-        else:
-            self._network = _WindowNetwork(recognizer.model, self.window)
+        streaming = recognizer.first if isinstance(recognizer, TwoStage) else recognizer
+        if isinstance(streaming, StreamFile) and self.hop != streaming.step:
+            step_ms = 1000 * streaming.step / self.sample_rate
+            raise HarkenError(
+                f"hop_ms={self.settings.hop_ms} does not match the step of {streaming.path}: set it to {step_ms:g}"
+            )
+        self._network = _network(recognizer, self.window)
         self._silence = self._network.silence
         self.refractory_hops = math.ceil(self.settings.refractory_ms / self.settings.hop_ms)
         self._thresholds = self._thresholds_by_label()
@@ -398,9 +396,17 @@ def check_chunk(chunk: NDArray[Any]) -> None:
         raise HarkenError(f"a chunk contains a sample of {peak:.3g}: floats must be within ±1; divide int16 by 32768")
 
 
-def _make_listener(recognizer: Recognizer | StreamFile, source_rate: int, settings: ListenerSettings) -> Listener:
+def _make_listener(recognizer: StreamModel, source_rate: int, settings: ListenerSettings) -> Listener:
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return Listener(recognizer, source_rate=source_rate, **values)
+
+
+def _network(recognizer: StreamModel, window: int) -> "_WindowNetwork | _StreamingNetwork | _TwoStageNetwork":
+    if isinstance(recognizer, TwoStage):
+        return _TwoStageNetwork(recognizer, window)
+    if isinstance(recognizer, StreamFile):
+        return _StreamingNetwork(recognizer, window)
+    return _WindowNetwork(recognizer.model, window)
 
 
 class _WindowNetwork:
@@ -438,6 +444,26 @@ class _StreamingNetwork:
         probabilities, self._state = self._model.advance(window[None, -hop:], self._state)
         newest: NDArray[np.float32] = probabilities[0]
         return newest
+
+
+class _TwoStageNetwork:
+    """A streaming model at each hop, and a model file that replaces its answer where there may be a word."""
+
+    def __init__(self, models: TwoStage, window: int) -> None:
+        self._first = _StreamingNetwork(models.first, window)
+        self._second = _WindowNetwork(models.second.model, window)
+        self._words = [index for index, label in enumerate(models.labels) if label in models.card.words]
+        self._wake_at = models.wake_at
+        self.silence = self._second.silence
+
+    def reset(self) -> None:
+        self._first.reset()
+
+    def classify(self, window: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
+        posteriors = self._first.classify(window, hop)
+        if posteriors[self._words].sum() < self._wake_at:
+            return posteriors
+        return self._second.classify(window, hop)
 
 
 def _settings(card: Card, thresholds: Mapping[str, float] | None, **given: float | None) -> ListenerSettings:

@@ -1,7 +1,6 @@
 """The streaming form of a model file. It takes a few new samples and a state, and returns probabilities and a new state.
 
-StreamFile          an opened streaming form, as `harken export --to onnx-stream` writes it
-open_stream_model   open a model file or a streaming form
+StreamFile   an opened streaming form, as `harken export --to onnx-stream` writes it
 """
 
 import os
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from harken.errors import HarkenError
 from harken.runtime.modelfile import Card, as_float32, check_tensor, find_model, is_streaming, open_model
-from harken.runtime.recognizer import Recognizer
 from harken.runtime.sensitivity import with_sensitivity
 
 
@@ -139,29 +137,3 @@ class StreamFile:
             ["probabilities", "next_state"], {"waveform": np.ascontiguousarray(samples), "state": state}
         )
         return probabilities, next_state
-
-
-def open_stream_model(
-    model: str | os.PathLike[str], *, threads: int = 1, sensitivity: float | None = None
-) -> Recognizer | StreamFile:
-    """Open a model for a `Listener`: a model file as a `Recognizer`, a streaming model as a `StreamFile`.
-
-    Parameters
-    ----------
-    model
-        Path of a file, folder of a finished training run, or name of a bundled model.
-    threads
-        Number of onnxruntime threads, 1 or more.
-    sensitivity
-        0 to 1, as in `Recognizer`.
-
-    Raises
-    ------
-    HarkenError
-        If the file does not exist or is not a model, `threads` is not a whole number of 1 or more, or `sensitivity` is not
-        from 0 to 1.
-    """
-    path = find_model(model)  # once: a name on the Hub can mean another file a moment later
-    session, _ = open_model(path, threads)
-    kind = StreamFile if is_streaming(session) else Recognizer
-    return kind(path, threads=threads, sensitivity=sensitivity)

@@ -19,6 +19,7 @@ from harken import __version__
 from harken.errors import HarkenError
 from harken.runtime.recognizer import Prediction, Recognizer
 from harken.runtime.streamfile import StreamFile
+from harken.runtime.two_stage import StreamModel, TwoStage
 from harken.runtime.wake_listener import DEFAULT_COMMAND_S
 from harken.serve.card import card_json
 from harken.serve.faults import ErrorMiddleware
@@ -105,9 +106,9 @@ def create_app(
     limits: Limits | None = None,
     access: Access | None = None,
     threads: int | None = None,
-    streaming: StreamFile | None = None,
+    streaming: StreamFile | TwoStage | None = None,
     teaching: Mapping[str, bytes] | None = None,
-    wake: Recognizer | StreamFile | None = None,
+    wake: StreamModel | None = None,
     command_s: float = DEFAULT_COMMAND_S,
 ) -> FastAPI:
     """Create the web application for a recognizer.

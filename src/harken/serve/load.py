@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from harken.runtime.listener import Listener
-from harken.runtime.recognizer import Recognizer
-from harken.runtime.streamfile import StreamFile
+from harken.runtime.two_stage import StreamModel, TwoStage
 
 FULL_LOAD = 0.8  # share of the threads' time up to which streams are accepted; clips need some of the rest
 _PRIOR_S = 2.0  # audio for which the estimated cost counts, until a stream's own cost is known
@@ -160,8 +159,10 @@ class StreamLoad:
         self._capacity_until = now + _MEMORY_S
 
 
-def estimate_cost(recognizer: Recognizer | StreamFile) -> float:
+def estimate_cost(recognizer: StreamModel) -> float:
     """Return the computing time of a stream per second of audio, by processing half a second of noise a few times."""
+    if isinstance(recognizer, TwoStage):  # of speech: noise would not wake the second model
+        return estimate_cost(recognizer.first) + estimate_cost(recognizer.second)
     listener: Any = Listener(recognizer, source_rate=recognizer.sample_rate)
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, recognizer.sample_rate // 2).astype(np.float32)
     times = []

@@ -19,8 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from harken.errors import HarkenError
 from harken.runtime.listener import Event, Listener
-from harken.runtime.recognizer import Recognizer
-from harken.runtime.streamfile import StreamFile
+from harken.runtime.two_stage import StreamModel
 from harken.runtime.wake_listener import WakeListener
 from harken.serve.limits import Limits
 from harken.serve.load import StreamLoad, StreamMeter
@@ -51,7 +50,7 @@ class WakePhrase:
         Time after the phrase during which words count, in seconds.
     """
 
-    recognizer: Recognizer | StreamFile
+    recognizer: StreamModel
     command_s: float
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +69,7 @@ class _CloseStream(Exception):  # noqa: N818 - not an error, but the end of a st
 
 async def run_listener(
     socket: WebSocket,
-    recognizer: Recognizer | StreamFile,
+    recognizer: StreamModel,
     limits: Limits,
     workers: Workers,
     metrics: Metrics,
@@ -121,7 +120,7 @@ async def run_listener(
 
 async def _process_stream(
     socket: WebSocket,
-    recognizer: Recognizer | StreamFile,
+    recognizer: StreamModel,
     limits: Limits,
     workers: Workers,
     metrics: Metrics,
@@ -161,7 +160,7 @@ async def _process_stream(
 
 
 def make_listener(
-    recognizer: Recognizer | StreamFile, wake: WakePhrase | None, source_rate: int, settings: dict[str, float]
+    recognizer: StreamModel, wake: WakePhrase | None, source_rate: int, settings: dict[str, float]
 ) -> Listener | WakeListener:
     """Return the listener of a new stream. The settings are those of the served model, not of the wake phrase.
 

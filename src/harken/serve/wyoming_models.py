@@ -22,8 +22,7 @@ from harken.errors import HarkenError, reporting_unreadable
 from harken.runtime.listener import Listener
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, bundled_models, find_model
-from harken.runtime.recognizer import Recognizer
-from harken.runtime.streamfile import StreamFile, open_stream_model
+from harken.runtime.two_stage import StreamModel, TwoStage, open_stream_model, two_stages
 
 MODEL_SUFFIX = ".onnx"
 _URL = ""  # the protocol requires one, and the project has no address yet
@@ -103,7 +102,7 @@ class LoadedModel:
 
     name: str
     path: Path
-    recognizer: Recognizer | StreamFile
+    recognizer: StreamModel
     bundled: bool
 
     @property
@@ -169,7 +168,7 @@ class WakeWords:
     Parameters
     ----------
     models
-        Model files, run folders, or names of bundled models.
+        Model files, run folders, or names of bundled models. Two of them joined by `+` are a `TwoStage`.
     folders
         Folders of model files. `refresh` reads them again.
     thresholds
@@ -204,8 +203,8 @@ class WakeWords:
                 if not folder.is_dir():
                     raise HarkenError(f"--custom-model-dir {folder} is not a folder: create it, or give another one")
         self._folders = tuple(folders)
-        given = {find_model(model): model for model in models}
-        self._given = tuple(self._open(path, _name_of(path)) for path in given)
+        given = dict.fromkeys(tuple(map(find_model, two_stages(model) or (model,))) for model in models)
+        self._given = tuple(self._open(*paths, name=_name_of(paths[-1])) for paths in given)
         self._opened_files: dict[
             Path, tuple[object, LoadedModel | None]
         ] = {}  # path -> stamp of the file, and its model
@@ -302,8 +301,13 @@ class WakeWords:
             ]
         )
 
-    def _open(self, path: Path, name: str) -> LoadedModel:
-        recognizer = open_stream_model(path, sensitivity=self._sensitivity)
+    def _open(self, *paths: Path, name: str) -> LoadedModel:
+        path = paths[-1]
+        recognizer = (
+            TwoStage(*paths, sensitivity=self._sensitivity)
+            if len(paths) > 1
+            else open_stream_model(path, sensitivity=self._sensitivity)
+        )
         model = LoadedModel(name, path, recognizer, name.partition(".")[0] in bundled_models())
         # This reports invalid settings in the file now, and not when the first client connects.
         self.listener(model, model.card.words, model.card.sample_rate)
@@ -312,7 +316,7 @@ class WakeWords:
 
     def _try_to_open(self, path: Path) -> LoadedModel | None:
         try:
-            return self._open(path, path.stem)
+            return self._open(path, name=path.stem)
         except HarkenError as error:
             logger.warning("left out: %s", error)
             return None

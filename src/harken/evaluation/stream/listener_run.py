@@ -25,8 +25,7 @@ from harken.evaluation.stream.audio import DETECTION_DEADLINE_S, BackgroundSecti
 from harken.progress import progress
 from harken.runtime.listener import Event, Listener
 from harken.runtime.listener_settings import ListenerSettings
-from harken.runtime.recognizer import Recognizer
-from harken.runtime.streamfile import StreamFile
+from harken.runtime.two_stage import StreamModel
 
 
 @dataclass(frozen=True)
@@ -152,10 +151,10 @@ def source_of(path: Path) -> str:
 
 
 def run_listener(
-    recognizer: Recognizer | StreamFile,
+    recognizer: StreamModel,
     audio: StreamAudio,
     *,
-    wake: Recognizer | StreamFile | None = None,
+    wake: StreamModel | None = None,
     **settings: Any,
 ) -> ListenerRun:
     """Run a listener over a stream from end to end, and show a progress bar.
