@@ -66,7 +66,7 @@ class TwoStage:
         *,
         threads: int = 1,
         sensitivity: float | None = None,
-        wake_at: float = 0.02,
+        wake_at: float = 0.05,
     ) -> None:
         if not 0 <= wake_at <= 1:
             raise HarkenError(f"wake_at={wake_at}: give a number from 0 to 1")

@@ -1,0 +1,108 @@
+"""Two models for one stream: when the second one is asked, and that its answers then count."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import MakeModel, Run
+from harken import HarkenError, Listener, Recognizer, StreamFile, TwoStage
+from harken.runtime.two_stage import open_stream_model, two_stages
+from harken.serve.load import estimate_cost
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def stream() -> np.ndarray:
+    """Return ten seconds of noise whose loudness changes, so that the answers of a network vary."""
+    draws = np.random.default_rng(2)
+    loudness = np.interp(np.arange(10 * RATE), np.arange(0, 10 * RATE, RATE // 8), draws.uniform(0, 0.3, 80))
+    return (loudness * draws.standard_normal(10 * RATE)).astype(np.float32)
+
+
+def hops(listener: Listener, stream: np.ndarray) -> Iterator[np.ndarray]:
+    """Push a stream hop by hop, and yield the network's probabilities at each hop."""
+    for start in range(0, stream.size - listener.hop + 1, listener.hop):
+        listener.push(stream[start : start + listener.hop])
+        yield listener._history[(listener.hops - 1) % len(listener._history)].copy()
+
+
+@pytest.mark.parametrize("wake_at", [0.0, 0.02, 1.0])
+def test_the_second_model_decides_where_the_first_finds_words(stream: np.ndarray, wake_at: float) -> None:
+    models = TwoStage("tiny.stream", "base", wake_at=wake_at)
+    first, second, both = (
+        np.stack(list(hops(Listener(model, source_rate=RATE, gate_db=-90), stream)))
+        for model in (models.first, models.second, models)
+    )
+    words = first[:, :10].sum(axis=1)
+    assert set(models.labels[10:]) == {"_unknown_", "_silence_"}
+    assert 0 < (words >= 0.02).mean() < 1
+    asked = words >= wake_at
+    np.testing.assert_array_equal(both, np.where(asked[:, None], second, first))
+
+
+def test_settings_and_thresholds_are_those_of_the_second_model() -> None:
+    models = TwoStage("tiny.stream", "large", sensitivity=0.7)
+    listener = Listener(models, source_rate=48_000)
+    assert listener.settings == Listener(Recognizer("large", sensitivity=0.7), source_rate=48_000).settings
+    assert listener.settings != Listener(Recognizer("large"), source_rate=48_000).settings
+    assert models.path.name == "large.onnx"
+
+
+def test_in_silence_no_network_runs_and_a_copy_begins_anew(stream: np.ndarray) -> None:
+    listener = Listener(TwoStage("tiny.stream", "base"), source_rate=RATE)
+    before = np.stack(list(hops(listener, stream)))
+    list(hops(listener, np.zeros(3 * RATE, np.float32)))
+    assert listener.skipped >= 20
+    copied = pickle.loads(pickle.dumps(listener.settings))
+    assert copied == listener.settings
+    listener.reset()
+    np.testing.assert_array_equal(np.stack(list(hops(listener, stream))), before)
+
+
+def test_names_joined_by_a_plus_are_two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_stream_model("tiny.stream+base")
+    assert isinstance(opened, TwoStage)
+    assert (opened.first.path.stem, opened.path.stem) == ("tiny.stream", "base")
+    assert isinstance(open_stream_model("tiny.stream"), StreamFile)
+    assert [two_stages(name) for name in ("base", "+base", "base+", "x" * 5000)] == [None] * 4
+    monkeypatch.chdir(tmp_path)
+    Path("a+b.onnx").write_bytes(Recognizer("tiny").model.path.read_bytes())
+    assert isinstance(open_stream_model("a+b.onnx"), Recognizer)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wake_at", "message"),
+    [
+        ("tiny", "base", 0.02, "tiny is not a streaming model"),
+        ("tiny.stream", "base.stream", 0.02, "is a streaming model"),
+        ("tiny.stream", "missing", 0.02, "missing"),
+        ("tiny.stream", "base", -0.1, "wake_at=-0.1: give a number from 0 to 1"),
+    ],
+)
+def test_models_that_do_not_make_a_pair_are_refused(first: str, second: str, wake_at: float, message: str) -> None:
+    with pytest.raises(HarkenError, match=message):
+        TwoStage(first, second, wake_at=wake_at)
+
+
+def test_models_of_different_words_are_refused(make_model: MakeModel, tmp_path: Path) -> None:
+    other = make_model(tmp_path / "other.onnx")
+    with pytest.raises(HarkenError, match=r"the classes or sample rate of tiny.stream are not those of .*other.onnx"):
+        TwoStage("tiny.stream", other)
+
+
+def test_a_server_reckons_with_both_models() -> None:
+    models = TwoStage("tiny.stream", "large")
+    assert estimate_cost(models) > max(estimate_cost(models.first), 0.5 * estimate_cost(models.second))
+
+
+def test_the_commands_take_a_pair(run: Run, tmp_path: Path, stream: np.ndarray) -> None:
+    soundfile.write(tmp_path / "talk.wav", stream, RATE)
+    assert run("listen", str(tmp_path / "talk.wav"), "--model", "tiny.stream+base")[0] == 0
+    code, _, err = run("listen", str(tmp_path / "talk.wav"), "--model", "base+large")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "base is not a streaming model" in err
