@@ -17,7 +17,8 @@ def serve(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Streaming file for /v1/listen, or a bundled one such as `base.stream`. Default: --model.",
+            help="Model for /v1/listen: a streaming file, or two models as in `harken listen`, for example "
+            "`base.stream+large`. Default: --model.",
         ),
     ] = None,
     wake: Wake = None,

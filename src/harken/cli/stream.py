@@ -53,7 +53,14 @@ def listen(
             metavar="SOURCE", help="Audio file, or - for raw PCM on standard input. Default: the microphone."
         ),
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="Model file, run folder, or name of a bundled model.")] = "base",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="Model file, run folder, or name of a bundled model. With two joined by `+`, the second one checks what "
+            "the first one, a streaming file, takes for a word.",
+        ),
+    ] = "base.stream+large",
     wake: Wake = None,
     command_s: CommandTime = None,
     run: Annotated[
@@ -135,7 +142,8 @@ def evaluate_stream(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]", help="Model file, run folder, or name of a bundled model. Leave it out with --peer."
+            metavar="[MODEL]",
+            help="Model file, run folder, name of a bundled model, or two joined by `+`. Leave it out with --peer.",
         ),
     ] = None,
     keywords: Annotated[

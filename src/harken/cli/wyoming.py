@@ -34,8 +34,8 @@ def wyoming(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Model file, run folder, or name of a bundled model. Repeatable. "
-            "Default: `base`, unless there is a --custom-model-dir."
+            help="Model file, run folder, name of a bundled model, or two joined by `+`, as in `harken listen`. Repeatable. "
+            "Default: `base.stream+large`, unless there is a --custom-model-dir."
         ),
     ] = None,
     custom_model_dir: Annotated[
@@ -77,7 +77,7 @@ def wyoming(
 ) -> None:
     """Detect wake words for Home Assistant and other clients of the Wyoming protocol."""
     require_extra("wyoming", "wyoming", *(["zeroconf"] if zeroconf is not None else []))
-    from harken.runtime.recognizer import DEFAULT_MODEL
+    from harken.runtime.two_stage import DEFAULT_STREAM_MODEL
     from harken.serve.limits import Limits, with_limits
     from harken.serve.wyoming_discovery import check_announceable, default_name
     from harken.serve.wyoming_models import Thresholds, WakeWords
@@ -101,7 +101,7 @@ def wyoming(
             raise HarkenError(f"--limit {change}: write it as NAME=VALUE; the limits are {', '.join(_USED_LIMITS)}")
     limits = with_limits(Limits(), limit or [])
     words = WakeWords(
-        model or ([] if custom_model_dir else [DEFAULT_MODEL]),
+        model or ([] if custom_model_dir else [DEFAULT_STREAM_MODEL]),
         custom_model_dir or [],
         thresholds=Thresholds.read(threshold or []),
         refractory_s=refractory_seconds,

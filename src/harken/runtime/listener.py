@@ -173,7 +173,8 @@ class Listener:
         if isinstance(streaming, StreamFile) and self.hop != streaming.step:
             step_ms = 1000 * streaming.step / self.sample_rate
             raise HarkenError(
-                f"hop_ms={self.settings.hop_ms} does not match the step of {streaming.path}: set it to {step_ms:g}"
+                f"hop_ms={self.settings.hop_ms} does not match the step of {streaming.path}: set it to {step_ms:g}, or "
+                "choose a model file such as base"
             )
         self._network = _network(recognizer, self.window)
         self._silence = self._network.silence

@@ -14,6 +14,7 @@ from harken.runtime.recognizer import Recognizer
 from harken.runtime.streamfile import StreamFile
 
 JOIN = "+"
+DEFAULT_STREAM_MODEL = "base.stream+large"
 
 
 class TwoStage:
