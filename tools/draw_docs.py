@@ -27,6 +27,7 @@ from harken.pages.drawing import FONT_PT, figure_svg, new_figure, style_axes
 from harken.pages.html import COLORS
 from harken.runtime.listener import Event, Listener
 from harken.runtime.recognizer import Recognizer
+from harken.runtime.two_stage import TwoStage
 from harken.synth.voices import find_voice
 
 FOLDER = Path(__file__).parents[1] / "docs" / "assets"
@@ -384,6 +385,51 @@ def isolation() -> Figure:
     return figure
 
 
+def two_stages() -> Figure:
+    """A sentence and a command through two models: where the first one finds something like a word, the second one runs."""
+    sentence, command = "No one was at home, so we left.", "stop"
+    before, between, after = (np.zeros(round(seconds * RATE), np.float32) for seconds in (1.0, 1.8, 1.2))
+    stream = np.concatenate([before, spoken(sentence), between, spoken(command), after])
+    stream += 0.001 * np.random.default_rng(0).standard_normal(stream.size).astype(np.float32)
+    models = TwoStage("base.stream", "large")
+    heard, first = Listener(models, source_rate=RATE), Listener(models.first, source_rate=RATE, smoothing_ms=100)
+    words = [first.labels.index(word) for word in models.card.words]
+    events, times, sums = list[Event](), [], []
+    for end in range(heard.hop, stream.size + 1, heard.hop):
+        first.push(stream[end - heard.hop : end])
+        events += heard.push(stream[end - heard.hop : end])
+        times.append(heard.seconds)
+        sums.append(float(first.posteriors[words].sum()))
+    figure = new_figure(WIDTH, 300)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.6))
+    _wave(upper, stream, SOFT)
+    upper.set_ylim(-1, 1)
+    upper.set_yticks([])
+    _titled(upper, f"“{sentence}” … “{command}”", "")
+    lower.plot(times, np.maximum(sums, 1e-4), color=SOFT, linewidth=1.4)
+    lower.axhline(models.wake_at, color=SECOND, linewidth=0.8, linestyle="--")
+    lower.text(0, models.wake_at * 1.3, f"{models.wake_at:g}", color=SECOND, fontsize=FONT_PT, va="bottom")
+    asked = np.array(sums) >= models.wake_at
+    step = heard.hop / RATE
+    for axes in (upper, lower):
+        for time in np.array(times)[asked]:
+            axes.axvspan(time - step, time, color=ACCENT, alpha=0.2, linewidth=0)
+        style_axes(axes)
+    for event in events:
+        lower.axvline(event.end_s, color=ACCENT, linewidth=1.2)
+        lower.text(event.end_s + 0.05, 1.6, f"event: {event.word}", fontsize=FONT_PT, color=INK)
+    lower.set_yscale("log")
+    lower.set_ylim(8e-5, 4)
+    _titled(
+        lower,
+        f"Line: the sum of the words' probabilities by base.stream. Shaded: large classifies, {100 * asked.mean():.0f} % of the time.",
+        "time (s)",
+    )
+    upper.spines[:].set_visible(False)
+    upper.tick_params(bottom=False)
+    return figure
+
+
 def false_alarms() -> Figure:
     """How uncertain a rate is, by how many false alarms were counted."""
     figure = new_figure(WIDTH, 250)
@@ -486,6 +532,10 @@ PICTURES: dict[str, tuple[Callable[[], Figure], str]] = {
     "isolation": (
         isolation,
         "A sentence and, after a pause, a command; the confidence of a listener with isolation and of one without it",
+    ),
+    "two-stages": (
+        two_stages,
+        "A sentence and a command; the probability of a word by base.stream, and where it is high enough for large to check",
     ),
     "false-alarms": (false_alarms, "One false alarm per hour, measured over 1 hour to 100 hours, with intervals"),
 }
