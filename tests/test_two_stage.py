@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from conftest import MakeModel, Run
-from harken import HarkenError, Listener, Recognizer, StreamFile, TwoStage
+from harken import HarkenError, Listener, ModelFile, Recognizer, StreamFile, TwoStage
 from harken.runtime.two_stage import open_stream_model, two_stages
 from harken.serve.load import estimate_cost
 
@@ -106,3 +106,23 @@ def test_the_commands_take_a_pair(run: Run, tmp_path: Path, stream: np.ndarray) 
     code, _, err = run("listen", str(tmp_path / "talk.wav"), "--model", "base+large")
     assert (code, err.count("\n")) == (2, 1)
     assert "base is not a streaming model" in err
+
+
+def test_a_pair_is_evaluated_and_tuned_as_a_copy_of_the_second_model(
+    run: Run, tmp_path: Path, stream: np.ndarray
+) -> None:
+    words, talk, tuned = tmp_path / "words", tmp_path / "talk", tmp_path / "tuned.onnx"
+    talk.mkdir()
+    soundfile.write(talk / "1-1.wav", stream, RATE)
+    for number, word in enumerate(Recognizer("base").card.words):
+        (words / word).mkdir(parents=True)
+        start = number * RATE // 4
+        soundfile.write(words / word / f"person{number}.wav", stream[start : start + RATE // 2], RATE)
+    given = ["--keywords", words, "--split", "all", "--background", talk, "--report", tmp_path / "page.html"]
+    code, out, err = run("evaluate-stream", "tiny.stream+base", *given, "--tune", 3600, "--out", tuned)
+    assert code == 0, err
+    assert "of 10 words" in out
+    assert ModelFile(tuned).card.labels == ModelFile("base").card.labels
+    assert ModelFile(tuned).card.fields["tuned_on"] != ModelFile("base").card.fields["tuned_on"]
+    assert run("evaluate-stream", f"tiny.stream+{tuned}", *given)[0] == 0
+    assert "tiny.stream+tuned" in (tmp_path / "page.html").read_text(encoding="utf-8")

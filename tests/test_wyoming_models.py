@@ -9,6 +9,7 @@ pytest.importorskip("wyoming")
 from conftest import MakeModel
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import bundled_models
+from harken.runtime.two_stage import TwoStage
 from harken.serve.wyoming_models import Thresholds, WakeWords
 from wyoming_client import LISTENER, RATE
 
@@ -50,3 +51,11 @@ def test_a_folder_without_models_and_thresholds_of_no_word_are_warned_of(
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         "--threshold maybe=...: no model has this word yet; there are yes, no"
     ]
+
+
+def test_two_models_joined_by_a_plus_are_one_model() -> None:
+    words = WakeWords(["tiny.stream+base", "tiny.stream+base"])
+    (model,) = words._given
+    assert isinstance(model.recognizer, TwoStage)
+    assert (model.name, model.bundled, len(words.words)) == ("base", True, 10)
+    assert words.listener(model, ["stop"], RATE).settings.thresholds["go"] == 1.0

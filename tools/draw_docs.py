@@ -422,7 +422,8 @@ def two_stages() -> Figure:
     lower.set_ylim(8e-5, 4)
     _titled(
         lower,
-        f"Line: the sum of the words' probabilities by base.stream. Shaded: large classifies, {100 * asked.mean():.0f} % of the time.",
+        "Line: the sum of the words' probabilities by base.stream. "
+        f"Shaded: large classifies, {100 * asked.mean():.0f} % of the time.",
         "time (s)",
     )
     upper.spines[:].set_visible(False)
