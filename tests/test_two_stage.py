@@ -1,8 +1,10 @@
 """Two models for one stream: when the second one is asked, and that its answers then count."""
 
+import inspect
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import soundfile
 
 from conftest import MakeModel, Run
 from harken import HarkenError, Listener, ModelFile, Recognizer, StreamFile, TwoStage
-from harken.runtime.two_stage import open_stream_model, two_stages
+from harken.cli.stream import listen
+from harken.cli.wyoming import wyoming
+from harken.runtime.two_stage import DEFAULT_STREAM_MODEL, open_stream_model, two_stages
 from harken.serve.load import estimate_cost
 
 RATE = 16_000
@@ -82,11 +86,20 @@ def test_names_joined_by_a_plus_are_two_models(tmp_path: Path, monkeypatch: pyte
         ("tiny.stream", "base.stream", 0.02, "is a streaming model"),
         ("tiny.stream", "missing", 0.02, "missing"),
         ("tiny.stream", "base", -0.1, "wake_at=-0.1: give a number from 0 to 1"),
+        ("tiny.stream", "base", "0.1", "wake_at='0.1': give a number from 0 to 1"),
     ],
 )
-def test_models_that_do_not_make_a_pair_are_refused(first: str, second: str, wake_at: float, message: str) -> None:
+def test_models_that_do_not_make_a_pair_are_refused(first: str, second: str, wake_at: Any, message: str) -> None:
     with pytest.raises(HarkenError, match=message):
         TwoStage(first, second, wake_at=wake_at)
+
+
+def test_both_commands_have_the_same_default() -> None:
+    assert inspect.signature(listen).parameters["model"].default == DEFAULT_STREAM_MODEL
+    assert (
+        f"Default: `{DEFAULT_STREAM_MODEL}`"
+        in inspect.signature(wyoming).parameters["model"].annotation.__metadata__[0].help
+    )
 
 
 def test_models_of_different_words_are_refused(make_model: MakeModel, tmp_path: Path) -> None:

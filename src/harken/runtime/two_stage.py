@@ -8,6 +8,7 @@ open_stream_model   open a model file, a streaming model, or two models joined b
 import os
 from pathlib import Path
 
+from harken.audio.clip import is_number
 from harken.errors import HarkenError
 from harken.runtime.modelfile import Card, find_model, is_streaming, open_model
 from harken.runtime.recognizer import Recognizer
@@ -69,8 +70,8 @@ class TwoStage:
         sensitivity: float | None = None,
         wake_at: float = 0.05,
     ) -> None:
-        if not 0 <= wake_at <= 1:
-            raise HarkenError(f"wake_at={wake_at}: give a number from 0 to 1")
+        if not is_number(wake_at) or not 0 <= wake_at <= 1:
+            raise HarkenError(f"wake_at={wake_at!r}: give a number from 0 to 1")
         self.wake_at = wake_at
         self.first = StreamFile(first, threads=threads)
         self.second = Recognizer(second, threads=threads, sensitivity=sensitivity)
