@@ -19,7 +19,8 @@ from harken.errors import HarkenError
 from harken.labels import SILENCE, normalize_word
 from harken.runtime.isolation import Isolation, subtract_logits
 from harken.runtime.listener_settings import ListenerSettings
-from harken.runtime.modelfile import Card, ModelFile
+from harken.runtime.modelfile import Card
+from harken.runtime.stream_network import make_network
 from harken.runtime.streamfile import StreamFile
 from harken.runtime.two_stage import StreamModel, TwoStage
 
@@ -176,7 +177,7 @@ class Listener:
                 f"hop_ms={self.settings.hop_ms} does not match the step of {streaming.path}: set it to {step_ms:g}, or "
                 "choose a model file such as base"
             )
-        self._network = _network(recognizer, self.window)
+        self._network = make_network(recognizer, self.window)
         self._silence = self._network.silence
         self.refractory_hops = math.ceil(self.settings.refractory_ms / self.settings.hop_ms)
         self._thresholds = self._thresholds_by_label()
@@ -400,71 +401,6 @@ def check_chunk(chunk: NDArray[Any]) -> None:
 def _make_listener(recognizer: StreamModel, source_rate: int, settings: ListenerSettings) -> Listener:
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return Listener(recognizer, source_rate=source_rate, **values)
-
-
-def _network(recognizer: StreamModel, window: int) -> "_WindowNetwork | _StreamingNetwork | _TwoStageNetwork":
-    if isinstance(recognizer, TwoStage):
-        return _TwoStageNetwork(recognizer, window)
-    if isinstance(recognizer, StreamFile):
-        return _StreamingNetwork(recognizer, window)
-    return _WindowNetwork(recognizer.model, window)
-
-
-class _WindowNetwork:
-    """A model file, which classifies the whole last window at each hop."""
-
-    def __init__(self, model: ModelFile, window: int) -> None:
-        self._model = model
-        self.silence = model.probabilities(np.zeros((1, window), np.float32))[0]
-
-    def reset(self) -> None:
-        pass
-
-    def classify(self, window: NDArray[np.float32], _: int) -> NDArray[np.float32]:
-        probabilities: NDArray[np.float32] = self._model.probabilities(window[None])[0]
-        return probabilities
-
-
-class _StreamingNetwork:
-    """A streaming model, which classifies only the last hop and keeps a state. Its initial state is that of silence."""
-
-    def __init__(self, model: StreamFile, window: int) -> None:
-        self._model = model
-        zeros, state = np.zeros((1, model.step), np.float32), model.start()
-        # The convolutions depend on more than one window. After two windows of zeros, the state is that of silence.
-        for _ in range(2 * -(-window // model.step)):
-            probabilities, state = model.advance(zeros, state)
-        self.silence: NDArray[np.float32] = probabilities[0]
-        self._silent_state = state
-        self._state = state
-
-    def reset(self) -> None:
-        self._state = self._silent_state
-
-    def classify(self, window: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
-        probabilities, self._state = self._model.advance(window[None, -hop:], self._state)
-        newest: NDArray[np.float32] = probabilities[0]
-        return newest
-
-
-class _TwoStageNetwork:
-    """A streaming model at each hop, and a model file that replaces its answer where there may be a word."""
-
-    def __init__(self, models: TwoStage, window: int) -> None:
-        self._first = _StreamingNetwork(models.first, window)
-        self._second = _WindowNetwork(models.second.model, window)
-        self._words = [index for index, label in enumerate(models.labels) if label in models.card.words]
-        self._wake_at = models.wake_at
-        self.silence = self._second.silence
-
-    def reset(self) -> None:
-        self._first.reset()
-
-    def classify(self, window: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
-        posteriors = self._first.classify(window, hop)
-        if posteriors[self._words].sum() < self._wake_at:
-            return posteriors
-        return self._second.classify(window, hop)
 
 
 def _settings(card: Card, thresholds: Mapping[str, float] | None, **given: float | None) -> ListenerSettings:
