@@ -22,7 +22,7 @@ from harken.errors import HarkenError, reporting_unreadable
 from harken.runtime.listener import Listener
 from harken.runtime.listener_settings import ListenerSettings
 from harken.runtime.modelfile import Card, bundled_models, find_model
-from harken.runtime.two_stage import StreamModel, TwoStage, open_stream_model, two_stages
+from harken.runtime.two_stage import JOIN, StreamModel, TwoStage, open_stream_model, two_stages
 
 MODEL_SUFFIX = ".onnx"
 _URL = ""  # the protocol requires one, and the project has no address yet
@@ -311,7 +311,7 @@ class WakeWords:
         model = LoadedModel(name, path, recognizer, name.partition(".")[0] in bundled_models())
         # This reports invalid settings in the file now, and not when the first client connects.
         self.listener(model, model.card.words, model.card.sample_rate)
-        logger.info("%s: %s", path, ", ".join(model.card.words))
+        logger.info("%s: %s", JOIN.join(map(str, paths)), ", ".join(model.card.words))
         return model
 
     def _try_to_open(self, path: Path) -> LoadedModel | None:
