@@ -318,7 +318,7 @@ def test_events_are_rounded_for_json():
 
 @pytest.mark.parametrize("recognizer", ["base", None, Recognizer])
 def test_a_listener_requires_a_recognizer(recognizer):
-    with pytest.raises(HarkenError, match=r"is not a recognizer: pass a Recognizer or a StreamFile"):
+    with pytest.raises(HarkenError, match=r"is not a recognizer: pass a Recognizer, a StreamFile or a TwoStage"):
         Listener(recognizer, source_rate=RATE)
 
 

@@ -14,8 +14,9 @@ from conftest import MakeModel, Run
 from harken import HarkenError, Listener, ModelFile, Recognizer, StreamFile, TwoStage
 from harken.cli.stream import listen
 from harken.cli.wyoming import wyoming
+from harken.models.onnx_writer import change_metadata
 from harken.runtime.two_stage import DEFAULT_STREAM_MODEL, open_stream_model, two_stages
-from harken.serve.load import estimate_cost
+from harken.serve import load
 
 RATE = 16_000
 
@@ -57,15 +58,24 @@ def test_settings_and_thresholds_are_those_of_the_second_model() -> None:
     assert models.path.name == "large.onnx"
 
 
-def test_in_silence_no_network_runs_and_a_copy_begins_anew(stream: np.ndarray) -> None:
+def test_a_copy_begins_anew_and_in_silence_no_network_runs(stream: np.ndarray) -> None:
     listener = Listener(TwoStage("tiny.stream", "base"), source_rate=RATE)
     before = np.stack(list(hops(listener, stream)))
     list(hops(listener, np.zeros(3 * RATE, np.float32)))
     assert listener.skipped >= 20
-    copied = pickle.loads(pickle.dumps(listener.settings))
-    assert copied == listener.settings
+    copied = pickle.loads(pickle.dumps(listener))
     listener.reset()
-    np.testing.assert_array_equal(np.stack(list(hops(listener, stream))), before)
+    for again in (listener, copied):
+        np.testing.assert_array_equal(np.stack(list(hops(again, stream))), before)
+
+
+def test_the_step_is_that_of_the_first_model_whatever_the_second_was_tuned_for(tmp_path: Path) -> None:
+    tuned, settings = tmp_path / "tuned.onnx", {**ModelFile("base").card.fields["listener"], "hop_ms": 50.0}
+    change_metadata(ModelFile("base").path, tuned, {"listener": settings})
+    models = TwoStage("tiny.stream", tuned)
+    assert Listener(models, source_rate=RATE).settings.hop_ms == 100
+    with pytest.raises(HarkenError, match=r"hop_ms=50.* does not match the step of .*: set it to 100"):
+        Listener(models, source_rate=RATE, hop_ms=50)
 
 
 def test_names_joined_by_a_plus_are_two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,9 +118,20 @@ def test_models_of_different_words_are_refused(make_model: MakeModel, tmp_path: 
         TwoStage("tiny.stream", other)
 
 
-def test_a_server_reckons_with_both_models() -> None:
-    models = TwoStage("tiny.stream", "large")
-    assert estimate_cost(models) > max(estimate_cost(models.first), 0.5 * estimate_cost(models.second))
+def test_a_server_reckons_with_both_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    class TimedListener:
+        def __init__(self, recognizer: object, **_: object) -> None:
+            self.cost = 1.0 if isinstance(recognizer, StreamFile) else 10.0
+
+        def push(self, _: np.ndarray) -> None:
+            nonlocal now
+            now += self.cost
+
+    monkeypatch.setattr(load, "Listener", TimedListener)
+    monkeypatch.setattr(load.time, "perf_counter", lambda: now)
+    assert load.estimate_cost(TwoStage("tiny.stream", "base")) == pytest.approx(2 * (1 + 0.2 * 10))
 
 
 def test_the_commands_take_a_pair(run: Run, tmp_path: Path, stream: np.ndarray) -> None:
@@ -119,6 +140,14 @@ def test_the_commands_take_a_pair(run: Run, tmp_path: Path, stream: np.ndarray) 
     code, _, err = run("listen", str(tmp_path / "talk.wav"), "--model", "base+large")
     assert (code, err.count("\n")) == (2, 1)
     assert "base is not a streaming model" in err
+    for wrong, problem in (
+        ("predict", "two models joined by + work only for streams"),
+        ("listen", "c++/model.onnx: c is neither a model file nor a bundled model"),
+    ):
+        model = "tiny.stream+base" if wrong == "predict" else "c++/model.onnx"
+        code, _, err = run(wrong, str(tmp_path / "talk.wav"), "--model", model)
+        assert (code, err.count("\n")) == (2, 1)
+        assert problem in err
 
 
 def test_a_pair_is_evaluated_and_tuned_as_a_copy_of_the_second_model(

@@ -148,6 +148,6 @@ def test_a_wrong_or_missing_archive_is_rejected(tmp_path: Path, monkeypatch: pyt
 def test_a_cache_that_cannot_be_written_is_reported_before_the_download(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(
-        HarkenError, match=r"cannot write .*; set HARKEN_CACHE to such a folder, or give .* with --ort DIR$"
+        HarkenError, match=r"cannot write to the cache .*: set HARKEN_CACHE to .*, or give .* with --ort DIR$"
     ):
         web.fetch_ort(tmp_path / "cache")

@@ -57,5 +57,6 @@ def test_two_models_joined_by_a_plus_are_one_model() -> None:
     words = WakeWords(["tiny.stream+base", "tiny.stream+base"])
     (model,) = words._given
     assert isinstance(model.recognizer, TwoStage)
-    assert (model.name, model.bundled, len(words.words)) == ("base", True, 10)
+    assert (model.name, model.bundled, len(words.words)) == ("tiny.stream+base", True, 10)
+    assert set(words.select(["tiny.stream+base"]).answers[model]) == set(model.card.words)
     assert words.listener(model, ["stop"], RATE).settings.thresholds["go"] == 1.0

@@ -15,7 +15,8 @@ from harken.extras import require_extra
 _HopMs = Annotated[
     float | None,
     typer.Option(
-        help="Step between two evaluations of the network, in milliseconds. Default: stored in the model file."
+        help="Step between two evaluations of the network, in milliseconds. A streaming file has a fixed step. "
+        "Default: stored in the model file."
     ),
 ]
 _SmoothingMs = Annotated[

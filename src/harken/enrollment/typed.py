@@ -121,7 +121,7 @@ def check_phrase(phrase: str) -> None:
     controls = [character for character in phrase if unicodedata.category(character) in _CONTROLS]
     if forbidden := sorted(_FORBIDDEN.intersection(phrase)):
         raise HarkenError(
-            f"the phrase {phrase!r} cannot contain {' '.join(forbidden)}: leave it out, or spell it as it sounds"
+            f"the phrase {phrase!r} contains {' and '.join(forbidden)}: leave such characters out, or write them as words"
         )
     if set(controls) - _JOINERS or (phrase.startswith("_") and phrase.endswith("_")):
         raise HarkenError(f"the phrase {phrase!r} cannot be a label: use letters, digits, spaces and apostrophes")

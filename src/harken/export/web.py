@@ -186,7 +186,8 @@ def _require_writable_cache(folder: Path) -> None:
         require_writable(folder / ORT_FILES[0])
     except HarkenError as error:
         raise HarkenError(
-            f"{error}; set HARKEN_CACHE to such a folder, or give one that contains onnxruntime-web {ORT_VERSION} with --ort DIR"
+            f"cannot write to the cache {folder}: set HARKEN_CACHE to a folder you may write to, or give a folder that contains "
+            f"onnxruntime-web {ORT_VERSION} with --ort DIR"
         ) from error
 
 

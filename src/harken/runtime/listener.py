@@ -147,10 +147,14 @@ class Listener:
         card = getattr(recognizer, "card", None)
         if not isinstance(card, Card):
             raise HarkenError(
-                f"{recognizer!r} is not a recognizer: pass a Recognizer or a StreamFile, for example Recognizer('base')"
+                f"{recognizer!r} is not a recognizer: pass a Recognizer, a StreamFile or a TwoStage, for example "
+                "Recognizer('base')"
             )
         if not is_number(source_rate):
             raise HarkenError(f"source_rate={source_rate!r}: pass the sample rate of the stream in Hz, as a number")
+        streaming = recognizer.first if isinstance(recognizer, TwoStage) else recognizer
+        if isinstance(recognizer, TwoStage) and hop_ms is None:  # the second model can stand any hop
+            hop_ms = 1000 * recognizer.first.step / recognizer.sample_rate
         self.settings = _settings(
             card,
             thresholds,
@@ -170,12 +174,11 @@ class Listener:
                 f"hop_ms={self.settings.hop_ms} must be at least one sample, and at most the window of {window_ms:g} ms"
             )
         self._recognizer = recognizer
-        streaming = recognizer.first if isinstance(recognizer, TwoStage) else recognizer
         if isinstance(streaming, StreamFile) and self.hop != streaming.step:
             step_ms = 1000 * streaming.step / self.sample_rate
             raise HarkenError(
                 f"hop_ms={self.settings.hop_ms} does not match the step of {streaming.path}: set it to {step_ms:g}, or "
-                "choose a model file such as base"
+                "use a model file alone"
             )
         self._network = make_network(recognizer, self.window)
         self._silence = self._network.silence

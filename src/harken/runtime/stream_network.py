@@ -1,7 +1,7 @@
-"""The networks of a listener: what each kind of model computes at a hop.
+"""Compute the probabilities of a stream hop by hop, with each kind of model.
 
-StreamNetwork   what a listener asks of its model at each hop
-make_network    the network of a model
+StreamNetwork   the interface: probabilities at each hop, and a reset
+make_network    make the one for a model
 """
 
 from typing import Protocol
@@ -15,7 +15,7 @@ from harken.runtime.two_stage import StreamModel, TwoStage
 
 
 class StreamNetwork(Protocol):
-    """A model at work on one stream.
+    """The network of one stream.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class _TwoStageNetwork:
     """A streaming model at each hop, and a model file that replaces its answer where there may be a word."""
 
     def __init__(self, models: TwoStage, window: int) -> None:
-        self._first = _StreamingNetwork(models.first, window)
+        self._first = _StreamingNetwork(models.first, models.first.card.window)
         self._second = _WindowNetwork(models.second.model, window)
         self._words = [index for index, label in enumerate(models.labels) if label in models.card.words]
         self._wake_at = models.wake_at

@@ -21,10 +21,10 @@ DEFAULT_STREAM_MODEL = "base.stream+large"
 class TwoStage:
     """A streaming model and a model file that detect words together. Pass it to a `Listener`.
 
-    At each step, the streaming model computes its probabilities. Only if those of the words add up to `wake_at` or more
-    does the second model classify the last window, and then its probabilities count instead. Thresholds and all other
-    settings are those of the second model. So the words detected are nearly those of the second model alone, but most of the
-    time only the first one is computed.
+    At each step, the streaming model computes its probabilities. If those of the words add up to `wake_at` or more, the
+    second model classifies the last window, and its probabilities count instead. The step is that of the streaming model.
+    Thresholds and all other settings are those of the second model. So the words detected are nearly those of the second
+    model alone, but most of the time only the first one is computed.
 
     Such cascades are common in always-on devices, for example in Apple's "Hey Siri" (Siri Team, "Hey Siri: An On-device
     DNN-powered Voice Trigger for Apple's Personal Assistant", Apple Machine Learning Journal, 2017).
@@ -40,7 +40,7 @@ class TwoStage:
     sensitivity
         0 to 1: move the thresholds along the second model's measured trade-off. Default: the thresholds of its file.
     wake_at
-        Sum of the first model's probabilities of the words from which on the second model decides, 0 to 1.
+        The second model decides when the first model's probabilities of the words add up to this or more, 0 to 1.
 
     Attributes
     ----------
@@ -107,13 +107,13 @@ StreamModel = Recognizer | StreamFile | TwoStage
 def open_stream_model(
     model: str | os.PathLike[str], *, threads: int = 1, sensitivity: float | None = None
 ) -> StreamModel:
-    """Open a model for a `Listener`: a model file as a `Recognizer`, a streaming model as a `StreamFile`.
+    """Open a model for a `Listener`: as a `Recognizer`, a `StreamFile` or a `TwoStage`.
 
     Parameters
     ----------
     model
-        Path of a file, folder of a finished training run, or name of a bundled model. Two of them joined by `+`, such as
-        `base.stream+large`, are opened as a `TwoStage`.
+        Path of a model file or a streaming model, folder of a finished training run, or name of a bundled model. Two of them
+        joined by `+`, such as `base.stream+large`, are a `TwoStage`.
     threads
         Number of onnxruntime threads, 1 or more.
     sensitivity
@@ -126,7 +126,10 @@ def open_stream_model(
         from 0 to 1. For two models, also in the cases of `TwoStage`.
     """
     if parts := two_stages(model):
-        return TwoStage(*parts, threads=threads, sensitivity=sensitivity)
+        try:
+            return TwoStage(*parts, threads=threads, sensitivity=sensitivity)
+        except HarkenError as error:
+            raise HarkenError(f"{model}: {error}") from error
     path = find_model(model)  # once: a name on the Hub can mean another file a moment later
     session, _ = open_model(path, threads)
     kind = StreamFile if is_streaming(session) else Recognizer

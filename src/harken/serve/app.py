@@ -124,7 +124,7 @@ def create_app(
     threads
         Number of inference threads. Default: one per CPU core.
     streaming
-        Streaming file that processes the streams. Default: `recognizer` processes them, too.
+        Streaming model, or two models, for the streams. Default: `recognizer` processes them, too.
     teaching
         Files with which the page can learn a phrase in the browser, by their paths `teach/NAME` and `ort/NAME`, from
         `harken.export.web.teaching_page_files`. Default: the page cannot learn phrases.

@@ -18,6 +18,7 @@ from harken.runtime.two_stage import StreamModel, TwoStage
 FULL_LOAD = 0.8  # share of the threads' time up to which streams are accepted; clips need some of the rest
 _PRIOR_S = 2.0  # audio for which the estimated cost counts, until a stream's own cost is known
 _AHEAD_S = 2.0  # a stream whose audio arrives earlier than this is not live: it comes as fast as it is processed
+_SHARE_OF_SECOND = 0.2  # of the steps in a stream full of words, at which the second one of two models runs
 _CHECK_S = 0.1  # time between two checks whether the streams are behind
 _SETTLING_S = 1.0  # time in which closing streams takes effect on the others
 _MEMORY_S = 60.0  # how long no more streams are accepted than the server was able to process
@@ -161,8 +162,8 @@ class StreamLoad:
 
 def estimate_cost(recognizer: StreamModel) -> float:
     """Return the computing time of a stream per second of audio, by processing half a second of noise a few times."""
-    if isinstance(recognizer, TwoStage):  # of speech: noise would not wake the second model
-        return estimate_cost(recognizer.first) + estimate_cost(recognizer.second)
+    if isinstance(recognizer, TwoStage):  # the noise below would not wake the second model
+        return estimate_cost(recognizer.first) + _SHARE_OF_SECOND * estimate_cost(recognizer.second)
     listener: Any = Listener(recognizer, source_rate=recognizer.sample_rate)
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, recognizer.sample_rate // 2).astype(np.float32)
     times = []

@@ -91,7 +91,8 @@ class LoadedModel:
     Attributes
     ----------
     name
-        Name of the bundled model, of the file without its suffix, or of the run's folder.
+        Name of the bundled model, of the file without its suffix, or of the run's folder. Two names joined by `+` for two
+        models.
     path
         Path of the file.
     recognizer
@@ -204,7 +205,7 @@ class WakeWords:
                     raise HarkenError(f"--custom-model-dir {folder} is not a folder: create it, or give another one")
         self._folders = tuple(folders)
         given = dict.fromkeys(tuple(map(find_model, two_stages(model) or (model,))) for model in models)
-        self._given = tuple(self._open(*paths, name=_name_of(paths[-1])) for paths in given)
+        self._given = tuple(self._open(*paths, name=JOIN.join(map(_name_of, paths))) for paths in given)
         self._opened_files: dict[
             Path, tuple[object, LoadedModel | None]
         ] = {}  # path -> stamp of the file, and its model
@@ -308,7 +309,8 @@ class WakeWords:
             if len(paths) > 1
             else open_stream_model(path, sensitivity=self._sensitivity)
         )
-        model = LoadedModel(name, path, recognizer, name.partition(".")[0] in bundled_models())
+        bundled = all(part.partition(".")[0] in bundled_models() for part in name.split(JOIN))
+        model = LoadedModel(name, path, recognizer, bundled)
         # This reports invalid settings in the file now, and not when the first client connects.
         self.listener(model, model.card.words, model.card.sample_rate)
         logger.info("%s: %s", JOIN.join(map(str, paths)), ", ".join(model.card.words))
