@@ -306,12 +306,7 @@ def listener() -> Figure:
         times.append(end / RATE)
         raw.append(recognizer.model.probabilities(padded[None, end : end + RATE])[0, words])
         smooth.append(heard.posteriors[words])
-    figure = new_figure(WIDTH, 340)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
-    _wave(upper, stream, SOFT)
-    upper.set_ylim(-1, 1)
-    upper.set_yticks([])
-    _titled(upper, "“yes” … “go”", "")
+    figure, lower = _below_wave(stream, "“yes” … “go”", height_px=340, ratio=2)
     for number, (name, color) in enumerate((("yes", ACCENT), ("go", SECOND))):
         lower.plot(times, np.array(raw)[:, number], "o", color=color, markersize=2.6, alpha=0.7)
         lower.plot(times, np.array(smooth)[:, number], color=color, linewidth=1.6)
@@ -332,25 +327,14 @@ def listener() -> Figure:
         "Dots: each look of the network. Line: the average of the last 500 ms. Dashes: the threshold.",
         "time (s)",
     )
-    for axes in (upper, lower):
-        style_axes(axes)
-    upper.spines[:].set_visible(False)
-    upper.tick_params(bottom=False)
     return figure
 
 
 def isolation() -> Figure:
     """A sentence and a command through two listeners: one with isolation, one without."""
     sentence, command, threshold = "No, there was no answer.", "no", 0.6
-    before, between, after = (np.zeros(round(seconds * RATE), np.float32) for seconds in (1.0, 1.8, 1.2))
-    stream = np.concatenate([before, spoken(sentence), between, spoken(command), after])
-    stream += 0.001 * np.random.default_rng(0).standard_normal(stream.size).astype(np.float32)
-    figure = new_figure(WIDTH, 320)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.6))
-    _wave(upper, stream, SOFT)
-    upper.set_ylim(-1, 1)
-    upper.set_yticks([])
-    _titled(upper, f"“{sentence}” … “{command}”", "")
+    stream = _then(sentence, command)
+    figure, lower = _below_wave(stream, f"“{sentence}” … “{command}”", height_px=320)
     lower.axhline(threshold, color=SECOND, linewidth=0.8, linestyle="--")
     lower.text(0, threshold + 0.03, "threshold", color=SECOND, fontsize=FONT_PT, va="bottom")
     recognizer = Recognizer()
@@ -378,19 +362,37 @@ def isolation() -> Figure:
     lower.set_ylabel("confidence")
     lower.set_xlabel("time (s)")
     lower.legend(frameon=False, fontsize=FONT_PT, labelcolor=INK, loc="center left", bbox_to_anchor=(0, 0.25))
+    return figure
+
+
+def _then(sentence: str, command: str) -> NDArray[np.float32]:
+    """Return a sentence and, after a pause, a command."""
+    before, between, after = (np.zeros(round(seconds * RATE), np.float32) for seconds in (1.0, 1.8, 1.2))
+    stream = np.concatenate([before, spoken(sentence), between, spoken(command), after])
+    return stream + 0.001 * np.random.default_rng(0).standard_normal(stream.size).astype(np.float32)
+
+
+def _below_wave(
+    stream: NDArray[np.float32], title: str, *, height_px: float, ratio: float = 1.6
+) -> tuple[Figure, Axes]:
+    """Return a figure with a wave, and the axes below it, which have the same times. ratio : of their heights."""
+    figure = new_figure(WIDTH, height_px)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, ratio))
+    _wave(upper, stream, SOFT)
+    upper.set_ylim(-1, 1)
+    upper.set_yticks([])
+    _titled(upper, title, "")
     for axes in (upper, lower):
         style_axes(axes)
     upper.spines[:].set_visible(False)
     upper.tick_params(bottom=False)
-    return figure
+    return figure, lower
 
 
 def two_stages() -> Figure:
     """A sentence and a command through two models: where the first one finds something like a word, the second one runs."""
     sentence, command = "No one was at home, so we left.", "stop"
-    before, between, after = (np.zeros(round(seconds * RATE), np.float32) for seconds in (1.0, 1.8, 1.2))
-    stream = np.concatenate([before, spoken(sentence), between, spoken(command), after])
-    stream += 0.001 * np.random.default_rng(0).standard_normal(stream.size).astype(np.float32)
+    stream = _then(sentence, command)
     models = TwoStage("base.stream", "large")
     heard, first = Listener(models, source_rate=RATE), Listener(models.first, source_rate=RATE, smoothing_ms=100)
     words = [first.labels.index(word) for word in models.card.words]
@@ -400,21 +402,15 @@ def two_stages() -> Figure:
         events += heard.push(stream[end - heard.hop : end])
         times.append(heard.seconds)
         sums.append(float(first.posteriors[words].sum()))
-    figure = new_figure(WIDTH, 300)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.6))
-    _wave(upper, stream, SOFT)
-    upper.set_ylim(-1, 1)
-    upper.set_yticks([])
-    _titled(upper, f"“{sentence}” … “{command}”", "")
+    figure, lower = _below_wave(stream, f"“{sentence}” … “{command}”", height_px=300)
     lower.plot(times, np.maximum(sums, 1e-4), color=SOFT, linewidth=1.4)
     lower.axhline(models.wake_at, color=SECOND, linewidth=0.8, linestyle="--")
     lower.text(0, models.wake_at * 1.3, f"{models.wake_at:g}", color=SECOND, fontsize=FONT_PT, va="bottom")
     asked = np.array(sums) >= models.wake_at
     step = heard.hop / RATE
-    for axes in (upper, lower):
+    for axes in figure.axes:
         for time in np.array(times)[asked]:
             axes.axvspan(time - step, time, color=ACCENT, alpha=0.2, linewidth=0)
-        style_axes(axes)
     for event in events:
         lower.axvline(event.end_s, color=ACCENT, linewidth=1.2)
         lower.text(event.end_s + 0.05, 1.6, f"event: {event.word}", fontsize=FONT_PT, color=INK)
@@ -426,8 +422,6 @@ def two_stages() -> Figure:
         f"Shaded: large classifies, {100 * asked.mean():.0f} % of the time.",
         "time (s)",
     )
-    upper.spines[:].set_visible(False)
-    upper.tick_params(bottom=False)
     return figure
 
 
