@@ -219,8 +219,11 @@ def test_the_default_name_does_not_overwrite_another_phrase(run: Command, clips:
         (["hey tune", "--out", "x" * 300], "cannot write x"),
         (["hey tune", "--background", "x" * 300], "x cannot be opened: File name too long"),
         (["x" * 400], "the phrase has 400 characters"),
-        (["what's up?"], "contains ?: leave such characters out, or write them as words"),
-        (["on/off = 1"], "contains / and =: leave such characters out"),
+        (
+            ["what's up?"],
+            "contains characters that the name of a folder cannot (?): leave them out, or write them as words",
+        ),
+        (["on/off: 1"], "the name of a folder cannot (/ :): leave them out"),
         (["hey tune", "--record", "3", "--out", "a.onnx", "--stream", "loop"], "cannot write loop"),
     ],
     ids=["out", "background", "phrase", "question", "slash", "loop"],

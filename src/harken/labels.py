@@ -8,6 +8,7 @@ import unicodedata
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 UNKNOWN = "_unknown_"  # speech that is not one of the model's words
 SILENCE = "_silence_"  # no speech: silence or background noise
+NOT_IN_FOLDER_NAMES = frozenset('/\\\0:*?"<>|')  # on some system; clips of a word are kept in a folder of its name
 
 
 def normalize_word(text: str) -> str:

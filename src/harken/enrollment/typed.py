@@ -18,6 +18,7 @@ import soxr
 from harken.audio.clip import AUDIO_SUFFIXES
 from harken.enrollment.takes import LONGEST_S, Take, read_take
 from harken.errors import HarkenError
+from harken.labels import NOT_IN_FOLDER_NAMES
 from harken.models.speech_embedding import SAMPLE_RATE
 
 _VOICES = {"espeak": 12, "hibari": 12, "piper": 12, "kokoro": 24}  # number of takes for each engine
@@ -25,7 +26,6 @@ _RATES, _PITCHES = (0.8, 1.2), (0.85, 1.2)  # ranges of the factors that vary a 
 _PAUSE_S = 0.4
 _LONGEST_PHRASE = 60  # characters
 _CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters that control text, and of line ends
-_FORBIDDEN = set('/\\:*?"<>|=')  # in names of folders for `--save`, and in options such as `--run WORD=COMMAND`
 _JOINERS = {"\u200c", "\u200d"}  # letters of some alphabets need them
 
 
@@ -103,8 +103,8 @@ def check_phrase(phrase: str) -> None:
     Raises
     ------
     HarkenError
-        If it is empty, too long, the name of a recording, contains no letter or digit, or contains a character that the name
-        of a folder or an option cannot contain.
+        If it is empty, too long, or the name of a recording, contains no letter or digit, or contains a character that the
+        name of a folder cannot contain.
     """
     if not phrase.strip() or phrase != phrase.strip():
         raise HarkenError(f"the phrase {phrase!r} is empty or has spaces around it: write it as it is spoken")
@@ -119,9 +119,10 @@ def check_phrase(phrase: str) -> None:
     if not re.search(r"[^\W_]", phrase):
         raise HarkenError(f"the phrase {phrase!r} contains no letter or digit: write it as it is spoken")
     controls = [character for character in phrase if unicodedata.category(character) in _CONTROLS]
-    if forbidden := sorted(_FORBIDDEN.intersection(phrase)):
-        raise HarkenError(
-            f"the phrase {phrase!r} contains {' and '.join(forbidden)}: leave such characters out, or write them as words"
-        )
     if set(controls) - _JOINERS or (phrase.startswith("_") and phrase.endswith("_")):
         raise HarkenError(f"the phrase {phrase!r} cannot be a label: use letters, digits, spaces and apostrophes")
+    if forbidden := sorted(NOT_IN_FOLDER_NAMES.intersection(phrase)):
+        raise HarkenError(
+            f"the phrase {phrase!r} contains characters that the name of a folder cannot ({' '.join(forbidden)}): "
+            "leave them out, or write them as words"
+        )

@@ -26,6 +26,7 @@ from harken.audio.resampler import to_float
 from harken.audio.save import save_audio
 from harken.errors import HarkenError
 from harken.files import DISK_FULL, replacing
+from harken.labels import NOT_IN_FOLDER_NAMES
 from harken.runtime.listener import Event, Listener, check_chunk
 from harken.runtime.wake_listener import WakeEvent, WakeListener
 
@@ -79,7 +80,7 @@ class ClipSaver:
         listeners = (listener.wake, listener.commands) if isinstance(listener, WakeListener) else (listener,)
         self._watches = [_Watch(watched) for watched in listeners]
         for word in (word for watched in listeners for word in watched.settings.thresholds):
-            if word in ("", ".", "..") or any(sign in word for sign in '/\\\0:*?"<>|'):
+            if word in ("", ".", "..") or NOT_IN_FOLDER_NAMES.intersection(word):
                 raise HarkenError(f"--save: the model's word {word!r} cannot be the name of a folder; rename it")
         self._rate = source_rate
         self._folder = folder

@@ -39,7 +39,7 @@ export function phraseFault(phrase) {
   if (!phrase) return "Write the phrase that you will say.";
   if ([...phrase].length > LONGEST_PHRASE) return `Write the phrase in at most ${LONGEST_PHRASE} characters.`;
   if (!/[\p{L}\p{N}]/u.test(phrase)) return "Write the phrase with letters.";
-  if (/[/\\:*?"<>|=]/.test(phrase)) return 'Leave out / \\ : * ? " < > | and =.';
+  if (/[/\\:*?"<>|]/.test(phrase)) return 'Leave out / \\ : * ? " < > and |.'; // a folder's name cannot contain them
   const withoutJoiners = phrase.replace(/[\u200c\u200d]/g, ""); // letters of some alphabets need them
   if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(withoutJoiners) || /^_.*_$/.test(phrase)) return "Use letters, digits, spaces and apostrophes.";
   return "";
