@@ -140,12 +140,13 @@ def test_the_commands_take_a_pair(run: Run, tmp_path: Path, stream: np.ndarray) 
     code, _, err = run("listen", str(tmp_path / "talk.wav"), "--model", "base+large")
     assert (code, err.count("\n")) == (2, 1)
     assert "base is not a streaming model" in err
-    for wrong, problem in (
-        ("predict", "two models joined by + work only for streams"),
-        ("listen", "c++/model.onnx: c is neither a model file nor a bundled model"),
+    for command, model, problem in (
+        ("predict", "tiny.stream+base", "two models joined by + work only for streams"),
+        ("predict", "my.stream.onnx+tuned.onnx", "two models joined by + work only for streams"),
+        ("predict", "c++/model.onnx", "c++/model.onnx is neither a model file nor a bundled model"),
+        ("listen", "c++/model.onnx", "c++/model.onnx: c is neither a model file nor a bundled model"),
     ):
-        model = "tiny.stream+base" if wrong == "predict" else "c++/model.onnx"
-        code, _, err = run(wrong, str(tmp_path / "talk.wav"), "--model", model)
+        code, _, err = run(command, str(tmp_path / "talk.wav"), "--model", model)
         assert (code, err.count("\n")) == (2, 1)
         assert problem in err
 

@@ -17,8 +17,7 @@ def serve(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Model for /v1/listen: a streaming file, or two models as in `harken listen`, for example "
-            "`base.stream+large`. Default: --model.",
+            help="Model for live audio, as in `harken listen`, for example `base.stream+large`. Default: --model.",
         ),
     ] = None,
     wake: Wake = None,
@@ -68,8 +67,7 @@ def serve(
     """Serve a model over HTTP (clips), WebSocket (live audio) and a web page to try it on."""
     require_extra("serve", "fastapi", "uvicorn", "websockets", "python_multipart")
     from harken.runtime.recognizer import Recognizer
-    from harken.runtime.streamfile import StreamFile
-    from harken.runtime.two_stage import TwoStage, open_stream_model, two_stages
+    from harken.runtime.two_stage import open_stream_model
     from harken.serve.app import create_app
     from harken.serve.limits import Limits, with_limits
     from harken.serve.loopback import is_loopback
@@ -79,12 +77,6 @@ def serve(
     command_s = read_command_time(command_s, wake)
     limits = with_limits(Limits(), limit or [])
     access = Access(token=token, origins=tuple(origin or ()), loopback_only=is_loopback(host))
-    stream_model: StreamFile | TwoStage | None = None
-    if streaming is not None:
-        parts = two_stages(streaming)
-        stream_model = (
-            TwoStage(*parts, sensitivity=sensitivity) if parts else StreamFile(streaming, sensitivity=sensitivity)
-        )
     teaching = None
     if teach:
         from harken.export.web import teaching_page_files
@@ -97,7 +89,7 @@ def serve(
         limits=limits,
         access=access,
         threads=threads,
-        streaming=stream_model,
+        streaming=None if streaming is None else open_stream_model(streaming, sensitivity=sensitivity),
         teaching=teaching,
         wake=None if wake is None else open_stream_model(wake, sensitivity=sensitivity),
         command_s=command_s,

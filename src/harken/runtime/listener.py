@@ -88,7 +88,8 @@ class Listener:
     source_rate
         Sample rate of the stream in Hz, 4,000 to 192,000.
     hop_ms
-        Step between two evaluations of the network, in milliseconds. Default: the model's own value, as for all settings.
+        Step between two evaluations of the network, in milliseconds. Default: the step of a streaming model, and otherwise the
+        model's own value, as for all settings.
     smoothing_ms
         Average the probabilities over this many milliseconds.
     refractory_ms
@@ -153,8 +154,8 @@ class Listener:
         if not is_number(source_rate):
             raise HarkenError(f"source_rate={source_rate!r}: pass the sample rate of the stream in Hz, as a number")
         streaming = recognizer.first if isinstance(recognizer, TwoStage) else recognizer
-        if isinstance(recognizer, TwoStage) and hop_ms is None:  # the second model can stand any hop
-            hop_ms = 1000 * recognizer.first.step / recognizer.sample_rate
+        if isinstance(streaming, StreamFile) and hop_ms is None:
+            hop_ms = 1000 * streaming.step / streaming.sample_rate
         self.settings = _settings(
             card,
             thresholds,

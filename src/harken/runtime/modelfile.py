@@ -280,7 +280,7 @@ def _find_local(model: str | os.PathLike[str]) -> Path:
         if (path / "model.onnx").is_file():
             return path / "model.onnx"
         raise HarkenError(f"{path} is a folder without model.onnx: pass a model file or the folder of a finished run")
-    if str(model).removesuffix(".onnx").rpartition("+")[2] in bundled_models():
+    if str(model).partition("+")[0].removesuffix(".onnx").endswith(STREAM_SUFFIX) and "+" in str(model):
         raise HarkenError(
             f"{model}: two models joined by + work only for streams, in `listen`, `wyoming`, `evaluate-stream` and "
             "`serve --streaming`; give one of them"

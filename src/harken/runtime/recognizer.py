@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
@@ -105,6 +106,11 @@ class Recognizer:
         self.card = with_sensitivity(self.model.card, sensitivity)
         self.sensitivity = DEFAULT_SENSITIVITY if sensitivity is None else sensitivity
         self._is_word = np.array([label not in (UNKNOWN, SILENCE) for label in self.card.labels])
+
+    @property
+    def path(self) -> Path:
+        """Path of the model file."""
+        return self.model.path
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -48,6 +48,8 @@ class TwoStage:
         The streaming model.
     second : Recognizer
         The model that decides.
+    wake_at : float
+        As given.
 
     Raises
     ------
@@ -88,7 +90,7 @@ class TwoStage:
     @property
     def path(self) -> Path:
         """Path of the second model."""
-        return self.second.model.path
+        return self.second.path
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -18,8 +18,7 @@ from starlette.exceptions import HTTPException
 from harken import __version__
 from harken.errors import HarkenError
 from harken.runtime.recognizer import Prediction, Recognizer
-from harken.runtime.streamfile import StreamFile
-from harken.runtime.two_stage import StreamModel, TwoStage
+from harken.runtime.two_stage import StreamModel
 from harken.runtime.wake_listener import DEFAULT_COMMAND_S
 from harken.serve.card import card_json
 from harken.serve.faults import ErrorMiddleware
@@ -106,7 +105,7 @@ def create_app(
     limits: Limits | None = None,
     access: Access | None = None,
     threads: int | None = None,
-    streaming: StreamFile | TwoStage | None = None,
+    streaming: StreamModel | None = None,
     teaching: Mapping[str, bytes] | None = None,
     wake: StreamModel | None = None,
     command_s: float = DEFAULT_COMMAND_S,
@@ -124,7 +123,7 @@ def create_app(
     threads
         Number of inference threads. Default: one per CPU core.
     streaming
-        Streaming model, or two models, for the streams. Default: `recognizer` processes them, too.
+        Model of the same classes for the streams. Default: `recognizer`.
     teaching
         Files with which the page can learn a phrase in the browser, by their paths `teach/NAME` and `ort/NAME`, from
         `harken.export.web.teaching_page_files`. Default: the page cannot learn phrases.
@@ -146,7 +145,7 @@ def create_app(
     """
     if streaming is not None and streaming.labels != recognizer.labels:
         raise HarkenError(
-            f"the classes of {streaming.path} are not those of {recognizer.model.path}: export both from the same run"
+            f"the classes of {streaming.path} are not those of {recognizer.path}: export both from the same run"
         )
     limits, metrics = limits or Limits(), Metrics()
     threads = threads or os.cpu_count() or 1
